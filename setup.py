@@ -1,0 +1,182 @@
+"""What pyproject.toml can't say: how the extension and the guest programs are compiled.
+
+The law of this file: nothing is compiled that is up to date, and no command but `build` (which
+`pip wheel` and `pip install`, editable or not, go through) compiles anything.
+
+`WASMOS_ASAN=1` in the environment gives the debug flavour of the extension: AddressSanitizer,
+line numbers, no inlining to speak of. `make asan` builds that one beside the normal one.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Command, Extension, setup
+from setuptools.command.build import build
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
+
+ASAN = os.environ.get("WASMOS_ASAN", "0") not in ("", "0")
+
+# ---------------------------------------------------------------------------------------------
+# The extension: the engine and the kernel, one translation unit.
+
+CORE = Path("src/wasmos")
+
+CYTHON_DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "nonecheck": False,
+    "cdivision": True,
+    "embedsignature": True,
+}
+
+FLAGS = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address"] if ASAN else ["-O2"]
+
+CORE_EXTENSION = Extension(
+    "wasmos._core",
+    sources=[str(CORE / "_core.pyx")],
+    # `_core.pyx` includes these; a change in any of them is a change of the extension.
+    depends=sorted(str(path) for path in CORE.rglob("*.px[id]")),
+    extra_compile_args=[*FLAGS, "-Wno-unused-function", "-Wno-unreachable-code"],
+    extra_link_args=["-fsanitize=address"] if ASAN else [],
+)
+
+
+class BuildExtension(build_ext):
+    """Cython as part of `build_ext`, with the generated C kept in build/.
+
+    pip builds an editable install in a temporary folder; were the C written there, Cython would
+    run anew each time.
+    """
+
+    def build_extension(self, ext: Extension) -> None:
+        # Not at the top: `sdist` and the metadata commands need no Cython.
+        from Cython.Build import cythonize
+
+        [cythonized] = cythonize(
+            ext,
+            build_dir="build/cython",
+            compiler_directives=CYTHON_DIRECTIVES,
+            force=self.force,
+            quiet=True,
+        )
+        ext.sources = cythonized.sources
+        # Already C by now, so that Cython's own step in the base class finds nothing to do.
+        super().build_extension(ext)
+
+
+# ---------------------------------------------------------------------------------------------
+# The guests: every C file is a program of its own.
+
+GUESTS = Path("guests")
+HOSTILE = GUESTS / "hostile"  # programs for the tests only, never part of a wheel
+
+GUEST_FLAGS = [
+    "-target", "wasm32-freestanding",
+    "-std=c11", "-Os", "-Wall", "-Wextra", "-Werror",
+    "-nostdlib",
+    # There is no C library: loops stay loops, and copies are the bulk memory instructions.
+    "-fno-builtin", "-mbulk-memory",
+    # Undefined behaviour is for the kernel to contain, so that the hostile guests stay hostile.
+    "-fno-sanitize=all",
+    # Stack first, then data: an overflow of the stack leaves the memory and traps.
+    "-Wl,--no-entry", "-Wl,--strip-all", "-Wl,-z,stack-size=32768",
+]  # fmt: skip
+
+
+class BuildGuests(Command):
+    """Compile the guest programs to WebAssembly.
+
+    Into the wheel's `wasmos/guests/` or, for an editable install, into `src/wasmos/guests/`; in
+    that case the hostile ones are compiled too, into `build/guests/hostile/`.
+    """
+
+    description = "compile guests/*.c to WebAssembly"
+    user_options = [
+        ("build-lib=", None, "the folder that holds the package"),
+        ("inplace", "i", "compile into the source tree, and the hostile guests too"),
+        ("force", "f", "compile what is up to date, too"),
+    ]
+    boolean_options = ["inplace", "force"]
+
+    def initialize_options(self) -> None:
+        self.editable_mode = False  # set by setuptools
+        self.build_lib: str | None = None
+        self.inplace = False
+        self.force = False
+
+    def finalize_options(self) -> None:
+        self.set_undefined_options("build", ("build_lib", "build_lib"), ("force", "force"))
+
+    def targets(self) -> dict[Path, Path]:
+        """Each program to write, and the C file it is made from."""
+        inplace = self.editable_mode or self.inplace
+        package = (Path("src") if inplace else Path(self.build_lib)) / "wasmos" / "guests"
+        targets = {package / f"{c.stem}.wasm": c for c in sorted(GUESTS.glob("*.c"))}
+        if inplace:
+            hostile = Path("build") / HOSTILE
+            targets |= {hostile / f"{c.stem}.wasm": c for c in sorted(HOSTILE.glob("*.c"))}
+        return targets
+
+    def run(self) -> None:
+        # Which guest includes which header isn't tracked: a changed header makes all of them
+        # stale, and so does a change of the flags above.
+        common = max(path.stat().st_mtime_ns for path in [*GUESTS.rglob("*.h"), Path("setup.py")])
+        stale = [
+            (program, source)
+            for program, source in self.targets().items()
+            if self.force
+            or not program.exists()
+            or program.stat().st_mtime_ns < max(common, source.stat().st_mtime_ns)
+        ]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            # `list` so that the first failure is raised here.
+            list(pool.map(lambda pair: self.compile(*pair), stale))
+
+    def compile(self, program: Path, source: Path) -> None:
+        self.announce(f"compiling {source} -> {program}", level=2)
+        program.parent.mkdir(parents=True, exist_ok=True)
+        # Renamed into place when it is complete: an interrupted build leaves nothing half done.
+        unfinished = program.with_suffix(".wasm.part")
+        zig_cc = [sys.executable, "-m", "ziglang", "cc"]
+        done = subprocess.run(
+            [*zig_cc, *GUEST_FLAGS, "-I", str(GUESTS / "include"), "-o", unfinished, source],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise CompileError(f"guest {source} doesn't compile:\n{done.stdout}")
+        unfinished.replace(program)
+
+    def get_source_files(self) -> list[str]:
+        return [str(path) for path in sorted(GUESTS.rglob("*")) if path.suffix in _GUEST_SUFFIXES]
+
+    def get_outputs(self) -> list[str]:
+        return [str(program) for program in self.targets()]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        """For setuptools: where the file in the wheel comes from. Ours are written in place."""
+        return {}
+
+
+_GUEST_SUFFIXES = {".c", ".h", ".wat"}
+
+
+class Build(build):
+    sub_commands = [*build.sub_commands, ("build_guests", None)]
+
+
+setup(
+    ext_modules=[CORE_EXTENSION],
+    cmdclass={"build": Build, "build_ext": BuildExtension, "build_guests": BuildGuests},
+)

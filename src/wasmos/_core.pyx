@@ -1,0 +1,19 @@
+# cython: language_level=3
+"""The trusted core of wasmos: engine bindings and the kernel's fast path.
+
+Read in this order: engine/capi, engine/engine; kernel/task, memory, authority,
+ipc, sched, codec, core. Each file opens with its law.
+"""
+
+from wasmos.errors import InternalError, ServiceError, UsageError
+
+include "engine/capi.pxi"
+include "engine/engine.pxi"
+include "kernel/task.pxi"
+include "kernel/memory.pxi"
+include "kernel/events.pxi"
+include "kernel/authority.pxi"
+include "kernel/ipc.pxi"
+include "kernel/sched.pxi"
+include "kernel/codec.pxi"
+include "kernel/core.pxi"

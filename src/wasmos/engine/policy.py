@@ -1,0 +1,337 @@
+"""Which modules may run, decided before the engine sees them.
+
+The laws of this file:
+
+* `check_module` returns the `Shape` in which a module is to be run, or raises `ModuleRefused`,
+  whose message names the offending thing and says what to do about it.
+* No v128 and no reference type in anything imported or exported: the engine's C API aborts the
+  whole process when asked about such a type. Inside functions v128 is welcome.
+* Features are a list of what we take (the engine's configuration repeats it); whatever
+  `binary.parse` noted as a feature is off that list.
+* The order of the checks is the order in which an author can act on them: features, sizes,
+  imports, exports, and the shape last.
+
+Limits on time and memory while compiling are not here: a child process has those. `check_cost`
+only turns away what can be recognised without decoding instructions.
+"""
+
+from __future__ import annotations
+
+from wasmos.errors import CompileLimitExceeded, ModuleRefused
+
+from . import binary
+from .binary import FUNC, GLOBAL, MEMORY, NUMBERS, quote, show_type
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeAlias
+
+    from .binary import CompileCost, Descriptor, FuncType, Import, ModuleInfo
+
+    Offer: TypeAlias = Mapping[tuple[str, str], Descriptor]
+
+# The module whose functions are the four calls: they take addresses in the caller's memory.
+KERNEL_MODULE = "env"
+
+ACTIVE, PASSIVE = "active", "passive"
+MAIN, HANDLE, BUFFER, MEMORY_NAME = "main", "ipc_handle", "ipc_buffer", "memory"
+_NOTHING: FuncType = ((), ())
+_CODE: FuncType = ((), ("i32",))
+_PASSIVE_EXPORTS: dict[str, FuncType] = {HANDLE: (("i32",), ()), BUFFER: _CODE}
+
+_NOUN = {FUNC: "function"}
+_ADVICE = {
+    binary.GC: "build for a linear memory, not for a wasm-gc target",
+    binary.TYPED_REFS: "build without the function-references feature",
+    binary.EXCEPTIONS: "build without Wasm exceptions (C++: -fno-exceptions, Rust: panic=abort)",
+    binary.STACK_SWITCHING: "build without the stack-switching feature",
+    binary.MEMORY64: "build for wasm32 instead of wasm64",
+    binary.SHARED_MEMORY: "build without threads (no -pthread, no atomics with shared memory)",
+    binary.PAGE_SIZES: "build with the ordinary page size of 64 KiB",
+}
+
+DEFAULT_MODULE_BYTES = 32 << 20
+DEFAULT_MEMORY_BYTES = 64 << 20
+DEFAULT_TABLE_ELEMENTS = 20_000
+
+# By `CompileCost`'s fields. Judged, not measured: far above what a compiler makes of source that
+# people wrote, below where compiling takes many seconds. A program with a reason gets its own.
+DEFAULT_COST = {
+    "functions": 200_000,
+    "segments": 20_000,
+    "largest_body": 1 << 20,
+    "locals_total": 2_000_000,
+    "most_locals": 20_000,
+    "hardest_body": 200_000_000,  # 48 KB of loops over 4,000 locals: 23 s
+}
+
+
+class Shape:
+    """How a module is to be run.
+
+    `ACTIVE`: a program; call `entry` on its own fibre. `PASSIVE`: a service; its client's message
+    goes to where `ipc_buffer` says and `entry` handles it on the client's time. `direct` is true
+    of a passive module that imports nothing: nothing in it can block, so it needs no fibre.
+    """
+
+    __slots__ = ("direct", "entry", "has_memory", "kind", "returns_code")
+
+    def __init__(
+        self, kind: str, entry: str, *, direct: bool, has_memory: bool, returns_code: bool
+    ) -> None:
+        self.kind = kind
+        self.entry = entry
+        self.direct = direct
+        self.has_memory = has_memory
+        self.returns_code = returns_code  # the entry's result is an exit code, else it is 0
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"Shape({fields})"
+
+
+def admit(
+    data: bytes,
+    *,
+    imports: Offer,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    table_elements: int = DEFAULT_TABLE_ELEMENTS,
+    module_bytes_limit: int = DEFAULT_MODULE_BYTES,
+    cost_limits: Mapping[str, int] = DEFAULT_COST,
+    entry: str = MAIN,
+) -> tuple[ModuleInfo, Shape]:
+    """From bytes to a verdict, in the order that keeps each step bounded."""
+    _check_size(len(data), module_bytes_limit)
+    info = binary.parse(data)
+    shape = check_module(
+        info,
+        memory_bytes=memory_bytes,
+        table_elements=table_elements,
+        module_bytes_limit=module_bytes_limit,
+        imports=imports,
+        entry=entry,
+    )
+    check_cost(binary.compile_cost(info), cost_limits)
+    return info, shape
+
+
+def check_module(
+    info: ModuleInfo,
+    *,
+    memory_bytes: int,
+    table_elements: int,
+    module_bytes_limit: int,
+    imports: Offer,
+    entry: str = MAIN,
+) -> Shape:
+    """The shape of a module that may run. `entry` is what its personality calls a program by."""
+    _check_size(len(info.data), module_bytes_limit)
+    _check_features(info)
+    _check_memory(info, memory_bytes)
+    _check_tables(info, table_elements)
+    for item in info.imports:
+        _check_boundary(item.descriptor, item.kind, _import_name(item))
+        _check_import(item, imports)
+    for export in info.exports.values():
+        _check_boundary(_exported(info, export.name), export.kind, f"export {quote(export.name)}")
+    return _shape(info, entry)
+
+
+def check_cost(cost: CompileCost, limits: Mapping[str, int] = DEFAULT_COST) -> None:
+    """Refuse what is bound to be expensive to compile, with `CompileLimitExceeded`."""
+    for field, limit in limits.items():
+        value: int = getattr(cost, field)
+        if value > limit:
+            what = field.replace("_", " ")
+            raise CompileLimitExceeded(
+                f"too expensive to compile: {what} is {value:,}, the limit {limit:,}; "
+                "split the program, or raise the limit if you trust it"
+            )
+
+
+# --- what it needs ----------------------------------------------------------------------------
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise ModuleRefused(
+            f"the module has {size:,} bytes, the limit is {limit:,}; "
+            "strip its debug information, or raise the limit"
+        )
+
+
+def _check_features(info: ModuleInfo) -> None:
+    for feature, offset in info.features.items():
+        raise ModuleRefused(
+            f"it needs {feature} (seen at byte {offset}), which is not available here; "
+            f"{_ADVICE[feature]}"
+        )
+    if len(info.memories) > 1:
+        raise ModuleRefused(
+            f"it has {len(info.memories)} memories (the multi-memory feature), "
+            "and a task has one; link its parts into one memory"
+        )
+
+
+def _check_memory(info: ModuleInfo, limit: int) -> None:
+    for memory in info.memories:
+        if memory.min_bytes > limit:
+            raise ModuleRefused(
+                f"its memory begins with {memory.min_bytes:,} bytes, the limit is {limit:,}; "
+                "link it with a smaller initial memory, or raise the task's memory limit"
+            )
+
+
+def _check_tables(info: ModuleInfo, limit: int) -> None:
+    """Only tables of functions: nothing here could put anything else into one."""
+    for table in info.tables:
+        if table.element != "funcref":
+            raise ModuleRefused(
+                f"it has a table of {table.element}, and only tables of funcref are taken; "
+                "build without the reference-types feature"
+            )
+    total = sum(table.minimum for table in info.tables)
+    if total > limit:
+        raise ModuleRefused(
+            f"its tables begin with {total:,} elements, the limit is {limit:,}; "
+            "call fewer functions through pointers, or raise the task's table limit"
+        )
+
+
+# --- what crosses its boundary ----------------------------------------------------------------
+
+
+def _check_boundary(descriptor: Descriptor | None, kind: str, what: str) -> None:
+    """Whatever the engine might be asked the type of has to be made of numbers."""
+    values: tuple[str, ...] = ()
+    if isinstance(descriptor, tuple):
+        values = descriptor[0] + descriptor[1]
+    elif isinstance(descriptor, binary.GlobalType):
+        values = (descriptor.value,)
+    for value in values:
+        if value not in NUMBERS:
+            noun = "a vector" if value == "v128" else "a reference"
+            raise ModuleRefused(
+                f"{what} is a {_NOUN.get(kind, kind)} with {value} in its type; "
+                f"{noun} may be used inside a module, but may not be imported or exported: "
+                "pass it through memory"
+            )
+
+
+def _exported(info: ModuleInfo, name: str) -> Descriptor | None:
+    """None for a memory or a table, which are judged wherever they come from."""
+    export = info.exports[name]
+    if export.kind == FUNC:
+        return info.function_type(export.index)
+    return info.globals[export.index] if export.kind == GLOBAL else None
+
+
+def _import_name(item: Import) -> str:
+    return f"import {quote(item.module)}.{quote(item.name)}"
+
+
+def _check_import(item: Import, imports: Offer) -> None:
+    offered = imports.get((item.module, item.name))
+    wanted = _show(item.descriptor)
+    if offered is None:
+        raise ModuleRefused(
+            f"{_import_name(item)}, {wanted}, is provided by nobody; {_offers(item, imports)}"
+        )
+    if offered != item.descriptor:
+        raise ModuleRefused(
+            f"{_import_name(item)} is wanted as {wanted}, "
+            f"but provided as {_show(offered)}; correct its declaration"
+        )
+
+
+def _show(descriptor: Descriptor) -> str:
+    return f"{'function ' if isinstance(descriptor, tuple) else ''}{show_type(descriptor)}"
+
+
+def _offers(item: Import, imports: Offer) -> str:
+    """The nearest thing there is: the name elsewhere, the module's other names, or everything."""
+    if not imports:
+        return "this task is offered no imports at all"
+    same = [key for key in imports if key[1] == item.name]
+    module = [key for key in imports if key[0] == item.module]
+    keys = sorted(same or module or imports)
+    shown = [f"{module}.{name}: {show_type(imports[module, name])}" for module, name in keys[:12]]
+    more = f", and {len(keys) - 12} more" if len(keys) > 12 else ""
+    return f"there is {', '.join(shown)}{more}"
+
+
+# --- its shape --------------------------------------------------------------------------------
+
+
+def _shape(info: ModuleInfo, entry: str) -> Shape:
+    passive = [name for name in _PASSIVE_EXPORTS if name in info.exports]
+    if entry in info.exports:
+        if passive:
+            raise ModuleRefused(
+                f"it exports both {quote(entry)} and {quote(passive[0])}, and may be either a "
+                "program or a passive service; export only one of them"
+            )
+        return _active(info, entry)
+    if passive:
+        return _passive(info)
+    raise ModuleRefused(_nothing_to_run(info, entry))
+
+
+def _active(info: ModuleInfo, entry: str) -> Shape:
+    found = info.signature(entry)
+    if found not in (_NOTHING, _CODE):
+        raise ModuleRefused(
+            f"its export {quote(entry)} is {_what_is(info, entry)} instead of a function "
+            f"() -> i32 or () -> (); in C, write `int {entry}(void)`"
+        )
+    has_memory = _exports_memory(info)
+    if not has_memory and info.imports_from(KERNEL_MODULE):
+        first = info.imports_from(KERNEL_MODULE)[0]
+        raise ModuleRefused(
+            f"it imports {quote(first.module)}.{quote(first.name)} but exports no memory for its "
+            f"messages; export its memory as {quote(MEMORY_NAME)}"
+        )
+    return Shape(ACTIVE, entry, direct=False, has_memory=has_memory, returns_code=found == _CODE)
+
+
+def _passive(info: ModuleInfo) -> Shape:
+    for name, wanted in _PASSIVE_EXPORTS.items():
+        if info.signature(name) != wanted:
+            found = _what_is(info, name) if name in info.exports else "missing"
+            raise ModuleRefused(
+                f"a passive service's export {quote(name)} is {found}; "
+                f"export a function {quote(name)} of type {show_type(wanted)}"
+            )
+    if not _exports_memory(info):
+        raise ModuleRefused(
+            "a passive service without a memory for its messages; "
+            f"export its memory as {quote(MEMORY_NAME)}"
+        )
+    return Shape(PASSIVE, HANDLE, direct=not info.imports, has_memory=True, returns_code=False)
+
+
+def _exports_memory(info: ModuleInfo) -> bool:
+    export = info.exports.get(MEMORY_NAME)
+    if export is not None and export.kind != MEMORY:
+        raise ModuleRefused(
+            f"its export {quote(MEMORY_NAME)} is a {_NOUN.get(export.kind, export.kind)}; "
+            "give that another name, and export its memory under this one"
+        )
+    return export is not None
+
+
+def _what_is(info: ModuleInfo, export: str) -> str:
+    signature = info.signature(export)
+    if signature is None:
+        return f"a {info.exports[export].kind}"
+    return f"of type {show_type(signature)}"
+
+
+def _nothing_to_run(info: ModuleInfo, entry: str) -> str:
+    """The likely reasons why a program that its author thinks complete has no entry."""
+    wanted = f"{quote(entry)} (a program) or {quote(HANDLE)} and {quote(BUFFER)} (a service)"
+    functions = [quote(item.name) for item in info.exports.values() if item.kind == FUNC]
+    shown = ", ".join(functions[:8]) if functions else "no functions"
+    more = f" and {len(functions) - 8} more" if len(functions) > 8 else ""
+    return f"nothing to run: export {wanted}; it exports {shown}{more}"

@@ -1,0 +1,165 @@
+"""Where each field of a message lies.
+
+Law: offsets are those that a C compiler for wasm32 gives the same struct, placed at byte 8 of a
+message, and the end is at most byte 1,512. Nothing else about a message decides them, so a layout
+can be checked against any C compiler.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from dataclasses import dataclass
+
+from .errors import IdlError
+from .model import FieldDef, TypeName
+from .names import field_problem
+
+HEADER_SIZE = 8
+MESSAGE_SIZE = 1512
+
+# The kernel keeps a message's fields in a table of this many rows.
+MAX_FIELDS = 16
+
+
+class Kind(enum.Enum):
+    """What is stored; the names are those of `wasmos.abi`'s constants."""
+
+    INT32 = "int32"
+    UINT32 = "uint32"
+    UINT16 = "uint16"
+    CSTR = "cstr"
+    BYTES = "bytes"
+    UINT8_ARRAY = "uint8_array"
+
+
+@dataclass(frozen=True, slots=True)
+class _Scalar:
+    kind: Kind
+    size: int
+
+
+_SCALARS = {
+    "int": _Scalar(Kind.INT32, 4),
+    "task": _Scalar(Kind.INT32, 4),
+    "uint32": _Scalar(Kind.UINT32, 4),
+    "uint16": _Scalar(Kind.UINT16, 2),
+}
+_ARRAYS = {"cstr": Kind.CSTR, "bytes": Kind.BYTES, "uint8": Kind.UINT8_ARRAY}
+_LENGTH_SIZE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field in its place; offsets count from the start of the message."""
+
+    name: str
+    type: TypeName
+    kind: Kind
+    offset: int
+    size: int
+    len_offset: int | None
+    doc: tuple[str, ...]
+
+    @property
+    def end(self) -> int:
+        if self.len_offset is None:
+            return self.offset + self.size
+        return self.len_offset + _LENGTH_SIZE
+
+    @property
+    def alignment(self) -> int:
+        if self.kind is Kind.BYTES:
+            return _LENGTH_SIZE
+        return self.size if self.type.name in _SCALARS else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The fields of one message, and its size in bytes with the header."""
+
+    fields: tuple[Field, ...]
+    size: int
+
+    @property
+    def payload_size(self) -> int:
+        return self.size - HEADER_SIZE
+
+
+def lay_out_fields(definitions: tuple[FieldDef, ...], file: str) -> Layout:
+    """Place the fields one after another, each at its natural alignment."""
+    _check_names(definitions, file)
+    fields: list[Field] = []
+    end = HEADER_SIZE
+    for definition in definitions:
+        field = _place(definition, end, file)
+        end = field.end
+        if end > MESSAGE_SIZE:
+            problem = f"'{field.name}' ends at byte {end} of a message"
+            advice = f"make the fields smaller: byte {MESSAGE_SIZE} is the last possible end"
+            raise IdlError(file, definition.line, problem, advice)
+        fields.append(field)
+    # Never past the limit: that is a multiple of every alignment.
+    size = _align(end, max((field.alignment for field in fields), default=1))
+    return Layout(tuple(fields), size)
+
+
+def _place(definition: FieldDef, end: int, file: str) -> Field:
+    type_ = definition.type
+    doc = definition.doc
+    if scalar := _SCALARS.get(type_.name):
+        if type_.length is not None:
+            problem = f"'{type_.name}' takes no length"
+            advice = f"write '{type_.name}', or use bytes[N]"
+            raise IdlError(file, definition.line, problem, advice)
+        offset = _align(end, scalar.size)
+        return Field(definition.name, type_, scalar.kind, offset, scalar.size, None, doc)
+    kind, length = _array(definition, file)
+    # A bytes[N] is two members to C, so only the second one is aligned.
+    len_offset = _align(end + length, _LENGTH_SIZE) if kind is Kind.BYTES else None
+    return Field(definition.name, type_, kind, end, length, len_offset, doc)
+
+
+def _array(definition: FieldDef, file: str) -> tuple[Kind, int]:
+    type_ = definition.type
+    kind = _ARRAYS.get(type_.name)
+    if kind is None:
+        raise IdlError(file, definition.line, f"unknown type '{type_.name}'", _advice(type_.name))
+    if type_.length is None:
+        problem = f"'{type_.name}' needs a length"
+        raise IdlError(file, definition.line, problem, f"write {type_.name}[N], such as [64]")
+    if type_.length < 1:
+        problem = f"{type_} has no room for anything"
+        raise IdlError(file, definition.line, problem, "give it a length of 1 or more")
+    return kind, type_.length
+
+
+def _advice(name: str) -> str:
+    known = [*_SCALARS, *(f"{array}[N]" for array in _ARRAYS)]
+    near = difflib.get_close_matches(name, [*_SCALARS, *_ARRAYS], n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}The types are {', '.join(known)}"
+
+
+def _check_names(definitions: tuple[FieldDef, ...], file: str) -> None:
+    if len(definitions) > MAX_FIELDS:
+        line = definitions[MAX_FIELDS].line
+        problem = f"a message has at most {MAX_FIELDS} fields"
+        raise IdlError(file, line, problem, "put several into one bytes[N]")
+    taken: dict[str, int] = {}
+    for definition in definitions:
+        if problem_ := field_problem(definition.name):
+            raise IdlError(file, definition.line, problem_, "choose another name")
+        members = [definition.name]
+        if definition.type.name == "bytes":
+            members.append(f"{definition.name}_len")
+        for member in members:
+            if member in taken:
+                problem = f"two fields are called '{member}'"
+                advice = f"rename one of them (the other is on line {taken[member]})"
+                raise IdlError(file, definition.line, problem, advice)
+            taken[member] = definition.line
+
+
+def _align(offset: int, alignment: int) -> int:
+    return -(-offset // alignment) * alignment

@@ -1,0 +1,783 @@
+# The core: the only door from Python into the kernel.
+#
+# Law: one thread at a time, and never from within a guest: methods here run on
+# the thread's own stack with no fibre above it. What needs Python (names,
+# services written in it, the end of a task) waits in `attention` and `dead`
+# until `step` gets to it.
+
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+
+cdef extern from "pythread.h" nogil:
+    unsigned long PyThread_get_thread_ident()
+
+# What each store is linked with: the four calls as guests know them, made of
+# functions that answer at once and one that can wait. A host function that
+# can suspend costs ten times one that can't; so only the wait is such a one,
+# and it is reached only when there is something to wait for.
+SHIM = b"""
+(module
+  (import "kernel" "call" (func $call (param i32 i32) (result i32)))
+  (import "kernel" "recv" (func $recv (param i32 i32) (result i32)))
+  (import "kernel" "lookup" (func $lookup (param i32) (result i32)))
+  (import "kernel" "reply" (func $reply (param i32 i32)))
+  (import "kernel" "wait" (func $wait (result i32)))
+  (func $finish (param i32) (result i32)
+    (if (result i32) (i32.eq (local.get 0) (i32.const 0x80000000))
+      (then (call $wait)) (else (local.get 0))))
+  (func (export "ipc_call") (param i32 i32) (result i32)
+    (call $finish (call $call (local.get 0) (local.get 1))))
+  (func (export "ipc_recv") (param i32 i32) (result i32)
+    (call $finish (call $recv (local.get 0) (local.get 1))))
+  (func (export "ipc_lookup") (param i32) (result i32)
+    (call $finish (call $lookup (local.get 0))))
+  (export "ipc_reply" (func $reply)))
+"""
+
+CAUSES = {EXIT_RETURNED: "returned", EXIT_TRAPPED: "trapped",
+          EXIT_REFUSED: "refused", EXIT_CPU_LIMIT: "cpu_limit",
+          EXIT_KILLED: "killed"}
+KINDS = {WASM: "wasm", PASSIVE: "passive", SERVICE: "service", HOST: "host"}
+STATES = {READY: "ready", RUNNING: "running", RECEIVING: "receiving",
+          SENDING: "sending", AWAITING: "awaiting reply",
+          LOOKING_UP: "looking up", IDLE: "idle", EXITED: "exited"}
+TRAPS = (
+    "stack overflow", "memory access out of bounds", "misaligned atomic",
+    "table access out of bounds", "indirect call to null",
+    "indirect call of the wrong type", "integer overflow",
+    "integer division by zero", "bad conversion to integer",
+    "unreachable executed", "interrupted", "out of fuel")
+
+
+cdef class Core:
+    """Tasks, messages, authority and time of one kernel.
+
+    Subclassed by `wasmos.kernel.Kernel`, which gives the hooks (`_exited`,
+    `_lookup`, `_completed`, `_spawned_async`, `_caller`, `_room`) their
+    meaning and everything else its public form.
+    """
+
+    cdef Kern k
+    cdef object __weakref__
+    cdef readonly Engine engine
+    cdef Module shim
+    cdef void *linker
+    cdef dict layouts        # message type → Layout
+    cdef dict handlers       # service task id → {message type → Handler}
+    cdef dict modules        # task id → Module, kept while the task lives
+    cdef unsigned long thread
+    cdef bint stepping
+    cdef object pending_exception
+
+    def __cinit__(self, Engine engine not None, *, uint64_t seed=0,
+                  int64_t handler_ns=100_000_000, uint32_t ring=4096,
+                  **options):
+        cdef Kern *k = &self.k
+        memset(k, 0, sizeof(Kern))
+        self.engine = engine
+        self.linker = NULL
+        self.layouts = {}
+        self.handlers = {}
+        self.modules = {}
+        self.thread = PyThread_get_thread_ident()
+        if ring == 0 or ring & (ring - 1):
+            raise ValueError("ring must be a power of two")
+        k.mask = MIN_TABLE - 1
+        k.next_id = 1
+        k.rng = seed
+        k.deterministic = engine.deterministic
+        k.handler_ns = handler_ns
+        if not k.deterministic:
+            k.handler_ticks = handler_ns // engine.tick_ns + 1
+        k.ring_mask = ring - 1
+        k.table = <Task **>calloc(MIN_TABLE, sizeof(Task *))
+        k.ring = <Event *>calloc(ring, sizeof(Event))
+        if k.table is NULL or k.ring is NULL:
+            raise MemoryError
+        if not k.deterministic:
+            k.now_ns = monotonic_ns()
+        self.shim = Module.compile(engine, wat2wasm(SHIM))
+        self._link()
+        engine.start_ticker()
+        k.ticker = engine.ticker
+
+    cdef void _link(self) except *:
+        cdef Kern *k = &self.k
+        self.linker = api.linker_new(self.engine.ptr)
+        define_host(self.linker, k, b"call", 2, 1, host_call, NULL)
+        define_host(self.linker, k, b"recv", 2, 1, host_recv, NULL)
+        define_host(self.linker, k, b"lookup", 1, 1, host_lookup, NULL)
+        define_host(self.linker, k, b"reply", 2, 0, host_reply, NULL)
+        define_host(self.linker, k, b"wait", 0, 1, NULL, host_wait)
+
+    def __dealloc__(self):
+        cdef Kern *k = &self.k
+        cdef uint32_t i
+        if k.table is not NULL:
+            for i in range(k.mask + 1):
+                if k.table[i] is not NULL:
+                    drop_caller(k.table[i])
+                    task_free(k, k.table[i])
+        if self.linker is not NULL:
+            api.linker_delete(self.linker)
+        free(k.table)
+        free(k.ring)
+        free(k.sizes)
+        free(k.kernel_only)
+
+    # --- hooks, given their meaning by the subclass ---
+
+    def _exited(self, int id, str cause, object code, str message, list frames):
+        """Task `id` is gone."""
+
+    def _lookup(self, int id, str name):
+        """The id of service `name`, an error code, or None: not yet."""
+
+    def _completed(self, int id, int result):
+        """The call of client `id` is over."""
+
+    def _mail(self, int id):
+        """Client `id` has a one-way message waiting."""
+
+    def _spawned_async(self, int service, int client, uint64_t serial,
+                       Handler handler, object coroutine):
+        """An `async def` method began; it ends in `answer`."""
+
+    def _caller(self, int id):
+        """How services see task `id`."""
+
+    def _failed(self, int service, int client, Handler handler,
+                object error):
+        """A service's method raised something that is no answer."""
+
+    def _room(self):
+        """Some mailbox that was full has room."""
+
+    # --- guards ---
+
+    cdef int _enter(self) except -1:
+        if PyThread_get_thread_ident() != self.thread:
+            raise UsageError("this kernel belongs to another thread; "
+                             "give each thread a kernel of its own")
+        return 0
+
+    cdef Task *_task(self, int32_t id) except NULL:
+        self._enter()
+        cdef Task *task = find(&self.k, id)
+        if task is NULL:
+            raise LookupError(f"there is no task {id}")
+        return task
+
+    # --- set-up ---
+
+    def define_messages(self, classes, kernel_only):
+        """Tell the kernel the size and the layout of each message class."""
+        self._enter()
+        cdef uint32_t types = max([cls.TYPE for cls in classes], default=0) + 1
+        types = max(types, self.k.types)
+        cdef uint16_t *sizes = <uint16_t *>calloc(types, sizeof(uint16_t))
+        cdef uint8_t *reserved = <uint8_t *>calloc(types, 1)
+        if sizes is NULL or reserved is NULL:
+            free(sizes)
+            free(reserved)
+            raise MemoryError
+        if self.k.types:
+            memcpy(sizes, self.k.sizes, self.k.types * sizeof(uint16_t))
+            memcpy(reserved, self.k.kernel_only, self.k.types)
+        free(self.k.sizes)
+        free(self.k.kernel_only)
+        self.k.sizes = sizes
+        self.k.kernel_only = reserved
+        self.k.types = types
+        for cls in classes:
+            layout = Layout(cls)
+            self.layouts[layout.type] = layout
+            sizes[layout.type] = <uint16_t>layout.size
+        for type in kernel_only:
+            reserved[type] = True
+
+    def layout(self, int type):
+        """The Layout of a message type, or None."""
+        return self.layouts.get(type)
+
+    def add_service(self, dict handlers, uint32_t mail_limit):
+        """A task that is a Python service; `handlers` by message type."""
+        self._enter()
+        cdef Task *task = task_new(&self.k, SERVICE, 0, mail_limit)
+        self.handlers[task.id] = handlers
+        emit(&self.k, EV_SPAWN, task.id, 0, 0, SERVICE)
+        return self._with_buffer(task)
+
+    def add_client(self, uint32_t mail_limit):
+        """A task that is a Python client."""
+        self._enter()
+        cdef Task *task = task_new(&self.k, HOST, 0, mail_limit)
+        emit(&self.k, EV_SPAWN, task.id, 0, 0, HOST)
+        return self._with_buffer(task)
+
+    cdef object _with_buffer(self, Task *task):
+        task.buffer = <uint8_t *>calloc(1, MESSAGE_BYTES)
+        if task.buffer is NULL:
+            task_free(&self.k, task)
+            raise MemoryError
+        return task.id
+
+    def spawn(self, Module module not None, *, bint passive, bint direct,
+              bint has_result, uint8_t priority, int64_t memory_bytes,
+              int64_t table_elements, uint32_t mail_limit,
+              int64_t cpu_ns):
+        """A task from a module whose imports and exports were checked."""
+        self._enter()
+        if module.engine is not self.engine:
+            raise UsageError("the module was compiled for another kernel")
+        if priority >= PRIORITIES:
+            raise ValueError(f"priority is below {PRIORITIES}")
+        cdef Kern *k = &self.k
+        cdef Task *task = task_new(k, PASSIVE if passive else WASM, priority,
+                                   mail_limit)
+        self.modules[task.id] = module
+        task.module = module.ptr
+        task.direct = direct
+        task.has_result = has_result
+        task.cpu_limit_ns = cpu_ns
+        task.store = api.store_new(self.engine.ptr, NULL, NULL)
+        census.stores += 1
+        task.context = api.store_context(task.store)
+        # Before any guest code can run: the start function is one too.
+        api.store_limiter(task.store, memory_bytes, table_elements, 2, 4, 1)
+        emit(k, EV_SPAWN, task.id, 0, 0, task.kind)
+        if direct:
+            self._start_direct(task)
+        else:
+            self._start_fibre(task)
+        return task.id
+
+    cdef void _start_fibre(self, Task *task) noexcept:
+        cdef Kern *k = &self.k
+        if k.deterministic:
+            task.fuel_last = FUEL
+            api.set_fuel(task.context, FUEL)
+            api.fuel_yield(task.context, FUEL_SLICE)
+        else:
+            api.set_epoch_deadline(task.context, 1)
+            api.epoch_yield(task.context, 1)
+        task.linker = api.linker_new(self.engine.ptr)
+        task.phase = LINKING
+        begin(k, task, api.linker_instantiate_async(
+            self.linker, task.context, self.shim.ptr, &task.shim,
+            &task.trap, &task.error))
+
+    cdef void _start_direct(self, Task *task) noexcept:
+        """A passive service without imports: no fibre, no shim; its deadline
+        traps instead of yielding."""
+        cdef Kern *k = &self.k
+        cdef wasmtime_extern_t item
+        cdef wasmtime_val_raw_t value
+        task.linker = api.linker_new(self.engine.ptr)
+        self._allow_handler(task)
+        ticker_start(k.ticker)
+        with nogil:
+            task.error = api.linker_instantiate(
+                task.linker, task.context, task.module, &task.instance,
+                &task.trap)
+            if not failed(task) and exported(
+                    task, b"_initialize", 11, EXTERN_FUNC, &item):
+                task.error = api.call_unchecked(
+                    task.context, &item.of.func, &value, 1, &task.trap)
+            if not failed(task) and exported(
+                    task, b"ipc_buffer", 10, EXTERN_FUNC, &item):
+                task.error = api.call_unchecked(
+                    task.context, &item.of.func, &value, 1, &task.trap)
+        if not self.stepping:
+            ticker_pause(k.ticker)
+        if failed(task):
+            die(k, task, EXIT_TRAPPED)
+            return
+        if exported(task, b"memory", 6, EXTERN_MEMORY, &item):
+            task.memory = item.of.memory
+            task.has_memory = True
+        task.message = <uint32_t>value.i32
+        if guest_message(task, task.message) is NULL or not exported(
+                task, b"ipc_handle", 10, EXTERN_FUNC, &item):
+            die(k, task, EXIT_REFUSED)
+            return
+        task.entry = item.of.func
+        task.phase = WORKING
+
+    cdef void _allow_handler(self, Task *task) noexcept:
+        if self.k.deterministic:
+            api.set_fuel(task.context, <uint64_t>self.k.handler_ns)
+        else:
+            api.set_epoch_deadline(task.context, self.k.handler_ticks)
+
+    # --- authority ---
+
+    def set_capability(self, int32_t id, int32_t service, bint held):
+        """Grant or take back the right to send to `service`, a number."""
+        if not set_held(self._task(id), service, held):
+            raise MemoryError
+        emit(&self.k, EV_GRANT, id, 0, service, held)
+
+    def set_omnipotent(self, int32_t id, bint held):
+        """Grant or take back the right to send to everything."""
+        self._task(id).holds_all = held
+        emit(&self.k, EV_GRANT, id, 0, -1, held)
+
+    def set_service(self, int32_t id, int32_t service):
+        """Make task `id` the one behind `service`, a number."""
+        if not set_provides(self._task(id), service):
+            raise MemoryError
+        emit(&self.k, EV_REGISTER, id, 0, service, 0)
+
+    def holds(self, int32_t id, int32_t service):
+        cdef Task *task = self._task(id)
+        return bool(task.holds_all or holds(task, service))
+
+    # --- running ---
+
+    def step(self, int64_t slice_ns):
+        """Run what is ready for about `slice_ns`. True if more is ready."""
+        cdef Kern *k = &self.k
+        cdef int64_t end
+        self._enter()
+        if self.stepping:
+            raise UsageError("the kernel is already running: a service's "
+                             "method can't wait for it; make it `async def`")
+        self.stepping = True
+        ticker_start(k.ticker)
+        try:
+            charge(k, NULL)
+            end = k.now_ns + slice_ns
+            while True:
+                with nogil:
+                    run_slice(k, end)
+                self._serve()
+                if k.now_ns >= end or (k.ready_levels == 0
+                                       and k.attention.head is NULL):
+                    break
+        finally:
+            self.stepping = False
+            ticker_pause(k.ticker)
+        if self.pending_exception is not None:
+            error, self.pending_exception = self.pending_exception, None
+            raise error
+        return self._more()
+
+    cdef bint _more(self) noexcept:
+        cdef int level
+        for level in range(PRIORITIES):
+            if self.k.ready[level].head is not NULL:
+                return True
+        return self.k.attention.head is not NULL or self.k.dead.head is not NULL
+
+    cdef int _serve(self) except -1:
+        """Do what only Python can: bury the dead, answer for the services."""
+        cdef Kern *k = &self.k
+        cdef Task *task
+        while k.dead.head is not NULL:
+            self._bury(k.dead.head)
+        # Those that come in meanwhile are for the next round, so that guests
+        # and services take turns.
+        cdef Task *last = k.attention.tail
+        cdef bint done = last is NULL
+        while not done and k.attention.head is not NULL:
+            task = k.attention.head
+            done = task is last
+            unlink(task)
+            self._attend(task)
+        if k.room_made:
+            k.room_made = False
+            self._room()
+        return 0
+
+    cdef int _attend(self, Task *task) except -1:
+        cdef object answer
+        cdef int32_t id = task.id
+        if task.state == LOOKING_UP:
+            try:
+                answer = self._lookup(id, (<bytes>task.name).decode(
+                    "utf-8", "surrogateescape"))
+            except BaseException:
+                # Interrupted, not answered: it stays where it was.
+                push(&self.k.attention, task)
+                raise
+            if answer is not None:
+                self.answer_lookup(id, answer)
+        elif task.kind == SERVICE:
+            self._read_mail(task)
+        elif task.kind == HOST:
+            if task.wake:
+                task.wake = False
+                self._completed(id, task.result)
+            elif task.mail_head is not NULL:
+                self._mail(id)
+        elif task.state == SENDING:
+            self._dispatch(task)
+        return 0
+
+    cdef int _dispatch(self, Task *task) except -1:
+        """Let a Python service handle the call of `task`."""
+        cdef Task *service = find(&self.k, task.peer)
+        cdef uint8_t *message = guest_message(task, task.message)
+        cdef int32_t type = load_i32(message)
+        cdef int32_t id = task.id
+        cdef int32_t service_id = service.id
+        cdef uint64_t serial
+        cdef uint32_t size = message_size(&self.k, type)
+        cdef Handler handler = (<dict>self.handlers[service_id]).get(type)
+        task.calls += 1
+        task.bytes_sent += size
+        service.served += 1
+        service.bytes_received += size
+        serial = task.calls
+        task.state = AWAITING
+        push(&service.waiters, task)
+        if handler is None or handler.reply is None:
+            self._answer_error(service_id, id, serial, ERR_NOT_SUPPORTED)
+            return 0
+        try:
+            result = handler.invoke(self._caller_of(task), message)
+        except BaseException as error:
+            self._raised(service_id, id, serial, handler, error)
+            return 0
+        if handler.is_async:
+            self._spawned_async(service_id, id, serial, handler, result)
+        else:
+            self.answer(service_id, id, serial, handler, result)
+        return 0
+
+    cdef object _caller_of(self, Task *task):
+        if task.caller is NULL:
+            caller = self._caller(task.id)
+            Py_INCREF(caller)
+            task.caller = <void *>caller
+        return <object>task.caller
+
+    cdef int _raised(self, int32_t service, int32_t client, uint64_t serial,
+                     Handler handler, object error) except -1:
+        """An answer if it is one; else the service's bug, which costs its
+        client an error and nobody else anything."""
+        cdef int32_t code = ERR_UNEXPECTED
+        if isinstance(error, ServiceError) and -128 <= error.code < 0:
+            code = error.code
+        elif isinstance(error, MalformedMessage):
+            code = ERR_INVALID_ARG
+        else:
+            self._failed(service, client, handler, error)
+            if not isinstance(error, Exception):
+                self.pending_exception = error
+        self._answer_error(service, client, serial, code)
+        return 0
+
+    cdef Task *_awaiting(self, int32_t service, int32_t client,
+                         uint64_t serial) noexcept:
+        """The client, if it still awaits the answer to that very call."""
+        cdef Task *task = find(&self.k, client)
+        if task is NULL or task.state != AWAITING or task.peer != service or (
+                task.calls != serial):
+            return NULL
+        return task
+
+    def answer(self, int32_t service, int32_t client, uint64_t serial,
+               Handler handler not None, object result):
+        """End the call `serial` of `client` with a service's result. Nothing
+        happens if the client is gone or was answered."""
+        cdef uint8_t message[MESSAGE_BYTES]
+        cdef Task *task
+        try:
+            handler.reply.write(message, result)
+        except Exception as error:
+            self._failed(service, client, handler, error)
+            self._answer_error(service, client, serial, ERR_UNEXPECTED)
+            return
+        task = self._awaiting(service, client, serial)
+        if task is not NULL:
+            send_reply(&self.k, find(&self.k, service), task, message,
+                       handler.reply.size)
+
+    def answer_error(self, int32_t service, int32_t client, uint64_t serial,
+                     Handler handler not None, object error):
+        """End the call `serial` of `client` with what a method raised."""
+        self._raised(service, client, serial, handler, error)
+
+    cdef int _answer_error(self, int32_t service, int32_t client,
+                           uint64_t serial, int32_t code) except -1:
+        cdef uint8_t message[MESSAGE_BYTES]
+        cdef Task *task = self._awaiting(service, client, serial)
+        if task is not NULL:
+            memset(message, 0, HEADER_BYTES)
+            store_i32(message, code)
+            send_reply(&self.k, find(&self.k, service), task, message,
+                       HEADER_BYTES)
+        return 0
+
+    cdef int _read_mail(self, Task *service) except -1:
+        """One-way messages to a Python service."""
+        cdef uint8_t message[MESSAGE_BYTES]
+        cdef int32_t id = service.id, type
+        cdef Handler handler
+        cdef Task *sender
+        while service is not NULL and take_note(&self.k, service, 0, message):
+            type = load_i32(message)
+            handler = (<dict>self.handlers[id]).get(type)
+            sender = find(&self.k, load_i32(message + 4))
+            if handler is None or handler.reply is not None or sender is NULL:
+                emit(&self.k, EV_LOST, load_i32(message + 4), id, type,
+                     ERR_NOT_SUPPORTED)
+            else:
+                try:
+                    handler.invoke(self._caller_of(sender), message)
+                except Exception as error:
+                    self._failed(id, sender.id, handler, error)
+            service = find(&self.k, id)
+        return 0
+
+    # --- what Python decides about tasks ---
+
+    def answer_lookup(self, int32_t id, int32_t result):
+        """End the lookup of task `id` with a task id or an error code."""
+        cdef Task *task = self._task(id)
+        if task.state != LOOKING_UP:
+            raise InternalError(f"task {id} looks nothing up")
+        emit(&self.k, EV_LOOKUP, id, result if result > 0 else 0, 0,
+             result if result < 0 else 0)
+        wake(&self.k, task, result)
+
+    def kill(self, int32_t id):
+        """End task `id` now. Its peers are released, its memory is freed."""
+        cdef Task *task = self._task(id)
+        if task.on_stack:
+            raise InternalError(f"task {id} is running")
+        die(&self.k, task, EXIT_KILLED)
+        self._bury(task)
+
+    cdef int _bury(self, Task *task) except -1:
+        cdef Kern *k = &self.k
+        cdef int32_t id = task.id
+        cdef Cause cause = task.cause
+        unlink(task)
+        while task.senders.head is not NULL:
+            wake(k, task.senders.head, ERR_ABORTED)
+        while task.waiters.head is not NULL:
+            wake(k, task.waiters.head, ERR_ABORTED)
+        code, message, frames = self._autopsy(task)
+        emit(k, EV_EXIT, id, 0, cause, code if cause == EXIT_RETURNED else 0)
+        self.handlers.pop(id, None)
+        drop_caller(task)
+        task_free(k, task)
+        self.modules.pop(id, None)
+        self._exited(id, CAUSES[cause], code, message, frames)
+        return 0
+
+    cdef tuple _autopsy(self, Task *task):
+        """Exit code, message and backtrace of a task that is over."""
+        cdef wasm_byte_vec_t vec
+        cdef uint8_t code = 255
+        cdef str message = ""
+        cdef list frames = []
+        if task.trap is not NULL:
+            if api.trap_code(task.trap, &code):
+                message = TRAPS[code] if code < len(TRAPS) else f"trap {code}"
+                if code in (TRAP_INTERRUPT, TRAP_OUT_OF_FUEL):
+                    task.cause = EXIT_CPU_LIMIT
+            else:
+                api.trap_message(task.trap, &vec)
+                message = take_message(&vec)
+            frames = backtrace(task.trap, True)
+        elif task.error is not NULL:
+            api.error_message(task.error, &vec)
+            message = take_message(&vec)
+            frames = backtrace(task.error, False)
+        if task.cause == EXIT_RETURNED:
+            return (task.value.of.i32 if task.has_result else 0), "", []
+        return None, message, frames
+
+    # --- messages from Python ---
+
+    def call(self, int32_t client, int32_t dst, bytes message not None):
+        """Begin a call of a Python client. Returns its result, or None if it
+        must wait: then `_completed` tells."""
+        cdef Task *task = self._task(client)
+        cdef int32_t result
+        cdef Kern *k = &self.k
+        if task.kind != HOST or task.state != IDLE or task.wake:
+            raise UsageError("this client already has a call under way")
+        if len(message) > MESSAGE_BYTES or len(message) < HEADER_BYTES:
+            raise ValueError("a message has 8 to 1,512 bytes")
+        memcpy(task.buffer, <const char *>message, len(message))
+        ticker_start(k.ticker)
+        result = ipc_call(k, task, dst, 0)
+        if not self.stepping:
+            ticker_pause(k.ticker)
+        return None if result == PENDING else result
+
+    def reply_of(self, int32_t client):
+        """The message in the client's buffer: after a call, the answer."""
+        cdef Task *task = self._task(client)
+        if task.buffer is NULL:
+            raise UsageError(f"task {client} is not a client")
+        return PyBytes_FromStringAndSize(<char *>task.buffer, MESSAGE_BYTES)
+
+    def take_mail(self, int32_t client):
+        """The oldest one-way message that waits for a client, or None."""
+        cdef uint8_t message[MESSAGE_BYTES]
+        memset(message, 0, MESSAGE_BYTES)
+        if not take_note(&self.k, self._task(client), 0, message):
+            return None
+        return PyBytes_FromStringAndSize(<char *>message, MESSAGE_BYTES)
+
+    def notify(self, int32_t src, int32_t dst, bytes message not None):
+        """Send a one-way message from a Python task. Returns 0 or an error
+        code: -19 if the receiver's mailbox is full, and then `_room` will
+        tell when it no longer is."""
+        cdef Task *task = self._task(src)
+        cdef Task *to = find(&self.k, dst)
+        cdef int32_t error
+        if to is NULL:
+            return ERR_INVALID_TASK
+        if not HEADER_BYTES <= len(message) <= MESSAGE_BYTES:
+            raise ValueError("a message has 8 to 1,512 bytes")
+        error = send_oneway(
+            &self.k, task, to, <const uint8_t *><const char *>message,
+            <uint32_t>len(message), True)
+        if error == ERR_WOULD_BLOCK:
+            to.wants_room = True
+        return error
+
+    # --- looking ---
+
+    @property
+    def now_ns(self):
+        """The kernel's clock in nanoseconds: monotonic, or virtual."""
+        if self.k.deterministic:
+            return self.k.now_ns
+        return monotonic_ns()
+
+    def advance(self, int64_t until_ns):
+        """Move the virtual clock forward."""
+        if not self.k.deterministic:
+            raise UsageError("only a virtual clock can be moved")
+        self.k.now_ns = max(self.k.now_ns, until_ns)
+
+    @property
+    def busy(self):
+        """Whether `step` would do something now."""
+        return self._more()
+
+    @property
+    def live(self):
+        """How many tasks there are, services and clients included."""
+        return self.k.live
+
+    def set_trace(self, bint on):
+        """Record every call and reply as events, too."""
+        self.k.trace = on
+
+    def account(self, int32_t id):
+        """What task `id` is doing and has used."""
+        cdef Task *task = self._task(id)
+        cdef uint64_t memory = 0
+        if task.has_memory:
+            memory = api.memory_size(task.context, &task.memory)
+        return {
+            "kind": KINDS[task.kind], "state": STATES[task.state],
+            "peer": task.peer if task.state in (
+                RECEIVING, SENDING, AWAITING) else None,
+            "priority": task.priority, "cpu_ns": task.cpu_ns,
+            "memory_bytes": memory, "calls": task.calls,
+            "served": task.served, "oneways": task.oneways,
+            "bytes_sent": task.bytes_sent,
+            "bytes_received": task.bytes_received,
+            "mailbox": task.mail_count, "preemptions": task.preemptions,
+        }
+
+    def task_ids(self):
+        """The ids of all live tasks, ascending."""
+        cdef uint32_t i
+        return sorted([self.k.table[i].id for i in range(self.k.mask + 1)
+                       if self.k.table[i] is not NULL
+                       and self.k.table[i].state != EXITED])
+
+    def events(self, uint64_t since=0):
+        """(seq, time_ns, kind, task, peer, type, value) of each event that
+        the ring still holds, from number `since` on."""
+        cdef uint64_t first = since
+        cdef Event *event
+        cdef list found = []
+        if self.k.ring_next > self.k.ring_mask:
+            first = max(first, self.k.ring_next - self.k.ring_mask - 1)
+        while first < self.k.ring_next:
+            event = &self.k.ring[first & self.k.ring_mask]
+            found.append((event.seq, event.time_ns, EVENT_NAMES[event.kind],
+                          event.task, event.peer, event.type, event.value))
+            first += 1
+        return found
+
+
+# Never used up: what is left tells what was burnt.
+cdef uint64_t FUEL = <uint64_t>1 << 62
+
+cdef enum:
+    FUEL_SLICE = 100_000    # instructions between preemptions, virtual clock
+
+
+cdef inline bint failed(Task *task) noexcept nogil:
+    return task.error is not NULL or task.trap is not NULL
+
+
+cdef void drop_caller(Task *task) noexcept:
+    if task.caller is not NULL:
+        Py_DECREF(<object>task.caller)
+        task.caller = NULL
+
+
+cdef list backtrace(void *failure, bint is_trap):
+    """(function index, name or None, offset in the module), innermost first."""
+    cdef wasm_ptr_vec_t vec
+    cdef wasm_byte_vec_t *name
+    cdef list frames = []
+    if is_trap:
+        api.trap_trace(failure, &vec)
+    else:
+        api.error_trace(failure, &vec)
+    for i in range(min(<int>vec.size, MAX_FRAMES)):
+        name = api.frame_func_name(vec.data[i])
+        frames.append((
+            api.frame_func_index(vec.data[i]),
+            None if name is NULL else PyBytes_FromStringAndSize(
+                name.data, <Py_ssize_t>name.size).decode("utf-8", "replace"),
+            api.frame_module_offset(vec.data[i])))
+    api.frame_vec_delete(&vec)
+    return frames
+
+cdef enum:
+    MAX_FRAMES = 32
+
+
+cdef void *function_type(int params, int results):
+    cdef void *types[4]
+    cdef wasm_ptr_vec_t ins
+    cdef wasm_ptr_vec_t outs
+    cdef int i
+    for i in range(params):
+        types[i] = api.valtype_new(VALKIND_I32)
+    api.valtype_vec_new(&ins, params, types)
+    for i in range(results):
+        types[i] = api.valtype_new(VALKIND_I32)
+    api.valtype_vec_new(&outs, results, types)
+    return api.functype_new(&ins, &outs)
+
+
+cdef void define_host(void *linker, Kern *k, bytes name, int params,
+                      int results, unchecked_callback_t function,
+                      async_callback_t waiter) except *:
+    cdef void *type = function_type(params, results)
+    cdef void *error
+    if waiter is not NULL:
+        error = api.linker_define_async(linker, b"kernel", 6, name, len(name),
+                                        type, waiter, k, NULL)
+    else:
+        error = api.linker_define_unchecked(
+            linker, b"kernel", 6, name, len(name), type, function, k, NULL)
+    api.functype_delete(type)
+    if error is not NULL:
+        raise InternalError(take_error(error))

@@ -1,0 +1,396 @@
+# The four calls.
+#
+# Law: decode, then perform. Every argument and right is checked before
+# anything changes; after that nothing can fail. No Python object is touched
+# here: this code also runs on fibres, where Python must not.
+#
+# A call returns its result, or PENDING: then its task has been put where it
+# waits, and the shim in the guest's store suspends the fibre until `wake`.
+
+cdef inline void make_ready(Kern *k, Task *task) noexcept nogil:
+    task.state = READY
+    push(&k.ready[task.priority], task)
+    k.ready_levels |= <uint32_t>1 << task.priority
+
+
+cdef void wake(Kern *k, Task *task, int32_t result) noexcept nogil:
+    """End the wait of a blocked task: its call returns `result`."""
+    unlink(task)
+    task.result = result
+    task.wake = True
+    if task.kind == HOST:
+        task.state = IDLE
+        push(&k.attention, task)
+    elif task.on_stack:
+        task.state = READY      # found by whoever handed over on its behalf
+    else:
+        make_ready(k, task)
+
+
+cdef bint waits_for(Kern *k, Task *task, Task *other) noexcept nogil:
+    """Whether `task` can't go on before `other` does something.
+
+    Each task waits for at most one other, so the wait graph is followed along
+    a line; it has no cycle because every call that would close one is refused
+    with ERR_DEAD_LOCK. (The rule of MINIX 3: a cycle is the caller's error.)"""
+    while task is not NULL:
+        if task is other:
+            return True
+        if task.state in (SENDING, AWAITING, RECEIVING) and task.peer > 0:
+            task = find(k, task.peer)
+        else:
+            return False
+    return False
+
+
+cdef int32_t check_type(Kern *k, int32_t type) noexcept nogil:
+    """Negative types are errors and belong in replies; some types belong to
+    the kernel. Neither may disturb a receiver."""
+    if type < 0:
+        return ERR_INVALID_ARG
+    if <uint32_t>type < k.types and k.kernel_only[type]:
+        return ERR_NOT_SUPPORTED
+    return OK
+
+
+cdef inline void deliver(Kern *k, Task *sender, Task *receiver) noexcept nogil:
+    """Copy the sender's request; the receiver now holds the reply right."""
+    cdef uint32_t size = copy_message(
+        k, guest_message(receiver, receiver.message),
+        guest_message(sender, sender.message), sender.id)
+    sender.calls += 1
+    sender.bytes_sent += size
+    receiver.served += 1
+    receiver.bytes_received += size
+    sender.state = AWAITING
+    sender.peer = receiver.id
+    push(&receiver.waiters, sender)
+
+
+cdef int32_t ipc_call(Kern *k, Task *task, int32_t dst_id,
+                      uint32_t address) noexcept nogil:
+    """Send the message at `address` and wait for the answer."""
+    cdef uint8_t *message = guest_message(task, address)
+    cdef Task *dst
+    cdef int32_t type, error
+    if message is NULL:
+        return refuse(k, task, dst_id, 0, ERR_INVALID_UADDR)
+    type = load_i32(message)
+    if dst_id == task.id or not in_range(k, dst_id):
+        return refuse(k, task, dst_id, type, ERR_INVALID_ARG)
+    dst = find(k, dst_id)
+    if dst is NULL:
+        return refuse(k, task, dst_id, type, ERR_INVALID_TASK)
+    error = check_type(k, type)
+    if error:
+        return refuse(k, task, dst_id, type, error)
+    if not may_call(task, dst):
+        emit(k, EV_DENIAL, task.id, dst_id, type, ERR_NOT_ALLOWED)
+        return ERR_NOT_ALLOWED
+    if dst.kind == HOST:
+        return refuse(k, task, dst_id, type, ERR_NOT_SUPPORTED)
+    if dst.kind == PASSIVE and dst.direct and dst.state == IDLE:
+        return call_in_place(k, task, dst, message, address)
+    if waits_for(k, dst, task) and not receives_from(dst, task):
+        return refuse(k, task, dst_id, type, ERR_DEAD_LOCK)
+
+    if k.trace:
+        emit(k, EV_CALL, task.id, dst_id, type, 0)
+    task.message = address
+    if receives_from(dst, task):
+        deliver(k, task, dst)
+        wake(k, dst, OK)
+        return hand_over(k, task, dst)
+    task.state = SENDING
+    task.peer = dst.id
+    if dst.kind == SERVICE:
+        push(&k.attention, task)
+    elif dst.kind == PASSIVE and dst.state == IDLE and dst.has_memory:
+        serve_next(k, dst, task)
+        return hand_over(k, task, dst)
+    else:
+        push(&dst.senders, task)
+    return PENDING
+
+
+cdef int32_t refuse(Kern *k, Task *task, int32_t dst, int32_t type,
+                    int32_t error) noexcept nogil:
+    emit(k, EV_REFUSED, task.id, dst, type, error)
+    return error
+
+
+cdef inline bint receives_from(Task *dst, Task *task) noexcept nogil:
+    return (dst.state == RECEIVING
+            and (dst.peer == 0 or dst.peer == task.id))
+
+
+cdef int32_t hand_over(Kern *k, Task *task, Task *dst) noexcept nogil:
+    """Direct handoff: `dst`, just made ready, runs on the spot, and if it
+    answers before it blocks, the caller goes on without being suspended."""
+    if task.kind == HOST or k.depth >= MAX_HANDOVERS or (
+            k.rng and random_below(k, 2)):
+        return PENDING
+    unlink(dst)
+    resume(k, dst)
+    if not task.wake:
+        return PENDING
+    task.wake = False
+    task.state = RUNNING
+    return task.result
+
+
+cdef enum:
+    MAX_HANDOVERS = 64      # bounds nested polls, not how deep calls may nest
+
+
+cdef int32_t call_in_place(Kern *k, Task *task, Task *dst, uint8_t *message,
+                           uint32_t address) noexcept nogil:
+    """Call a passive service that can't block, on the caller's own stack:
+    the thread does not leave the caller, only the protection domain.
+    (Migrating threads, Ford & Lepreau, USENIX Winter 1994.)"""
+    cdef uint8_t *inbox = guest_message(dst, dst.message)
+    cdef wasmtime_val_raw_t argument
+    cdef void *error
+    cdef uint32_t size = copy_message(k, inbox, message, task.id)
+    if k.trace:
+        emit(k, EV_CALL, task.id, dst.id, load_i32(inbox), 0)
+    argument.i32 = <int32_t>dst.message
+    dst.state = RUNNING
+    if k.deterministic:
+        api.set_fuel(dst.context, <uint64_t>k.handler_ns)
+    else:
+        api.set_epoch_deadline(dst.context, k.handler_ticks)
+    error = api.call_unchecked(dst.context, &dst.entry, &argument, 1, &dst.trap)
+    if k.deterministic:
+        bill_handler(k, task, dst)
+    task.calls += 1
+    task.bytes_sent += size
+    dst.served += 1
+    dst.bytes_received += size
+    if error is not NULL or dst.trap is not NULL:
+        dst.error = error
+        die(k, dst, EXIT_TRAPPED)
+        return ERR_ABORTED
+    dst.state = IDLE
+    # Both memories may have moved; neither can have shrunk.
+    size = copy_message(k, guest_message(task, address),
+                        guest_message(dst, dst.message), dst.id)
+    dst.bytes_sent += size
+    task.bytes_received += size
+    if k.trace:
+        emit(k, EV_REPLY, dst.id, task.id,
+             load_i32(guest_message(task, address)), 0)
+    return OK
+
+
+cdef void bill_handler(Kern *k, Task *task, Task *dst) noexcept nogil:
+    """A passive service's instructions are its caller's."""
+    cdef uint64_t fuel
+    api.get_fuel(dst.context, &fuel)
+    task.cpu_ns += k.handler_ns - <int64_t>fuel
+    k.now_ns += k.handler_ns - <int64_t>fuel
+
+
+cdef int32_t ipc_recv(Kern *k, Task *task, int32_t src,
+                      uint32_t address) noexcept nogil:
+    """Wait for a message from `src`, or from anyone if `src` is 0."""
+    cdef uint8_t *message = guest_message(task, address)
+    cdef Task *peer = NULL
+    cdef Task *sender
+    if message is NULL:
+        return refuse(k, task, src, 0, ERR_INVALID_UADDR)
+    if src == task.id or (src and not in_range(k, src)):
+        return refuse(k, task, src, 0, ERR_INVALID_ARG)
+    if take_note(k, task, src, message):
+        return OK
+    if src:
+        peer = find(k, src)
+        if peer is NULL:
+            return refuse(k, task, src, 0, ERR_INVALID_TASK)
+    sender = task.senders.head
+    while sender is not NULL and src and sender.id != src:
+        sender = sender.next
+    task.message = address
+    if sender is not NULL:
+        unlink(sender)
+        deliver(k, sender, task)
+        return OK
+    if peer is not NULL and waits_for(k, peer, task):
+        return refuse(k, task, src, 0, ERR_DEAD_LOCK)
+    task.state = RECEIVING
+    task.peer = src
+    if peer is not NULL:
+        push(&peer.waiters, task)
+    return PENDING
+
+
+cdef void ipc_reply(Kern *k, Task *task, int32_t dst_id,
+                    uint32_t address) noexcept nogil:
+    """Answer the call of `dst`, or send it a one-way message; never blocks."""
+    cdef uint8_t *message = guest_message(task, address)
+    cdef Task *dst
+    if message is NULL or not in_range(k, dst_id):
+        refuse(k, task, dst_id, 0,
+               ERR_INVALID_UADDR if message is NULL else ERR_INVALID_ARG)
+        return
+    dst = find(k, dst_id)
+    if dst is NULL:
+        emit(k, EV_LOST, task.id, dst_id, load_i32(message), ERR_INVALID_TASK)
+        return
+    send_reply(k, task, dst, message, message_size(k, load_i32(message)))
+
+
+cdef void send_reply(Kern *k, Task *task, Task *dst, const uint8_t *message,
+                     uint32_t size) noexcept nogil:
+    """The right to reply is the caller's state: it awaits this very task,
+    and the first answer ends that. Everything else is a one-way message."""
+    cdef int32_t type = load_i32(message)
+    if dst.state == AWAITING and dst.peer == task.id:
+        if check_type(k, type) == ERR_NOT_SUPPORTED:
+            emit(k, EV_LOST, task.id, dst.id, type, ERR_NOT_SUPPORTED)
+            return
+        account_send(task, dst, copy_message(
+            k, guest_message(dst, dst.message), message, task.id))
+        if k.trace:
+            emit(k, EV_REPLY, task.id, dst.id, type, 0)
+        wake(k, dst, OK)
+        return
+    cdef int32_t error = check_type(k, type)
+    if error == OK and dst is not task:
+        error = send_oneway(k, task, dst, message, size, False)
+    if error:
+        emit(k, EV_LOST, task.id, dst.id, type, error)
+
+
+cdef int32_t send_oneway(Kern *k, Task *task, Task *dst,
+                         const uint8_t *message, uint32_t size,
+                         bint may_queue) noexcept nogil:
+    """A message that nobody answers. With `may_queue` it waits in the
+    receiver's mailbox until that is full; Python tasks always have one."""
+    if not may_notify(task, dst):
+        emit(k, EV_DENIAL, task.id, dst.id, load_i32(message), ERR_NOT_ALLOWED)
+        return ERR_NOT_ALLOWED
+    if receives_from(dst, task):
+        account_send(task, dst, copy_message(
+            k, guest_message(dst, dst.message), message, task.id))
+        if k.trace:
+            emit(k, EV_ONEWAY, task.id, dst.id, load_i32(message), 0)
+        wake(k, dst, OK)
+        return OK
+    if not may_queue and dst.kind != SERVICE and dst.kind != HOST:
+        return ERR_WOULD_BLOCK
+    if dst.mail_count >= dst.mail_limit:
+        return ERR_WOULD_BLOCK
+    cdef Note *note = <Note *>malloc(sizeof(Note) + size)
+    if note is NULL:
+        return ERR_NO_RESOURCES
+    census.notes += 1
+    note.next = NULL
+    note.src = task.id
+    note.size = size
+    memcpy(note.data, message, size)
+    if dst.mail_tail is NULL:
+        dst.mail_head = note
+    else:
+        dst.mail_tail.next = note
+    dst.mail_tail = note
+    dst.mail_count += 1
+    account_send(task, dst, size)
+    if k.trace:
+        emit(k, EV_ONEWAY, task.id, dst.id, load_i32(message), 0)
+    if (dst.kind == SERVICE or dst.kind == HOST) and dst.queue is NULL:
+        push(&k.attention, dst)
+    return OK
+
+
+cdef inline void account_send(Task *task, Task *dst,
+                              uint32_t size) noexcept nogil:
+    task.oneways += dst.state != AWAITING
+    task.bytes_sent += size
+    dst.bytes_received += size
+
+
+cdef bint take_note(Kern *k, Task *task, int32_t src,
+                    uint8_t *message) noexcept nogil:
+    """The oldest waiting one-way message from `src` (0: from anyone)."""
+    cdef Note **link = &task.mail_head
+    cdef Note *before = NULL
+    cdef Note *note
+    while link[0] is not NULL and src and link[0].src != src:
+        before = link[0]
+        link = &before.next
+    note = link[0]
+    if note is NULL:
+        return False
+    link[0] = note.next
+    if task.mail_tail is note:
+        task.mail_tail = before
+    task.mail_count -= 1
+    if task.wants_room:
+        k.room_made = True
+    memcpy(message, note.data, note.size)
+    store_i32(message + 4, note.src)
+    free(note)
+    census.notes -= 1
+    return True
+
+
+# --- what the guest's store is linked with -----------------------------------
+# `call`, `recv` and `lookup` return PENDING when they must wait; the shim then
+# calls `wait`, the only asynchronous one. See SHIM in core.pxi.
+
+cdef void *host_call(void *env, void *caller, wasmtime_val_raw_t *args,
+                     size_t n) noexcept nogil:
+    cdef Kern *k = <Kern *>env
+    args[0].i32 = ipc_call(k, k.current, args[0].i32, <uint32_t>args[1].i32)
+    return NULL
+
+
+cdef void *host_recv(void *env, void *caller, wasmtime_val_raw_t *args,
+                     size_t n) noexcept nogil:
+    cdef Kern *k = <Kern *>env
+    args[0].i32 = ipc_recv(k, k.current, args[0].i32, <uint32_t>args[1].i32)
+    return NULL
+
+
+cdef void *host_reply(void *env, void *caller, wasmtime_val_raw_t *args,
+                      size_t n) noexcept nogil:
+    cdef Kern *k = <Kern *>env
+    ipc_reply(k, k.current, args[0].i32, <uint32_t>args[1].i32)
+    return NULL
+
+
+cdef void *host_lookup(void *env, void *caller, wasmtime_val_raw_t *args,
+                       size_t n) noexcept nogil:
+    """Names are Python's business: the task waits until it has looked."""
+    cdef Kern *k = <Kern *>env
+    cdef Task *task = k.current
+    if not guest_name(task, <uint32_t>args[0].i32):
+        args[0].i32 = refuse(k, task, 0, 0, ERR_INVALID_UADDR)
+        return NULL
+    task.state = LOOKING_UP
+    task.peer = 0
+    push(&k.attention, task)
+    args[0].i32 = PENDING
+    return NULL
+
+
+cdef void host_wait(void *env, void *caller, const wasmtime_val_t *args,
+                    size_t nargs, wasmtime_val_t *results, size_t nresults,
+                    void **trap,
+                    wasmtime_async_continuation_t *go_on) noexcept nogil:
+    cdef Task *task = (<Kern *>env).current
+    task.waiting = results
+    go_on.callback = wait_is_over
+    go_on.env = task
+    go_on.finalizer = NULL
+
+
+cdef bool_t wait_is_over(void *env) noexcept nogil:
+    cdef Task *task = <Task *>env
+    if not task.wake:
+        return False
+    task.wake = False
+    task.waiting.kind = VALKIND_I32
+    task.waiting.of.i32 = task.result
+    return True

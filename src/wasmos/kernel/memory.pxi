@@ -1,0 +1,75 @@
+# The one door to a guest's memory.
+#
+# Law: a guest's number becomes a pointer here and nowhere else, by 64-bit
+# arithmetic against the size the memory has now. A pointer is good until the
+# guest runs again, because its memory may then move.
+
+cdef inline uint8_t *guest_bytes(Task *task, uint32_t address,
+                                 uint64_t size) noexcept nogil:
+    """`size` bytes at `address`, or NULL if any of them is outside."""
+    if task.kind == HOST or task.kind == SERVICE:
+        return task.buffer if address == 0 and size <= MESSAGE_BYTES else NULL
+    if not task.has_memory:
+        return NULL
+    if <uint64_t>address + size > api.memory_size(task.context, &task.memory):
+        return NULL
+    return api.memory_data(task.context, &task.memory) + address
+
+
+cdef inline uint8_t *guest_message(Task *task,
+                                   uint32_t address) noexcept nogil:
+    """A whole `struct message` at `address`, or NULL."""
+    return guest_bytes(task, address, MESSAGE_BYTES)
+
+
+cdef bint guest_name(Task *task, uint32_t address) noexcept nogil:
+    """Copy the NUL-terminated name at `address` to `task.name`; False if it
+    leaves the memory or is longer than a service name can be."""
+    cdef uint32_t i
+    cdef uint8_t *byte
+    for i in range(NAME_BYTES):
+        if <uint64_t>address + i > <uint64_t>0xFFFFFFFF:
+            return False
+        byte = guest_bytes(task, address + i, 1)
+        if byte is NULL:
+            return False
+        task.name[i] = <char>byte[0]
+        if byte[0] == 0:
+            return True
+    return False
+
+
+# Guests may pass unaligned addresses: load and store by copying.
+
+cdef inline int32_t load_i32(const uint8_t *at) noexcept nogil:
+    cdef int32_t value
+    memcpy(&value, at, 4)
+    return value
+
+
+cdef inline void store_i32(uint8_t *at, int32_t value) noexcept nogil:
+    memcpy(at, &value, 4)
+
+
+cdef inline uint32_t message_size(Kern *k, int32_t type) noexcept nogil:
+    """Bytes of a message that its receiver may see: what its definition says,
+    all of them for types that no definition is known for, the header alone
+    for errors."""
+    if type < 0:
+        return HEADER_BYTES
+    if <uint32_t>type < k.types and k.sizes[type]:
+        return k.sizes[type]
+    return MESSAGE_BYTES
+
+
+cdef inline uint32_t copy_message(Kern *k, uint8_t *to, const uint8_t *from_,
+                                  int32_t src) noexcept nogil:
+    """Copy a message and stamp its sender; the number of bytes copied.
+
+    The type is fetched once, so what was decided on is what arrives."""
+    cdef int32_t type = load_i32(from_)
+    cdef uint32_t size = message_size(k, type)
+    memcpy(to + HEADER_BYTES, from_ + HEADER_BYTES, size - HEADER_BYTES)
+    store_i32(to, type)
+    store_i32(to + 4, src)
+    return size

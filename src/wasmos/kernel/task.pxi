@@ -1,0 +1,299 @@
+# The task: one C struct a task, the table that finds it, the queues it waits in.
+#
+# Law: a blocked task stands in exactly one queue, and the queue says what it
+# waits for. Ids are handed out once and never again while the kernel lives.
+
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+cdef enum:
+    MESSAGE_BYTES = 1512
+    HEADER_BYTES = 8
+    NAME_BYTES = 64          # longest service name, with its NUL
+    PRIORITIES = 16
+    MIN_TABLE = 32
+    ORIGINAL_MAX_ID = 16     # ids the original could ever hand out
+    PENDING = -0x80000000    # the shim of the four calls must wait
+
+cdef enum Error:
+    OK = 0
+    ERR_NO_RESOURCES = -2
+    ERR_NOT_ALLOWED = -8
+    ERR_NOT_SUPPORTED = -9
+    ERR_UNEXPECTED = -10
+    ERR_INVALID_ARG = -11
+    ERR_INVALID_TASK = -12
+    ERR_INVALID_UADDR = -15
+    ERR_TOO_LARGE = -17
+    ERR_WOULD_BLOCK = -19
+    ERR_ABORTED = -21
+    ERR_DEAD_LOCK = -24
+
+cdef enum Kind:
+    WASM        # runs main on its own fibre
+    PASSIVE     # a Wasm service that runs on its callers' time
+    SERVICE     # a Python service
+    HOST        # a Python client
+
+cdef enum State:
+    READY       # in a ready queue
+    RUNNING     # on the processor, or under a task it handed over to
+    RECEIVING   # `peer`, or 0 for anyone
+    SENDING     # `peer` does not receive yet
+    AWAITING    # `peer` holds the right to reply to it
+    LOOKING_UP  # a service nobody has registered yet
+    IDLE        # services and clients at rest
+    EXITED
+
+cdef enum Phase:
+    LINKING     # the shim of the four calls is being instantiated
+    STARTING    # the guest is being instantiated, its start function run
+    INITIALIZING  # a reactor's `_initialize`
+    ASKING_BUFFER  # a passive service says where its message buffer is
+    WORKING     # main, or a passive handler
+
+cdef enum Cause:
+    EXIT_RETURNED
+    EXIT_TRAPPED
+    EXIT_REFUSED
+    EXIT_CPU_LIMIT
+    EXIT_KILLED
+
+cdef struct Task
+cdef struct Event
+
+cdef struct Queue:
+    Task *head
+    Task *tail
+
+# A one-way message that waits for its receiver.
+cdef struct Note:
+    Note *next
+    int32_t src
+    uint32_t size
+    uint8_t data[1]
+
+cdef struct Task:
+    int32_t id
+    Kind kind
+    State state
+    Phase phase
+    uint8_t priority
+    bint direct             # passive and imports nothing: called in place
+    bint on_stack           # its fibre, or one it handed over to, is running
+    bint wake               # `result` is there for its suspended call
+    bint has_memory
+    bint wants_room         # someone waits for room in its mailbox
+    int32_t peer
+    int32_t result
+    uint32_t message        # address of its current message, checked
+    int32_t client          # whom a passive service works for
+    # the engine's side
+    void *store
+    void *context
+    void *linker
+    void *module            # borrowed: the Python task holds the module
+    wasmtime_instance_t shim
+    wasmtime_instance_t instance
+    wasmtime_memory_t memory
+    wasmtime_func_t entry
+    void *future
+    void *trap
+    void *error
+    wasmtime_val_t argument
+    wasmtime_val_t value    # what the running guest function returns
+    wasmtime_val_t *waiting  # where the suspended call wants its result
+    bint has_result
+    uint8_t *buffer         # HOST: its message
+    void *caller            # how Python services see it, a reference or NULL
+    char name[NAME_BYTES]   # of the service it looks up
+    # queues
+    Task *next
+    Task *prev
+    Queue *queue
+    Queue senders           # who wants to send to it
+    Queue waiters           # who awaits its reply, or receives from it alone
+    Note *mail_head
+    Note *mail_tail
+    uint32_t mail_count
+    uint32_t mail_limit
+    # authority
+    bint holds_all
+    uint64_t *held          # bit i: holds the service with index i
+    uint32_t held_words
+    int32_t *provides       # indices of the services it is
+    uint32_t provides_count
+    # limits and accounts
+    Cause cause
+    int64_t cpu_ns
+    int64_t cpu_limit_ns
+    uint64_t fuel_last
+    uint64_t calls
+    uint64_t served
+    uint64_t oneways
+    uint64_t bytes_sent
+    uint64_t bytes_received
+    uint64_t preemptions
+
+cdef struct Kern:
+    Task **table
+    uint32_t mask
+    uint32_t live
+    int32_t next_id
+    int32_t highest_id
+    Queue ready[PRIORITIES]
+    uint32_t ready_levels   # bit i: ready[i] is not empty
+    Queue attention         # what only Python can serve
+    Queue dead
+    Task *current
+    uint32_t depth
+    bint room_made
+    bint deterministic
+    uint64_t rng            # 0: round robin
+    int64_t now_ns
+    int64_t handler_ns
+    uint64_t handler_ticks
+    Ticker *ticker
+    uint16_t *sizes         # bytes of a message by type, 0 if unknown
+    uint8_t *kernel_only
+    uint32_t types
+    bint trace
+    Event *ring
+    uint32_t ring_mask
+    uint64_t ring_next
+    uint64_t switches
+
+# Live objects, for leak checks. Never read by the kernel itself.
+cdef struct Census:
+    int64_t tasks
+    int64_t stores
+    int64_t futures
+    int64_t notes
+cdef Census census
+
+
+# --- queues -----------------------------------------------------------------
+
+cdef inline void push(Queue *queue, Task *task) noexcept nogil:
+    task.queue = queue
+    task.next = NULL
+    task.prev = queue.tail
+    if queue.tail is NULL:
+        queue.head = task
+    else:
+        queue.tail.next = task
+    queue.tail = task
+
+
+cdef inline void unlink(Task *task) noexcept nogil:
+    """Take `task` out of the queue it stands in, if any."""
+    cdef Queue *queue = task.queue
+    if queue is NULL:
+        return
+    if task.prev is NULL:
+        queue.head = task.next
+    else:
+        task.prev.next = task.next
+    if task.next is NULL:
+        queue.tail = task.prev
+    else:
+        task.next.prev = task.prev
+    task.queue = NULL
+    task.next = NULL
+    task.prev = NULL
+
+
+# --- the table ----------------------------------------------------------------
+# Direct-mapped by `id & mask`: new ids skip occupied slots, so a lookup is one
+# probe, and growing keeps ids apart (different modulo n is different modulo 2n).
+
+cdef inline Task *find(Kern *k, int32_t id) noexcept nogil:
+    """The live task with this id, or NULL."""
+    cdef Task *task = k.table[<uint32_t>id & k.mask]
+    if task is NULL or task.id != id or task.state == EXITED:
+        return NULL
+    return task
+
+
+cdef inline bint in_range(Kern *k, int32_t id) noexcept nogil:
+    """Whether `id` could name a task: one that was handed out, or one of
+    those that the original's fixed table had room for."""
+    return 0 < id <= k.highest_id or 0 < id <= ORIGINAL_MAX_ID
+
+
+cdef bint table_grow(Kern *k) noexcept:
+    cdef uint32_t size = 2 * (k.mask + 1), i
+    cdef Task **table = <Task **>calloc(size, sizeof(Task *))
+    if table is NULL:
+        return False
+    for i in range(k.mask + 1):
+        if k.table[i] is not NULL:
+            table[<uint32_t>k.table[i].id & (size - 1)] = k.table[i]
+    free(k.table)
+    k.table = table
+    k.mask = size - 1
+    return True
+
+
+cdef Task *task_new(Kern *k, Kind kind, uint8_t priority,
+                    uint32_t mail_limit) except NULL:
+    """A new task at rest, entered in the table under a fresh id."""
+    if 2 * (k.live + 1) > k.mask and not table_grow(k):
+        raise MemoryError
+    cdef int64_t id = k.next_id
+    while k.table[<uint32_t>id & k.mask] is not NULL:
+        id += 1
+    if id >= INT32_MAX:
+        raise OverflowError("this kernel has used up its task ids")
+    cdef Task *task = <Task *>calloc(1, sizeof(Task))
+    if task is NULL:
+        raise MemoryError
+    task.id = <int32_t>id
+    task.kind = kind
+    task.state = IDLE
+    task.priority = priority
+    task.mail_limit = mail_limit
+    k.next_id = <int32_t>id + 1
+    k.highest_id = task.id
+    k.table[<uint32_t>id & k.mask] = task
+    k.live += 1
+    census.tasks += 1
+    return task
+
+
+cdef void task_free(Kern *k, Task *task) noexcept:
+    """Free everything of `task`, which stands in no queue and waits for
+    nothing. Dropping the future unwinds the fibre first: it uses the store."""
+    cdef Note *note = task.mail_head
+    cdef Note *next
+    k.table[<uint32_t>task.id & k.mask] = NULL
+    k.live -= 1
+    if task.future is not NULL:
+        api.future_delete(task.future)
+        census.futures -= 1
+    if task.trap is not NULL:
+        api.trap_delete(task.trap)
+    if task.error is not NULL:
+        api.error_delete(task.error)
+    if task.linker is not NULL:
+        api.linker_delete(task.linker)
+    if task.store is not NULL:
+        api.store_delete(task.store)
+        census.stores -= 1
+    while note is not NULL:
+        next = note.next
+        free(note)
+        census.notes -= 1
+        note = next
+    free(task.buffer)
+    free(task.held)
+    free(task.provides)
+    free(task)
+    census.tasks -= 1
+
+
+def live_objects():
+    """How many tasks, stores, futures and waiting one-way messages exist in
+    this process: what a leak check compares."""
+    return {"tasks": census.tasks, "stores": census.stores,
+            "futures": census.futures, "notes": census.notes}
