@@ -340,7 +340,7 @@ def many_imports() -> bytes:
 def repeated_imports() -> bytes:
     """The right one, again and again."""
     entry = imported("env", "ipc_call", FUNC, b"\x00")
-    return module(types=[functype(I32 + I32, I32)], imports=[entry] * 200_000)
+    return module(types=[functype(I32 + I32, I32)], imports=[entry] * 120_000)
 
 
 def many_exports() -> bytes:

@@ -198,10 +198,24 @@ class ModuleInfo:
     """Everything `parse` learned. Index spaces begin with the imports, as in the format."""
 
     __slots__ = (
-        "code", "custom_sections", "data", "data_count", "data_section", "element_count",
-        "exports", "features", "functions", "globals", "imports", "memories", "start",
-        "tables", "tags", "types",
-    )  # fmt: skip
+        "code",
+        "custom_sections",
+        "data",
+        "data_count",
+        "data_section",
+        "element_bytes",
+        "element_count",
+        "exports",
+        "features",
+        "functions",
+        "globals",
+        "imports",
+        "memories",
+        "start",
+        "tables",
+        "tags",
+        "types",
+    )
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -215,6 +229,7 @@ class ModuleInfo:
         self.exports: dict[str, Export] = {}
         self.start: int | None = None
         self.element_count = 0
+        self.element_bytes = 0  # of all segments together
         self.data_count = 0
         self.code: Span | None = None
         self.data_section: Span | None = None
@@ -728,6 +743,7 @@ def _read_start(reader: _Reader, info: ModuleInfo) -> None:
 
 def _read_elements(reader: _Reader, info: ModuleInfo) -> None:
     info.element_count = reader.count("element segments", MAX_SEGMENTS, 2)
+    info.element_bytes = reader.end - reader.pos
     reader.pos = reader.end
 
 
@@ -914,24 +930,33 @@ class CompileCost(_Record):
 
     __slots__ = (
         "code_bytes",
+        "element_bytes",
         "exports",
         "functions",
+        "hardest_body",
         "largest_body",
         "locals_total",
         "most_locals",
         "segments",
         "types",
-    )  # fmt: skip
+        "widest_type",
+    )
 
     def __init__(self, info: ModuleInfo) -> None:
         self.types = len(info.types)
+        # Parameters and results of one type: every block and call of it copies them all.
+        self.widest_type = max((len(t[0]) + len(t[1]) for t in info.types if t), default=0)
         self.functions = len(info.functions)
         self.exports = len(info.exports)
+        self.element_bytes = info.element_bytes
         self.segments = info.element_count + info.data_count
         self.code_bytes = 0
         self.largest_body = 0  # bytes: nesting, stack depth and jump tables can't exceed it
         self.locals_total = 0  # parameters included, as the compiler sees them
         self.most_locals = 0  # in one function
+        # Locals times bytes of one function. Joining many locals at many loops is what takes the
+        # compiler longest for its size: the cube of the locals, and no other number here shows it.
+        self.hardest_body = 0
 
 
 def compile_cost(info: ModuleInfo) -> CompileCost:
@@ -950,6 +975,7 @@ def compile_cost(info: ModuleInfo) -> CompileCost:
         cost.locals_total += count
         cost.most_locals = max(cost.most_locals, count)
         cost.largest_body = max(cost.largest_body, length)
+        cost.hardest_body = max(cost.hardest_body, count * length)
     reader.finish("code section")
     return cost
 

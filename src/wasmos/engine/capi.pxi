@@ -7,7 +7,7 @@
 # tests/engine/test_capi.py.
 
 from libc.stdint cimport (int32_t, int64_t, uint8_t, uint16_t, uint32_t,
-                          uint64_t, uintptr_t, INT32_MAX, INT32_MIN)
+                          uint64_t, uintptr_t, INT32_MAX, INT64_MAX, UINT32_MAX)
 
 cdef extern from "<dlfcn.h>" nogil:
     void *dlopen(const char *path, int flags)

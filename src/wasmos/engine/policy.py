@@ -60,9 +60,11 @@ DEFAULT_TABLE_ELEMENTS = 20_000
 DEFAULT_COST = {
     "functions": 200_000,
     "segments": 20_000,
+    "element_bytes": 1 << 20,
     "largest_body": 1 << 20,
     "locals_total": 2_000_000,
     "most_locals": 20_000,
+    "widest_type": 250,
     "hardest_body": 200_000_000,  # 48 KB of loops over 4,000 locals: 23 s
 }
 

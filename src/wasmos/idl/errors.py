@@ -11,7 +11,9 @@ class IdlError(Exception):
     """What is wrong in a definition file, where, and what to do about it."""
 
     def __init__(self, file: str, line: int, problem: str, advice: str) -> None:
-        super().__init__(f"{file}:{line}: {problem}; {advice}")
+        # Line 0 is the file as a whole.
+        place = f"{file}:{line}" if line else file
+        super().__init__(f"{place}: {problem}; {advice}")
         self.file = file
         self.line = line
         self.problem = problem

@@ -9,11 +9,16 @@ from __future__ import annotations
 import keyword
 import re
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", re.ASCII)
 
 # C23's keywords, so that a header still compiles where yesterday's names became tomorrow's words;
 # and C++'s for the same reason.
-_C_KEYWORDS = frozenset(
+_C_KEYWORDS = _words(
     """
     alignas alignof auto bool break case char const constexpr continue default do double else enum
     extern false float for goto if inline int long nullptr register restrict return short signed
@@ -23,7 +28,7 @@ _C_KEYWORDS = frozenset(
     dynamic_cast explicit export friend mutable namespace new noexcept operator private protected
     public reinterpret_cast requires static_cast template this throw try typeid typename using
     virtual wchar_t
-    """.split()
+    """
 )
 
 # `main` is a macro in the header, which gives the program's entry its export.
@@ -34,6 +39,26 @@ _RESERVED_MESSAGES = frozenset({"type", "src", "data", "main"})
 
 # What a generated Python module defines or imports beside the messages' own classes.
 _RESERVED_CLASSES = frozenset({"Message", "Field", "Rpc", "None", "True", "False"})
+
+# Python's built-in classes. A fixed list, because what is generated must not depend on the version
+# of Python that generates it.
+_BUILTIN_CLASSES = _words(
+    """
+    ArithmeticError AssertionError AttributeError BaseException BaseExceptionGroup
+    BlockingIOError BrokenPipeError BufferError BytesWarning ChildProcessError
+    ConnectionAbortedError ConnectionError ConnectionRefusedError ConnectionResetError
+    DeprecationWarning EOFError Ellipsis EncodingWarning EnvironmentError Exception
+    ExceptionGroup FileExistsError FileNotFoundError FloatingPointError FutureWarning
+    GeneratorExit IOError ImportError ImportWarning IndentationError IndexError InterruptedError
+    IsADirectoryError KeyError KeyboardInterrupt LookupError MemoryError ModuleNotFoundError
+    NameError NotADirectoryError NotImplemented NotImplementedError OSError OverflowError
+    PendingDeprecationWarning PermissionError ProcessLookupError PythonFinalizationError
+    RecursionError ReferenceError ResourceWarning RuntimeError RuntimeWarning StopAsyncIteration
+    StopIteration SyntaxError SyntaxWarning SystemError SystemExit TabError TimeoutError
+    TypeError UnboundLocalError UnicodeDecodeError UnicodeEncodeError UnicodeError
+    UnicodeTranslateError UnicodeWarning UserWarning ValueError Warning ZeroDivisionError
+    """
+)
 
 
 def name_problem(name: str) -> str | None:
@@ -66,8 +91,9 @@ def message_problem(name: str) -> str | None:
 
 
 def class_name(name: str) -> str:
-    """The Python class of a message: `fs_open` is `FsOpen`."""
-    return "".join(part.capitalize() for part in name.split("_"))
+    """The Python class of a message: `fs_open` is `FsOpen`, `exception` is `Exception_`."""
+    class_ = "".join(part.capitalize() for part in name.split("_"))
+    return f"{class_}_" if class_ in _BUILTIN_CLASSES else class_
 
 
 def constant_name(name: str) -> str:

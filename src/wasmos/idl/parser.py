@@ -174,6 +174,6 @@ def _doc(tree: Tree[Token]) -> tuple[str, ...]:
     """The lines of the doc comment above, without slashes and the space that follows them."""
     return tuple(
         word.removeprefix("///").removeprefix(" ").rstrip()
-        for docs in _nodes(tree, "docs")
+        for docs in _nodes(tree, "docs", "notes")
         for word in _words(docs)
     )

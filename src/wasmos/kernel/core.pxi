@@ -82,7 +82,7 @@ cdef class Core:
         if ring == 0 or ring & (ring - 1):
             raise ValueError("ring must be a power of two")
         k.mask = MIN_TABLE - 1
-        k.next_id = 1
+        k.next_id = FIRST_ID
         k.rng = seed
         k.deterministic = engine.deterministic
         k.handler_ns = handler_ns
@@ -126,7 +126,8 @@ cdef class Core:
 
     # --- hooks, given their meaning by the subclass ---
 
-    def _exited(self, int id, str cause, object code, str message, list frames):
+    def _exited(self, int id, str cause, object code, str message, list frames,
+                int64_t cpu_ns):
         """Task `id` is gone."""
 
     def _lookup(self, int id, str name):
@@ -199,18 +200,22 @@ cdef class Core:
         """The Layout of a message type, or None."""
         return self.layouts.get(type)
 
-    def add_service(self, dict handlers, uint32_t mail_limit):
-        """A task that is a Python service; `handlers` by message type."""
+    def add_service(self, dict handlers, uint32_t mail_limit, int32_t id=0):
+        """A task that is a Python service; `handlers` by message type. `id`
+        asks for a reserved id, which must be free."""
         self._enter()
-        cdef Task *task = task_new(&self.k, SERVICE, 0, mail_limit)
+        if id and (id >= FIRST_ID or self.k.table[id] is not NULL):
+            raise UsageError(f"the task id {id} can't be had")
+        cdef Task *task = task_new(&self.k, SERVICE, 0, mail_limit, id)
         self.handlers[task.id] = handlers
+        task.handlers = <void *>handlers
         emit(&self.k, EV_SPAWN, task.id, 0, 0, SERVICE)
         return self._with_buffer(task)
 
     def add_client(self, uint32_t mail_limit):
         """A task that is a Python client."""
         self._enter()
-        cdef Task *task = task_new(&self.k, HOST, 0, mail_limit)
+        cdef Task *task = task_new(&self.k, HOST, 0, mail_limit, 0)
         emit(&self.k, EV_SPAWN, task.id, 0, 0, HOST)
         return self._with_buffer(task)
 
@@ -233,7 +238,7 @@ cdef class Core:
             raise ValueError(f"priority is below {PRIORITIES}")
         cdef Kern *k = &self.k
         cdef Task *task = task_new(k, PASSIVE if passive else WASM, priority,
-                                   mail_limit)
+                                   mail_limit, 0)
         self.modules[task.id] = module
         task.module = module.ptr
         task.direct = direct
@@ -332,12 +337,22 @@ cdef class Core:
         cdef Task *task = self._task(id)
         return bool(task.holds_all or holds(task, service))
 
+    def record_denial(self, int32_t id, int32_t service):
+        """A lookup of `service`, a number, was denied."""
+        emit(&self.k, EV_DENIAL, id, 0, service, ERR_NOT_ALLOWED)
+
     # --- running ---
 
     def step(self, int64_t slice_ns):
-        """Run what is ready for about `slice_ns`. True if more is ready."""
+        """Run what is ready for about `slice_ns`. True if more is ready.
+
+        A guest that calls Python services back to back is resumed without
+        giving up the GIL in between: that would cost more than the call. The
+        services' methods yield it as all Python code does, and a guest that
+        runs for a tick goes on without it."""
         cdef Kern *k = &self.k
         cdef int64_t end
+        cdef bint bouncing = False
         self._enter()
         if self.stepping:
             raise UsageError("the kernel is already running: a service's "
@@ -348,8 +363,12 @@ cdef class Core:
             charge(k, NULL)
             end = k.now_ns + slice_ns
             while True:
-                with nogil:
-                    run_slice(k, end)
+                if bouncing:
+                    run_slice(k, end, 1)
+                else:
+                    with nogil:
+                        run_slice(k, end, UINT32_MAX)
+                bouncing = k.attention.head is not NULL
                 self._serve()
                 if k.now_ns >= end or (k.ready_levels == 0
                                        and k.attention.head is NULL):
@@ -423,7 +442,7 @@ cdef class Core:
         cdef int32_t service_id = service.id
         cdef uint64_t serial
         cdef uint32_t size = message_size(&self.k, type)
-        cdef Handler handler = (<dict>self.handlers[service_id]).get(type)
+        cdef Handler handler = (<dict>service.handlers).get(type)
         task.calls += 1
         task.bytes_sent += size
         service.served += 1
@@ -442,7 +461,7 @@ cdef class Core:
         if handler.is_async:
             self._spawned_async(service_id, id, serial, handler, result)
         else:
-            self.answer(service_id, id, serial, handler, result)
+            self._answer(service_id, id, serial, handler, result)
         return 0
 
     cdef object _caller_of(self, Task *task):
@@ -481,6 +500,11 @@ cdef class Core:
                Handler handler not None, object result):
         """End the call `serial` of `client` with a service's result. Nothing
         happens if the client is gone or was answered."""
+        self._enter()
+        self._answer(service, client, serial, handler, result)
+
+    cdef int _answer(self, int32_t service, int32_t client, uint64_t serial,
+                     Handler handler, object result) except -1:
         cdef uint8_t message[MESSAGE_BYTES]
         cdef Task *task
         try:
@@ -488,11 +512,12 @@ cdef class Core:
         except Exception as error:
             self._failed(service, client, handler, error)
             self._answer_error(service, client, serial, ERR_UNEXPECTED)
-            return
+            return 0
         task = self._awaiting(service, client, serial)
         if task is not NULL:
             send_reply(&self.k, find(&self.k, service), task, message,
                        handler.reply.size)
+        return 0
 
     def answer_error(self, int32_t service, int32_t client, uint64_t serial,
                      Handler handler not None, object error):
@@ -518,7 +543,7 @@ cdef class Core:
         cdef Task *sender
         while service is not NULL and take_note(&self.k, service, 0, message):
             type = load_i32(message)
-            handler = (<dict>self.handlers[id]).get(type)
+            handler = (<dict>service.handlers).get(type)
             sender = find(&self.k, load_i32(message + 4))
             if handler is None or handler.reply is not None or sender is NULL:
                 emit(&self.k, EV_LOST, load_i32(message + 4), id, type,
@@ -553,19 +578,20 @@ cdef class Core:
     cdef int _bury(self, Task *task) except -1:
         cdef Kern *k = &self.k
         cdef int32_t id = task.id
-        cdef Cause cause = task.cause
+        cdef int64_t cpu_ns = task.cpu_ns
         unlink(task)
         while task.senders.head is not NULL:
             wake(k, task.senders.head, ERR_ABORTED)
         while task.waiters.head is not NULL:
             wake(k, task.waiters.head, ERR_ABORTED)
         code, message, frames = self._autopsy(task)
+        cdef Cause cause = task.cause
         emit(k, EV_EXIT, id, 0, cause, code if cause == EXIT_RETURNED else 0)
         self.handlers.pop(id, None)
         drop_caller(task)
         task_free(k, task)
         self.modules.pop(id, None)
-        self._exited(id, CAUSES[cause], code, message, frames)
+        self._exited(id, CAUSES[cause], code, message, frames, cpu_ns)
         return 0
 
     cdef tuple _autopsy(self, Task *task):
@@ -593,7 +619,7 @@ cdef class Core:
 
     # --- messages from Python ---
 
-    def call(self, int32_t client, int32_t dst, bytes message not None):
+    def send(self, int32_t client, int32_t dst, bytes message not None):
         """Begin a call of a Python client. Returns its result, or None if it
         must wait: then `_completed` tells."""
         cdef Task *task = self._task(client)

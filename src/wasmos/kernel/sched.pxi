@@ -217,13 +217,15 @@ cdef void answered(Kern *k, Task *task) noexcept nogil:
 
 # --- a slice ------------------------------------------------------------------
 
-cdef void run_slice(Kern *k, int64_t end_ns) noexcept nogil:
-    """Run ready tasks until none is, Python is needed, or it is `end_ns`."""
+cdef void run_slice(Kern *k, int64_t end_ns, uint32_t most) noexcept nogil:
+    """Run at most `most` ready tasks, until none is, Python is needed, or
+    it is `end_ns`."""
     cdef Task *task
     charge(k, NULL)
     while k.attention.head is NULL and k.dead.head is NULL and (
-            not k.room_made) and k.now_ns < end_ns:
+            not k.room_made) and k.now_ns < end_ns and most:
         task = next_ready(k)
         if task is NULL:
             return
+        most -= 1
         resume(k, task)

@@ -12,6 +12,7 @@ cdef enum:
     NAME_BYTES = 64          # longest service name, with its NUL
     PRIORITIES = 16
     MIN_TABLE = 32
+    FIRST_ID = 2             # 1 is reserved for the `vm` server
     ORIGINAL_MAX_ID = 16     # ids the original could ever hand out
     PENDING = -0x80000000    # the shim of the four calls must wait
 
@@ -105,6 +106,7 @@ cdef struct Task:
     wasmtime_val_t *waiting  # where the suspended call wants its result
     bint has_result
     uint8_t *buffer         # HOST: its message
+    void *handlers          # SERVICE: borrowed from Core.handlers
     void *caller            # how Python services see it, a reference or NULL
     char name[NAME_BYTES]   # of the service it looks up
     # queues
@@ -236,11 +238,12 @@ cdef bint table_grow(Kern *k) noexcept:
 
 
 cdef Task *task_new(Kern *k, Kind kind, uint8_t priority,
-                    uint32_t mail_limit) except NULL:
-    """A new task at rest, entered in the table under a fresh id."""
+                    uint32_t mail_limit, int32_t reserved) except NULL:
+    """A new task at rest, entered in the table under a fresh id, or under a
+    reserved one if that is not 0."""
     if 2 * (k.live + 1) > k.mask and not table_grow(k):
         raise MemoryError
-    cdef int64_t id = k.next_id
+    cdef int64_t id = reserved if reserved else k.next_id
     while k.table[<uint32_t>id & k.mask] is not NULL:
         id += 1
     if id >= INT32_MAX:
@@ -248,13 +251,15 @@ cdef Task *task_new(Kern *k, Kind kind, uint8_t priority,
     cdef Task *task = <Task *>calloc(1, sizeof(Task))
     if task is NULL:
         raise MemoryError
+    task.cpu_limit_ns = INT64_MAX
     task.id = <int32_t>id
     task.kind = kind
     task.state = IDLE
     task.priority = priority
     task.mail_limit = mail_limit
-    k.next_id = <int32_t>id + 1
-    k.highest_id = task.id
+    if not reserved:
+        k.next_id = task.id + 1
+    k.highest_id = max(k.highest_id, task.id)
     k.table[<uint32_t>id & k.mask] = task
     k.live += 1
     census.tasks += 1

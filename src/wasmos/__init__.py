@@ -1,0 +1,82 @@
+"""wasmos: untrusted WebAssembly programs as tasks of a microkernel.
+
+The only thing a task can do is send a message, and the kernel decides which
+messages arrive. A ten-line tour:
+
+    import wasmos
+
+    class Pong(wasmos.Service):              # a service: a method per message
+        name = "pong"
+
+        def ping(self, caller: wasmos.Caller, value: int) -> int:
+            return 42
+
+    with wasmos.Kernel() as kernel:
+        kernel.serve(Pong())
+        task = kernel.spawn("ping.wasm", allow=["pong"])   # nothing but pong
+        print(kernel.wait(task).check())                   # how it ended
+
+Layers, top to bottom: cli, system, servers, kernel, engine; `abi` and `idl`
+beside them. See docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from wasmos.errors import (
+    CapabilityDenied,
+    CompileLimitExceeded,
+    DeadlineExceeded,
+    GuestExit,
+    GuestTrap,
+    InternalError,
+    ManifestError,
+    ModuleRefused,
+    ServiceError,
+    TaskFailed,
+    TaskKilled,
+    UsageError,
+    WasmosError,
+)
+from wasmos.kernel import (
+    Caller,
+    Client,
+    CompileLimits,
+    Deadlock,
+    Event,
+    Exit,
+    Kernel,
+    Limits,
+    Program,
+    Service,
+    Task,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Caller",
+    "CapabilityDenied",
+    "Client",
+    "CompileLimitExceeded",
+    "CompileLimits",
+    "DeadlineExceeded",
+    "Deadlock",
+    "Event",
+    "Exit",
+    "GuestExit",
+    "GuestTrap",
+    "InternalError",
+    "Kernel",
+    "Limits",
+    "ManifestError",
+    "ModuleRefused",
+    "Program",
+    "Service",
+    "ServiceError",
+    "Task",
+    "TaskFailed",
+    "TaskKilled",
+    "UsageError",
+    "WasmosError",
+    "__version__",
+]

@@ -1,0 +1,151 @@
+"""Compiling modules that nobody vouches for, in a child process.
+
+Law: what a guest's author wrote is compiled where it can hurt only itself: a
+child with limits on memory and time, no files, no network use, and nothing of
+the parent's but the module. Compiling is unbounded by nature (engine policy:
+a slow compile is no vulnerability), so the bound is the child's life. Machine
+code is loaded only from that child's pipe, never from a file.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+
+from wasmos import _core
+from wasmos.errors import CompileLimitExceeded, ModuleRefused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CHILD = os.path.join(os.path.dirname(__file__), "compile_child.py")
+_CHUNK = 1 << 20
+
+# Defaults: enough for a 30 MB program, a clear error for a bomb.
+COMPILE_SECONDS = 30.0
+COMPILE_BYTES = 2 << 30
+
+
+class CompileLimits:
+    """What one compilation may use: `seconds` of time, `memory_bytes`."""
+
+    __slots__ = ("memory_bytes", "seconds")
+
+    def __init__(
+        self, seconds: float = COMPILE_SECONDS, memory_bytes: int = COMPILE_BYTES
+    ) -> None:
+        self.seconds = seconds
+        self.memory_bytes = memory_bytes
+
+
+class Compilation:
+    """One child at work. Started at once; `code()` waits for the result."""
+
+    def __init__(
+        self,
+        wasm: bytes,
+        engine: Mapping[str, object],
+        library: str,
+        limits: CompileLimits | None = None,
+    ) -> None:
+        self._limits = limits or CompileLimits()
+        self._wasm = wasm
+        self._deadline = time.monotonic() + self._limits.seconds
+        request_in, self._request = os.pipe()
+        self._answer, answer_out = os.pipe()
+        os.set_blocking(self._request, False)
+        argv = [
+            sys.executable, "-I", "-S", _CHILD, _core.__file__, library,
+            str(self._limits.memory_bytes), str(int(self._limits.seconds) + 1),
+            *(f"{key}={value}" for key, value in engine.items()),
+        ]  # fmt: skip
+        try:
+            self._pid: int | None = os.posix_spawn(
+                sys.executable,
+                argv,
+                {},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, request_in, 0),
+                    (os.POSIX_SPAWN_DUP2, answer_out, 1),
+                    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                ],
+            )
+        except BaseException:
+            self._close()
+            raise
+        finally:
+            os.close(request_in)
+            os.close(answer_out)
+
+    def code(self) -> bytes:
+        """The machine code. Raises ModuleRefused for an invalid module,
+        CompileLimitExceeded if the child hit a limit."""
+        try:
+            answer = self._exchange()
+            status = self._reap()
+        finally:
+            self.cancel()
+        if answer[:1] == b"+" and status == 0:
+            return answer[1:]
+        if answer[:1] == b"-":
+            raise ModuleRefused(answer[1:].decode("utf-8", "replace").strip())
+        raise CompileLimitExceeded(
+            f"compiling took more than {self._limits.memory_bytes >> 20} MiB of memory; "
+            "give it more with compile_limits, or refuse it"
+        )
+
+    def cancel(self) -> None:
+        """End the child if it still runs. Idempotent."""
+        self._close()
+        if self._pid is not None:
+            os.kill(self._pid, signal.SIGKILL)
+            self._reap()
+
+    def _exchange(self) -> bytes:
+        """Feed the module, collect the answer, watch the clock."""
+        unsent = memoryview(self._wasm)
+        parts: list[bytes] = []
+        while True:
+            left = self._deadline - time.monotonic()
+            writers = [self._request] if self._request >= 0 else []
+            readable, writable, _ = select.select([self._answer], writers, [], max(left, 0))
+            if left <= 0 and not readable:
+                raise CompileLimitExceeded(
+                    f"compiling took longer than {self._limits.seconds:g} s; "
+                    "give it more with compile_limits, or refuse it"
+                )
+            if writable:
+                unsent = self._feed(unsent)
+            if readable:
+                part = os.read(self._answer, _CHUNK)
+                if not part:
+                    return b"".join(parts)
+                parts.append(part)
+
+    def _feed(self, unsent: memoryview) -> memoryview:
+        try:
+            unsent = unsent[os.write(self._request, unsent[:_CHUNK]) :]
+        except BrokenPipeError:
+            unsent = unsent[:0]  # the child is gone: its answer says why
+        if not unsent:
+            os.close(self._request)
+            self._request = -1
+        return unsent
+
+    def _reap(self) -> int:
+        if self._pid is None:
+            return -1
+        _, status = os.waitpid(self._pid, 0)
+        self._pid = None
+        return os.waitstatus_to_exitcode(status)
+
+    def _close(self) -> None:
+        for name in ("_request", "_answer"):
+            descriptor = getattr(self, name)
+            if descriptor >= 0:
+                os.close(descriptor)
+                setattr(self, name, -1)

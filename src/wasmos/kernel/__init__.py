@@ -1,0 +1,30 @@
+"""The microkernel: tasks, messages, authority, scheduling, limits, events.
+
+Law: knows no file, no socket and no message by name. The trusted part is
+`_core` (the .pxi files of this folder); the rest is its Python face.
+"""
+
+from wasmos.kernel.exit import Exit
+from wasmos.kernel.kernel import ALL, Deadlock, Event, Kernel
+from wasmos.kernel.limits import Limits
+from wasmos.kernel.program import FOUR_CALLS, CompileLimits, Program, admit, read
+from wasmos.kernel.service import Caller, Service
+from wasmos.kernel.task import Client, Task
+
+__all__ = [
+    "ALL",
+    "FOUR_CALLS",
+    "Caller",
+    "Client",
+    "CompileLimits",
+    "Deadlock",
+    "Event",
+    "Exit",
+    "Kernel",
+    "Limits",
+    "Program",
+    "Service",
+    "Task",
+    "admit",
+    "read",
+]

@@ -1,0 +1,82 @@
+"""How a task ended.
+
+Law: every end has a cause and names its task; nobody just disappears.
+"""
+
+from __future__ import annotations
+
+from wasmos import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Frame: TypeAlias = tuple[int, str | None, int]
+
+# cause → (exit status of `wasmos run`, exception, how it reads)
+CAUSES: dict[str, tuple[int, type[errors.TaskFailed], str]] = {
+    "returned": (0, errors.GuestExit, "exited"),
+    "trapped": (134, errors.GuestTrap, "trapped"),
+    "refused": (126, errors.GuestTrap, "could not start"),
+    "cpu_limit": (124, errors.DeadlineExceeded, "used up its processor time"),
+    "deadline": (124, errors.DeadlineExceeded, "reached its deadline"),
+    "killed": (137, errors.TaskKilled, "was killed"),
+}
+
+
+class Exit:
+    """The end of one task.
+
+    cause: `returned`, `trapped`, `refused`, `cpu_limit`, `deadline` or `killed`.
+    code: what `main` returned, None for every other cause.
+    message: the trap or the reason, "" if there is none.
+    backtrace: (function index, name or None, offset in the module), innermost first.
+    cpu_seconds: processor time that it used.
+    """
+
+    __slots__ = ("backtrace", "cause", "code", "cpu_seconds", "message", "name", "task")
+
+    def __init__(
+        self,
+        task: int,
+        name: str,
+        cause: str,
+        code: int | None = None,
+        message: str = "",
+        backtrace: tuple[Frame, ...] = (),
+        cpu_seconds: float = 0.0,
+    ) -> None:
+        self.task = task
+        self.name = name
+        self.cause = cause
+        self.code = code
+        self.message = message
+        self.backtrace = backtrace
+        self.cpu_seconds = cpu_seconds
+
+    @property
+    def ok(self) -> bool:
+        """Whether `main` returned 0."""
+        return self.code == 0
+
+    @property
+    def status(self) -> int:
+        """As the exit status of a process: the guest's own code (its low
+        eight bits), 124 for limits on time, 126 refused, 134 trap, 137 killed."""
+        return self.code & 0xFF if self.code is not None else CAUSES[self.cause][0]
+
+    def check(self) -> Exit:
+        """Itself if it is `ok`. Raises GuestExit, GuestTrap,
+        DeadlineExceeded or TaskKilled otherwise."""
+        if self.ok:
+            return self
+        raise CAUSES[self.cause][1](str(self), self)
+
+    def __str__(self) -> str:
+        text = f"task {self.task} {self.name!r} {CAUSES[self.cause][2]}"
+        if self.code is not None:
+            return f"{text} with code {self.code}"
+        return f"{text}: {self.message}" if self.message else text
+
+    def __repr__(self) -> str:
+        return f"<Exit {self}>"

@@ -1,0 +1,683 @@
+"""The kernel as its users see it: tasks, services, clients, authority, time.
+
+Law: everything here is built on `_core.Core`; nothing here touches a guest's
+memory. A kernel belongs to one thread and shares nothing with other kernels.
+It makes progress only while someone waits: in `wait`, `call` or `run`, or in
+`step`, which the asyncio front calls from its loop.
+"""
+
+from __future__ import annotations
+
+import time
+
+from wasmos import _core, abi
+from wasmos.engine.library import open_library
+from wasmos.errors import (
+    CapabilityDenied,
+    ServiceError,
+    UsageError,
+)
+from wasmos.kernel.exit import Exit
+from wasmos.kernel.limits import Limits
+from wasmos.kernel.program import Compilation, Program, admit, engine_options, read
+from wasmos.kernel.service import Caller, Service, handlers
+from wasmos.kernel.task import Client, Task
+from wasmos.kernel.timers import Timer, Timers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Coroutine, Iterable
+    from types import TracebackType
+    from typing import Any, TypeAlias
+
+    from wasmos.engine.compiler import CompileLimits
+    from wasmos.kernel.program import Source
+
+    # What `allow` takes: service names, "*" for all of them.
+    Names: TypeAlias = Iterable[str]
+
+SLICE_NS = 2_000_000  # how long guests run before sockets and timers get a turn
+TICK_NS = 1_000_000
+STACK_BYTES = 512 << 10
+DEFAULT_PRIORITY = 8
+MAX_NAME_BYTES = 63
+REMEMBERED = 4096  # ended tasks whose names and exits are still known
+ALL = "*"
+
+
+class Deadlock(UsageError):
+    """Nothing can ever happen again, and somebody waits for something."""
+
+
+class Event:
+    """One thing that happened. `kind` is spawn, exit, lookup, register, call,
+    reply, oneway, denial, grant, lost or refused; `time_ns` is the kernel's
+    clock; `peer` the other task (0: none); `type` the message's number, for
+    grants and registrations the service's; `code` an error code or detail."""
+
+    __slots__ = ("code", "kind", "name", "peer", "seq", "task", "time_ns", "type")
+
+    def __init__(self, row: tuple[int, int, str, int, int, int, int], name: str) -> None:
+        self.seq, self.time_ns, self.kind, self.task, self.peer, self.type, self.code = row
+        self.name = name
+
+    def __repr__(self) -> str:
+        return (
+            f"<Event {self.seq} {self.kind} task={self.task} {self.name!r} "
+            f"peer={self.peer} type={self.type} code={self.code}>"
+        )
+
+
+class Kernel(_core.Core):
+    """A kernel: tasks, messages, authority, time.
+
+    seed: a number makes ready tasks run in an order drawn from it, 0 in turn.
+    virtual_clock: time passes only as instructions are executed and timers
+        skipped to, and preemption counts instructions: with a seed, a whole
+        system repeats exactly.
+    stack_bytes: how deep each guest may recurse.
+    handler_seconds: how long a passive service may take for one message.
+    pool_tasks: set aside memory for so many tasks: spawns get several times
+        faster, and no more tasks than these can live at once.
+    """
+
+    def __new__(
+        cls,
+        *,
+        seed: int = 0,
+        virtual_clock: bool = False,
+        stack_bytes: int = STACK_BYTES,
+        handler_seconds: float = 0.1,
+        pool_tasks: int | None = None,
+        events: int = 4096,
+    ) -> Kernel:
+        library = open_library()
+        pool = None
+        if pool_tasks is not None:
+            pool = {
+                "tasks": pool_tasks,
+                "memory_bytes": Limits().memory_bytes,
+                "table_elements": Limits().table_elements,
+                "keep_resident_bytes": 128 << 10,
+            }
+        engine = _core.Engine(
+            stack_bytes=stack_bytes, tick_ns=0 if virtual_clock else TICK_NS, pool=pool
+        )
+        self = super().__new__(
+            cls, engine, seed=seed, handler_ns=int(handler_seconds * 1e9), ring=events
+        )
+        self._library = library
+        return self
+
+    _library: str
+
+    def __init__(self, **_options: object) -> None:
+        self._numbers: dict[str, int] = {}  # service name → its number in capabilities
+        self._names: dict[str, int] = {}  # service name → task id
+        self._waiting: dict[str, list[int]] = {}  # service name → who looks it up
+        self._tasks: dict[int, Task] = {}
+        self._services: dict[int, Service] = {}
+        self._clients: dict[int, Client] = {}
+        self._idle_hosts: list[Client] = []
+        self._programs: dict[tuple[bytes, int, int], Program] = {}
+        self._kill_reasons: dict[int, tuple[str, str]] = {}
+        self._coroutines: dict[tuple[int, int], Any] = {}  # (client, serial) → asyncio task
+        self._room_wanted: list[Callable[[], object]] = []
+        self._watchers: list[Callable[[Exit], object]] = []
+        self._remembered: dict[int, str] = {}
+        self._timers = Timers()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._own_loop = False
+        self._kick: asyncio.Event | None = None
+        self.closed = False
+        self.started_ns = self.now_ns
+        self.define_messages(abi.MESSAGES.values(), abi.KERNEL_ONLY)
+
+    # --- programs and tasks ---
+
+    def load(
+        self,
+        source: Source | Program,
+        *,
+        limits: Limits | None = None,
+        trusted: bool = False,
+        compile_limits: CompileLimits | None = None,
+    ) -> Program:
+        """Judge and compile a module; the same bytes only once.
+
+        source: a path, the module's bytes, or text in the text format.
+        trusted: compile in this process, at once and without limits.
+        Raises ModuleRefused, CompileLimitExceeded, or OSError for the file.
+        """
+        if isinstance(source, Program):
+            return source
+        limits = limits or Limits()
+        name, data = read(source)
+        key = (data, limits.memory_bytes, limits.table_elements)
+        if key not in self._programs:
+            info, shape = admit(name, data, limits)
+            if trusted:
+                module = _core.Module.compile(self.engine, data)
+            else:
+                code = self.compilation(data, compile_limits).code()
+                module = _core.Module.load(self.engine, code)
+            self._programs[key] = Program(name, module, info, shape)
+        return self._programs[key]
+
+    def compilation(
+        self, data: bytes, limits: CompileLimits | None = None
+    ) -> Compilation:
+        """Start compiling a module's bytes in a child process."""
+        return Compilation(data, engine_options(self.engine), self._library, limits)
+
+    def spawn(
+        self,
+        source: Source | Program,
+        *,
+        name: str | None = None,
+        allow: Names = (),
+        limits: Limits | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        service: str | None = None,
+        trusted: bool = False,
+    ) -> Task:
+        """A task from a module. It runs when the kernel runs.
+
+        allow: the services it may send to; nothing else is reachable.
+        priority: 0 (lowest) to 15; a ready task of a higher one runs first.
+        service: register the task under this name, as a passive service must.
+        Raises what `load` raises, and ServiceError if the name is taken.
+        """
+        limits = limits or Limits()
+        program = self.load(source, limits=limits, trusted=trusted)
+        shape = program.shape
+        if service is not None:
+            self._check_free(service)
+        numbers = [self._number(each) for each in allow if each != ALL]
+        id = super().spawn(
+            program.module,
+            passive=shape.kind == "passive",
+            direct=shape.direct,
+            has_result=shape.returns_code,
+            priority=priority,
+            memory_bytes=limits.memory_bytes,
+            table_elements=limits.table_elements,
+            mail_limit=limits.mailbox,
+            cpu_ns=limits.cpu_ns,
+        )
+        task = Task(self, id, name or program.name)
+        self._enrol(task)
+        for number in numbers:
+            self.set_capability(id, number, True)
+        if ALL in allow:
+            self.set_omnipotent(id, True)
+        if service is not None:
+            self.register(id, service)
+        if limits.deadline_seconds is not None:
+            task.deadline = self.call_later(
+                limits.deadline_seconds,
+                lambda: self.kill(id, f"after {limits.deadline_seconds:g} s", cause="deadline"),
+            )
+        self.kick()
+        return task
+
+    def serve(self, service: Service, *, name: str | None = None) -> Task:
+        """A task from a Python service, registered under its name. The
+        service called "vm" becomes task 1, as guests expect."""
+        name = name or service.name
+        if not name:
+            raise UsageError(f"{type(service).__name__} has no name")
+        self._check_free(name)
+        id = self.add_service(
+            handlers(service, self), Limits().mailbox, abi.VM if name == "vm" else 0
+        )
+        service.kernel = self
+        service.task = id
+        self._services[id] = service
+        task = Task(self, id, name)
+        self._enrol(task)
+        self.register(id, name)
+        service.started()
+        return task
+
+    def client(self, name: str = "host", *, allow: Names = (ALL,)) -> Client:
+        """A task from which Python calls services; by default it may call all."""
+        client = Client(self, self.add_client(Limits().mailbox), name)
+        self._clients[client.id] = client
+        self._enrol(client)
+        for each in allow:
+            self.grant(client, each)
+        return client
+
+    def _enrol(self, task: Task) -> None:
+        self._tasks[task.id] = task
+        self._remembered[task.id] = task.name
+        if len(self._remembered) > REMEMBERED + len(self._tasks):
+            for id in list(self._remembered):
+                if id not in self._tasks:
+                    del self._remembered[id]
+                    break
+
+    def find(self, id: int) -> Task | None:
+        """The live task with this id."""
+        return self._tasks.get(id)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """All live tasks, services and clients included, by id."""
+        return [self._tasks[id] for id in sorted(self._tasks)]
+
+    def name_of(self, id: int) -> str:
+        """A task's name, also for some time after its end; "" if unknown."""
+        return self._remembered.get(id, "")
+
+    def kill(self, task: Task | int, reason: str = "", *, cause: str = "killed") -> None:  # type: ignore[override]
+        """End a task now. Whoever waits for it gets -21 aborted. Nothing
+        happens if it is gone already."""
+        id = task if isinstance(task, int) else task.id
+        if id not in self._tasks:
+            return
+        self._kill_reasons[id] = (cause, reason)
+        super().kill(id)
+        self.kick()
+
+    # --- names and authority ---
+
+    def _number(self, name: str) -> int:
+        if not name or len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+            raise UsageError(f"a service name has 1 to {MAX_NAME_BYTES} bytes: {name!r}")
+        return self._numbers.setdefault(name, len(self._numbers))
+
+    def _check_free(self, name: str) -> None:
+        self._number(name)
+        if name in self._names:
+            raise ServiceError(abi.ErrorCode.ALREADY_EXISTS, f"service {name!r}")
+
+    def register(self, task: Task | int, name: str) -> None:
+        """Make a task the one behind `name`; who waits for it goes on. The
+        name is free again when the task ends. Raises ServiceError (-3)."""
+        id = task if isinstance(task, int) else task.id
+        self._check_free(name)
+        self.set_service(id, self._number(name))
+        self._names[name] = id
+        self._tasks[id].services.append(name)
+        for waiter in self._waiting.pop(name, []):
+            self.answer_lookup(waiter, id)
+        self.kick()
+
+    @property
+    def services(self) -> dict[str, int]:
+        """Every registered service name and the task behind it."""
+        return dict(sorted(self._names.items()))
+
+    def grant(self, task: Task, service: str) -> None:
+        """Let a task send to `service` ("*": to everyone)."""
+        task.allowed.add(service)
+        if service == ALL:
+            self.set_omnipotent(task.id, True)
+        else:
+            self.set_capability(task.id, self._number(service), True)
+
+    def revoke(self, task: Task, service: str) -> None:
+        """Take back what `grant` gave. The next message is refused already."""
+        task.allowed.discard(service)
+        if service == ALL:
+            self.set_omnipotent(task.id, False)
+        else:
+            self.set_capability(task.id, self._number(service), False)
+
+    def _lookup(self, id: int, name: str) -> int | None:
+        """A guest's `ipc_lookup`: refused, answered, or left waiting."""
+        try:
+            number = self._number(name)
+        except UsageError:
+            return int(abi.ErrorCode.INVALID_ARG)
+        if not self.holds(id, number):
+            self._tasks[id].denied.add(name)
+            self.record_denial(id, number)
+            return int(abi.ErrorCode.NOT_ALLOWED)
+        if name in self._names:
+            return self._names[name]
+        self._waiting.setdefault(name, []).append(id)
+        return None
+
+    # --- messages from Python ---
+
+    def call(self, service: str, message: abi.Message, *, timeout: float | None = None) -> Any:  # type: ignore[override]
+        """Call a service and wait for its answer, a message of the reply's
+        class. `timeout` in seconds of the kernel's clock.
+
+        Raises CapabilityDenied, ServiceError with the service's error code,
+        TimeoutError, or LookupError if nobody is that service.
+        """
+        client = self._idle_hosts.pop() if self._idle_hosts else self.client("host")
+        reply = client.call(service, message, timeout=timeout)
+        self._idle_hosts.append(client)  # not after an error: it may be waiting still
+        return reply
+
+    def service_id(self, service: str) -> int:
+        """The task behind a service name. Raises LookupError."""
+        if service not in self._names:
+            raise LookupError(f"nobody is the service {service!r}")
+        return self._names[service]
+
+    def encode(self, message: abi.Message) -> bytes:
+        """A message as its receiver will see it. Raises ValueError."""
+        layout = self.layout(message.TYPE)
+        if layout is None:
+            raise UsageError(f"{type(message).__name__} is not defined in this kernel")
+        return layout.encode(message)
+
+    def decode(self, raw: bytes) -> abi.Message:
+        """A message from its bytes. Raises ServiceError for an error code,
+        ValueError for a message that is not defined or malformed."""
+        type = int.from_bytes(raw[:4], "little", signed=True)
+        if type < 0:
+            raise CapabilityDenied() if type == -8 else ServiceError(type)
+        layout = self.layout(type)
+        if layout is None:
+            raise ValueError(f"message type {type} is not defined")
+        decoded: abi.Message = layout.decode(raw)
+        return decoded
+
+    def notify(self, src: int, dst: int, message: abi.Message) -> bool:  # type: ignore[override]
+        """Send a one-way message from a Python task. False if the mailbox is
+        full; True if it was taken, or never could be."""
+        error = super().notify(src, dst, self.encode(message))
+        self.kick()
+        return error != abi.ErrorCode.WOULD_BLOCK
+
+    def when_room(self, action: Callable[[], object]) -> None:
+        """Call `action` once, when some mailbox that was full has room."""
+        self._room_wanted.append(action)
+
+    # --- time ---
+
+    def call_later(self, seconds: float, action: Callable[[], object]) -> Timer:
+        """Run `action` after `seconds` of the kernel's clock."""
+        timer = self._timers.add(self.now_ns + int(seconds * 1e9), action)
+        self.kick()
+        return timer
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait by the kernel's clock, in a service's `async def` method."""
+        import asyncio
+
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self.call_later(seconds, lambda: woken.done() or woken.set_result(None))
+        try:
+            await woken
+        finally:
+            timer.cancel()
+
+    @property
+    def uptime(self) -> float:
+        """Seconds of the kernel's clock since it was made."""
+        return (self.now_ns - self.started_ns) / 1e9
+
+    # --- running ---
+
+    def wait(self, task: Task, *, timeout: float | None = None) -> Exit:
+        """Run until `task` ends; how it ended. Raises TimeoutError (the task
+        goes on), or Deadlock if it never can."""
+        self.run(lambda: task.exit is not None, timeout=timeout)
+        if task.exit is None:
+            raise TimeoutError(f"{task} still runs after {timeout:g} s")
+        return task.exit
+
+    def run(
+        self, until: Callable[[], bool] = lambda: False, *, timeout: float | None = None
+    ) -> bool:
+        """Run until `until()` is true, or until nothing is left to do if it
+        never is. False if `timeout` seconds passed first. Raises Deadlock
+        when tasks wait that nothing can wake."""
+        deadline = None if timeout is None else self.now_ns + int(timeout * 1e9)
+        while not until():
+            if self._loop is not None:
+                return self._run_in_loop(until, deadline)
+            if deadline is not None and self.now_ns >= deadline:
+                return False
+            more = self.step(SLICE_NS)
+            self._timers.fire(self.now_ns)
+            if more or self.busy or until() or self._loop is not None:
+                continue
+            if not self._idle_until(self._next_ns(deadline), until):
+                return True
+        return True
+
+    def _next_ns(self, deadline: int | None) -> int | None:
+        times = [t for t in (self._timers.next_ns(), deadline) if t is not None]
+        return min(times, default=None)
+
+    def _idle_until(self, when_ns: int | None, until: Callable[[], bool]) -> bool:
+        """Let time pass. False if there is nothing to wait for any more."""
+        if when_ns is None:
+            blocked = [t for t in self.tasks if t.blocked]
+            if until() or not blocked:
+                return False
+            raise Deadlock(
+                "nothing can happen any more: " + "; ".join(t.predicament() for t in blocked)
+            )
+        if self.engine.deterministic:
+            self.advance(when_ns)
+        else:
+            time.sleep(max(0, when_ns - self.now_ns) / 1e9)
+        return True
+
+    def kick(self) -> None:
+        """Something became ready: the asyncio driver should look."""
+        if self._kick is not None:
+            self._kick.set()
+
+    # --- asyncio ---
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that services' coroutines run on: the running one,
+        or one of the kernel's own that runs while somebody waits."""
+        if self._loop is None:
+            import asyncio
+
+            try:
+                self._loop = asyncio.get_running_loop()
+            except RuntimeError:
+                self._loop = asyncio.new_event_loop()
+                self._own_loop = True
+            self._kick = asyncio.Event()
+        return self._loop
+
+    def _run_in_loop(self, until: Callable[[], bool], deadline: int | None) -> bool:
+        if not self._own_loop:
+            raise UsageError("in a coroutine, await it: use wasmos.AsyncKernel")
+        return self.loop.run_until_complete(self.drive(until, deadline))
+
+    async def drive(self, until: Callable[[], bool], deadline: int | None = None) -> bool:
+        """`run` as a coroutine: takes turns with everything else on the loop."""
+        import asyncio
+
+        assert self._kick is not None
+        while not until():
+            if deadline is not None and self.now_ns >= deadline:
+                return False
+            self._kick.clear()
+            more = self.step(SLICE_NS)
+            self._timers.fire(self.now_ns)
+            if until():
+                break
+            if more or self.busy:
+                await asyncio.sleep(0)
+                continue
+            await self._idle(self._next_ns(deadline))
+        return True
+
+    async def _idle(self, when_ns: int | None) -> None:
+        """Wait for a kick, at most until `when_ns`."""
+        import asyncio
+
+        assert self._kick is not None
+        if when_ns is not None and self.engine.deterministic:
+            # Coroutines first: only when none can run does virtual time pass.
+            for _ in range(3):
+                await asyncio.sleep(0)
+                if self._kick.is_set():
+                    return
+            self.advance(when_ns)
+            return
+        seconds = None if when_ns is None else max(0, when_ns - self.now_ns) / 1e9
+        try:
+            async with asyncio.timeout(seconds):
+                await self._kick.wait()
+        except TimeoutError:
+            pass
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine on the kernel's loop, for servers."""
+        task = self.loop.create_task(work)
+        task.add_done_callback(lambda _: self.kick())
+        return task
+
+    # --- hooks of the core ---
+
+    def _spawned_async(
+        self,
+        service: int,
+        client: int,
+        serial: int,
+        handler: _core.Handler,
+        coroutine: Coroutine[Any, Any, Any],
+    ) -> None:
+        task = self.start(coroutine)
+        self._coroutines[client, serial] = task
+        task.add_done_callback(
+            lambda done: self._async_done(service, client, serial, handler, done)
+        )
+
+    def _async_done(
+        self,
+        service: int,
+        client: int,
+        serial: int,
+        handler: _core.Handler,
+        done: asyncio.Task[Any],
+    ) -> None:
+        self._coroutines.pop((client, serial), None)
+        if self.closed:
+            return
+        if done.cancelled():
+            self.answer_error(
+                service, client, serial, handler, ServiceError(abi.ErrorCode.ABORTED)
+            )
+        elif (error := done.exception()) is not None:
+            self.answer_error(service, client, serial, handler, error)
+        else:
+            self.answer(service, client, serial, handler, done.result())
+
+    def _completed(self, id: int, result: int) -> None:
+        self._clients[id].completed(result)
+
+    def _mail(self, id: int) -> None:
+        self._clients[id].has_mail()
+
+    def _caller(self, id: int) -> Caller:
+        return Caller(self, id, self.name_of(id))
+
+    def _failed(
+        self, service: int, client: int, handler: _core.Handler, error: BaseException
+    ) -> None:
+        import logging
+
+        logging.getLogger("wasmos").error(
+            "service %r failed on %s from task %d %r",
+            self.name_of(service),
+            handler.request.cls.__name__,
+            client,
+            self.name_of(client),
+            exc_info=error,
+        )
+
+    def _room(self) -> None:
+        wanted, self._room_wanted = self._room_wanted, []
+        for action in wanted:
+            action()
+
+    def _exited(
+        self, id: int, cause: str, code: int | None, message: str, frames: list[Any], cpu_ns: int
+    ) -> None:
+        task = self._tasks.pop(id)
+        if id in self._kill_reasons:
+            cause, message = self._kill_reasons.pop(id)
+        if task.deadline is not None:
+            task.deadline.cancel()
+        for name in task.services:
+            del self._names[name]
+        for waiting in self._waiting.values():
+            if id in waiting:
+                waiting.remove(id)
+        self._clients.pop(id, None)
+        for (client, _), coroutine in list(self._coroutines.items()):
+            if client == id:
+                coroutine.cancel()
+        task.exit = Exit(id, task.name, cause, code, message, tuple(frames), cpu_ns / 1e9)
+        if (ended := self._services.pop(id, None)) is not None:
+            ended.stopped()
+        for service in list(self._services.values()):
+            service.task_ended(id)
+        for watcher in list(self._watchers):
+            watcher(task.exit)
+        task.ended()
+
+    def watch(self, watcher: Callable[[Exit], object]) -> None:
+        """Call `watcher` with the `Exit` of each task that ends from now on."""
+        self._watchers.append(watcher)
+
+    def unwatch(self, watcher: Callable[[Exit], object]) -> None:
+        """End what `watch` began."""
+        self._watchers.remove(watcher)
+
+    # --- looking ---
+
+    def events(self, since: int = 0) -> list[Event]:  # type: ignore[override]
+        """What happened, oldest first, as far as the bounded ring still has
+        it; `since` is the number of the first event wanted."""
+        return [Event(row, self.name_of(row[3])) for row in super().events(since)]
+
+    # --- the end ---
+
+    def close(self) -> None:
+        """End all tasks, programs before the services they use. Idempotent."""
+        if self.closed:
+            return
+        for task in self.tasks:
+            if task.id not in self._services:
+                self.kill(task, "the kernel was closed")
+        for id in sorted(self._services, reverse=True):
+            self.kill(id, "the kernel was closed")
+        self.closed = True
+        if self._loop is not None and self._own_loop:
+            self._drain_loop()
+        self._programs.clear()
+
+    def _drain_loop(self) -> None:
+        import asyncio
+
+        loop = self.loop
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,118 @@
+"""Services written in Python.
+
+Law: a service is an object with one method per message. It gets the caller and
+the fields, and returns the answer's; it never sees an offset, and holds no
+more authority than its task was granted.
+
+    class Pong(wasmos.Service):
+        name = "pong"
+
+        def ping(self, caller: wasmos.Caller, value: int) -> int:
+            return 42
+"""
+
+from __future__ import annotations
+
+from wasmos import _core, abi
+from wasmos.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FunctionType
+    from typing import ClassVar
+
+    from wasmos.kernel.kernel import Kernel
+
+_CO_COROUTINE = 0x80  # as in inspect.CO_COROUTINE, which is slow to import
+
+
+class Service:
+    """Base of services written in Python.
+
+    A method named like a message of the IDL handles it. Its parameters are
+    `self`, `caller`, and the message's fields by name and in order. It returns
+    the reply's only field, a tuple of all of them, an instance of the reply's
+    class, or None for an empty reply; one-way messages return nothing. Raise
+    `wasmos.ServiceError(code)` to answer with an error. `async def` methods
+    let everyone else run meanwhile and are cancelled when their caller ends.
+    """
+
+    name: ClassVar[str] = ""
+    _methods: ClassVar[dict[str, FunctionType]] = {}
+
+    kernel: Kernel
+    task: int
+
+    def __init_subclass__(cls) -> None:
+        cls._methods = dict(cls._methods)
+        for name, member in vars(cls).items():
+            if name in abi.RPCS or name in abi.ONEWAYS:
+                _check_signature(cls, name, member)
+                cls._methods[name] = member
+
+    def task_ended(self, task: int) -> None:
+        """Task `task` is gone: free what it held. Called for every task."""
+
+    def started(self) -> None:
+        """The service is up: `self.kernel` and `self.task` are set."""
+
+    def stopped(self) -> None:
+        """The service's task ended, or its kernel closes: let go of things."""
+
+
+def request_of(name: str) -> type[abi.Message]:
+    """The class of the message that a method called `name` handles."""
+    return abi.RPCS[name].request if name in abi.RPCS else abi.ONEWAYS[name]
+
+
+def _check_signature(cls: type[Service], name: str, method: FunctionType) -> None:
+    code = getattr(method, "__code__", None)
+    if code is None:
+        raise UsageError(f"{cls.__name__}.{name} must be a plain method")
+    wanted = ("self", "caller", *(field.name for field in request_of(name).FIELDS))
+    found = code.co_varnames[: code.co_argcount]
+    if found != wanted:
+        raise UsageError(
+            f"{cls.__name__}.{name}({', '.join(found)}) should be {name}({', '.join(wanted)})"
+        )
+
+
+def handlers(service: Service, core: _core.Core) -> dict[int, _core.Handler]:
+    """The kernel's table for a service: message type → handler."""
+    table: dict[int, _core.Handler] = {}
+    for name, function in service._methods.items():
+        request = core.layout(request_of(name).TYPE)
+        reply = core.layout(abi.RPCS[name].reply.TYPE) if name in abi.RPCS else None
+        assert request is not None
+        is_async = bool(function.__code__.co_flags & _CO_COROUTINE)
+        if is_async and reply is None:
+            raise UsageError(f"{type(service).__name__}.{name} is one-way: make it a plain method")
+        table[request.type] = _core.Handler(getattr(service, name), request, reply, is_async)
+    return table
+
+
+class Caller:
+    """A task as a service sees it: who it is, and a way to write to it.
+
+    No authority over the task is in here.
+    """
+
+    __slots__ = ("_kernel", "id", "name")
+
+    def __init__(self, kernel: Kernel, id: int, name: str) -> None:
+        self._kernel = kernel
+        self.id = id
+        self.name = name
+
+    @property
+    def alive(self) -> bool:
+        return self._kernel.find(self.id) is not None
+
+    def notify(self, service: Service, message: abi.Message) -> bool:
+        """Send a one-way message from `service`. False if it can't be taken
+        now because the mailbox is full; `Kernel.when_room` tells when. True
+        also when it never can: the task is gone or holds no capability."""
+        return self._kernel.notify(service.task, self.id, message)
+
+    def __repr__(self) -> str:
+        return f"<Caller {self.id} {self.name!r}>"

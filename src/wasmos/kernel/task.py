@@ -1,0 +1,143 @@
+"""Handles on tasks, for the program that owns the kernel.
+
+Law: a handle outlives its task; `exit` tells whether that happened.
+"""
+
+from __future__ import annotations
+
+from wasmos import abi
+from wasmos.errors import CapabilityDenied, ServiceError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from wasmos.kernel.exit import Exit
+    from wasmos.kernel.kernel import Kernel
+    from wasmos.kernel.timers import Timer
+
+_BLOCKED = ("receiving", "sending", "awaiting reply", "looking up")
+
+
+class Task:
+    """A task: `id`, `name`, the `services` it is, and `exit`, None while it lives."""
+
+    def __init__(self, kernel: Kernel, id: int, name: str) -> None:
+        self.kernel = kernel
+        self.id = id
+        self.name = name
+        self.services: list[str] = []
+        self.allowed: set[str] = set()
+        self.denied: set[str] = set()  # services it looked up in vain
+        self.exit: Exit | None = None
+        self.deadline: Timer | None = None
+        self._on_end: list[Callable[[Exit], object]] = []
+
+    def account(self) -> dict[str, Any]:
+        """What it is doing (`state`, `peer`) and has used (`cpu_ns`,
+        `memory_bytes`, `calls`, `served`, `bytes_sent`, `bytes_received`, …).
+        Raises LookupError when it is gone."""
+        return self.kernel.account(self.id)
+
+    def kill(self, reason: str = "") -> None:
+        """End it now."""
+        self.kernel.kill(self, reason)
+
+    def wait(self, *, timeout: float | None = None) -> Exit:
+        """Run the kernel until it ends; see `Kernel.wait`."""
+        return self.kernel.wait(self, timeout=timeout)
+
+    def when_ended(self, action: Callable[[Exit], object]) -> None:
+        """Call `action` with its `Exit`, at once if it has ended."""
+        if self.exit is not None:
+            action(self.exit)
+        else:
+            self._on_end.append(action)
+
+    def ended(self) -> None:
+        """The kernel says that it is gone."""
+        assert self.exit is not None
+        for action in self._on_end:
+            action(self.exit)
+        self._on_end.clear()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it waits for another task."""
+        return self.exit is None and self.account()["state"] in _BLOCKED
+
+    def predicament(self) -> str:
+        """What it waits for, in words."""
+        account = self.account()
+        peer = account["peer"]
+        whom = f" {peer} {self.kernel.name_of(peer)!r}" if peer else ""
+        return f"task {self.id} {self.name!r} is {account['state']}{whom}"
+
+    def __repr__(self) -> str:
+        return f"<Task {self.id} {self.name!r}{'' if self.exit is None else ' ended'}>"
+
+
+class Client(Task):
+    """A task from which Python calls services, one call at a time."""
+
+    def __init__(self, kernel: Kernel, id: int, name: str) -> None:
+        super().__init__(kernel, id, name)
+        self._result: int | None = None
+        self._busy = False
+        self._done: Callable[[], object] | None = None
+        self.on_mail: Callable[[], object] | None = None
+
+    def begin(self, service: str, message: abi.Message, done: Callable[[], object]) -> None:
+        """Send a request. `done` is called when `finish` has an answer."""
+        self._begin(self.kernel.service_id(service), self.kernel.encode(message), done)
+
+    def _begin(self, dst: int, raw: bytes, done: Callable[[], object]) -> None:
+        self._busy, self._result, self._done = True, None, done
+        try:
+            result = self.kernel.send(self.id, dst, raw)
+        except BaseException:
+            self._busy = False
+            raise
+        if result is not None:
+            self.completed(result)
+        self.kernel.kick()
+
+    def completed(self, result: int) -> None:
+        """The kernel says that the call is over."""
+        self._result = result
+        if self._done is not None:
+            self._done()
+
+    def finish(self) -> Any:
+        """The answer. Raises CapabilityDenied or ServiceError."""
+        result, self._result, self._busy = self._result, None, False
+        assert result is not None
+        if result < 0:
+            raise CapabilityDenied(f"{self.name!r}") if result == -8 else ServiceError(result)
+        return self.kernel.decode(self.kernel.reply_of(self.id))
+
+    def call(self, service: str, message: abi.Message, *, timeout: float | None = None) -> Any:
+        """Call a service and wait; see `Kernel.call`. After a TimeoutError
+        this client is spent: its call is still under way."""
+        if self._busy:
+            raise ServiceError(abi.ErrorCode.STILL_USED, f"{self.name!r} is in a call already")
+        self.begin(service, message, lambda: None)
+        if self._result is None and not self.kernel.run(
+            lambda: self._result is not None, timeout=timeout
+        ):
+            self.kill("its call timed out")
+            raise TimeoutError(f"no answer from {service!r} after {timeout:g} s")
+        return self.finish()
+
+    def has_mail(self) -> None:
+        """The kernel says that a one-way message waits."""
+        if self.on_mail is not None:
+            self.on_mail()
+
+    def receive(self) -> tuple[int, abi.Message] | None:
+        """The oldest one-way message that waits, with its sender's id."""
+        raw = self.kernel.take_mail(self.id)
+        if raw is None:
+            return None
+        return int.from_bytes(raw[4:8], "little", signed=True), self.kernel.decode(raw)

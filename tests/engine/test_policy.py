@@ -1,0 +1,275 @@
+"""Which modules may run: a test for each rule, and one hostile module for each way to break it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import wasmtime
+
+from tests.support import wasmgen as gen
+from wasmos.engine import binary, policy
+from wasmos.errors import CompileLimitExceeded, ModuleRefused
+
+I32 = ("i32",)
+ENV: dict[tuple[str, str], Any] = {
+    ("env", "ipc_lookup"): (I32, I32),
+    ("env", "ipc_call"): (I32 * 2, I32),
+    ("env", "ipc_recv"): (I32 * 2, I32),
+    ("env", "ipc_reply"): (I32 * 2, ()),
+}
+CALL = '(import "env" "ipc_call" (func (param i32 i32) (result i32)))'
+MAIN = '(func (export "main") (result i32) (i32.const 0))'
+MEMORY = '(memory (export "memory") 1)'
+HANDLE = '(func (export "ipc_handle") (param i32))'
+BUFFER = '(func (export "ipc_buffer") (result i32) (i32.const 0))'
+
+
+def admit(source: str | bytes, **changes: Any) -> policy.Shape:
+    """`source` is a whole binary, or the fields of a module in the text format."""
+    if isinstance(source, str):
+        source = bytes(wasmtime.wat2wasm(f"(module {source})"))
+    return policy.admit(source, **({"imports": ENV} | changes))[1]
+
+
+def refused(source: str | bytes, **changes: Any) -> str:
+    with pytest.raises(ModuleRefused) as seen:
+        admit(source, **changes)
+    return str(seen.value)
+
+
+# --- shapes -----------------------------------------------------------------------------------
+
+
+def test_program() -> None:
+    shape = admit(CALL + MEMORY + MAIN)
+    assert (shape.kind, shape.entry) == (policy.ACTIVE, "main")
+    assert shape.returns_code and shape.has_memory and not shape.direct
+
+
+def test_program_without_result_or_memory() -> None:
+    shape = admit('(func (export "main"))')
+    assert shape.kind == policy.ACTIVE and not shape.returns_code and not shape.has_memory
+
+
+def test_complete_module_is_a_program() -> None:
+    assert admit(gen.complete()).kind == policy.ACTIVE
+
+
+def test_passive_service_that_imports_nothing_is_called_directly() -> None:
+    shape = admit(MEMORY + HANDLE + BUFFER)
+    assert (shape.kind, shape.entry, shape.direct) == (policy.PASSIVE, "ipc_handle", True)
+
+
+def test_passive_service_that_may_block() -> None:
+    assert not admit(CALL + MEMORY + HANDLE + BUFFER).direct
+
+
+def test_another_entry() -> None:
+    """WASI programs begin elsewhere; their personality says so."""
+    assert admit('(func (export "_start"))', entry="_start").entry == "_start"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (MEMORY, "nothing to run"),
+        (MEMORY + '(func (export "_start"))', "it exports '_start'"),
+        (MAIN + HANDLE + MEMORY, "both 'main' and 'ipc_handle'"),
+        (MAIN + BUFFER + MEMORY, "both 'main' and 'ipc_buffer'"),
+        (
+            '(func (export "main") (param i32 i32) (result i32) (i32.const 0))',
+            "'main' is of type (i32, i32) -> i32",
+        ),
+        ('(func (export "main") (result i64) (i64.const 0))', "'main' is of type () -> i64"),
+        ('(global (export "main") i32 (i32.const 0))', "'main' is a global"),
+        (CALL + MAIN, "imports 'env'.'ipc_call' but exports no memory"),
+        (CALL + MAIN + '(func (export "memory"))', "'memory' is a function"),
+        (MEMORY + HANDLE, "'ipc_buffer' is missing"),
+        (MEMORY + BUFFER, "'ipc_handle' is missing"),
+        (HANDLE + BUFFER, "without a memory"),
+        (MEMORY + BUFFER + '(func (export "ipc_handle"))', "'ipc_handle' is of type () -> ()"),
+        (MEMORY + HANDLE + '(func (export "ipc_buffer"))', "function 'ipc_buffer' of type () ->"),
+    ],
+)
+def test_wrong_shapes(fields: str, said: str) -> None:
+    assert said in refused(fields)
+
+
+# --- imports ----------------------------------------------------------------------------------
+
+
+def test_unknown_import_names_what_there_is() -> None:
+    said = refused('(import "env" "ipc_send" (func (param i32)))' + MEMORY + MAIN)
+    assert "'env'.'ipc_send', function (i32) -> ()" in said
+    assert "env.ipc_reply: (i32, i32) -> ()" in said
+
+
+def test_import_from_the_wrong_module_names_the_right_one() -> None:
+    said = refused('(import "kernel" "ipc_call" (func (param i32 i32) (result i32)))' + MAIN)
+    assert said.endswith("there is env.ipc_call: (i32, i32) -> i32")
+
+
+def test_import_of_the_wrong_type_names_both() -> None:
+    said = refused('(import "env" "ipc_reply" (func (param i32 i64)))' + MEMORY + MAIN)
+    assert "wanted as function (i32, i64) -> (), but provided as function (i32, i32) -> ()" in said
+
+
+def test_nothing_offered() -> None:
+    assert "offered no imports at all" in refused(CALL + MEMORY + MAIN, imports={})
+
+
+def test_long_offers_are_cut() -> None:
+    offer = {("host", f"f{n}"): ((), ()) for n in range(40)}
+    assert "and 28 more" in refused('(import "host" "g" (func))' + MAIN, imports=offer)
+
+
+@pytest.mark.parametrize(
+    ("field", "offer"),
+    [
+        ("(global i32)", binary.GlobalType("i32", False)),
+        ("(memory 1)", binary.MemoryType(1, None)),
+        ("(table 1 funcref)", binary.TableType("funcref", 1, None)),
+    ],
+)
+def test_other_imports_have_to_be_offered(field: str, offer: Any) -> None:
+    source = f'(import "env" "it" {field})(func (export "main"))(export "memory" (memory 0))'
+    if "memory" not in field:
+        source = f'(import "env" "it" {field}) {MEMORY}' + MAIN
+    assert "provided by nobody" in refused(source)
+    assert admit(source, imports={("env", "it"): offer}).kind == policy.ACTIVE
+    other = binary.GlobalType("i64", True)
+    assert "is wanted as" in refused(source, imports={("env", "it"): other})
+
+
+def test_a_hazardous_import_is_refused_even_if_offered() -> None:
+    offer = {("env", "ipc_call"): (("v128",), ())}
+    assert "v128" in refused(gen.made(gen.HOSTILE["v128_import"]), imports=offer)
+
+
+# --- limits -----------------------------------------------------------------------------------
+
+
+def test_module_size() -> None:
+    data = gen.program()
+    assert admit(data, module_bytes_limit=len(data))
+    assert "bytes, the limit is" in refused(data, module_bytes_limit=len(data) - 1)
+
+
+def test_size_comes_before_reading() -> None:
+    assert "the limit is 10" in refused(b"\xff" * 11, module_bytes_limit=10)
+
+
+def test_memory_size() -> None:
+    source = '(memory (export "memory") 4 100)' + MAIN
+    assert admit(source, memory_bytes=4 * 65_536)
+    assert "begins with 262,144 bytes" in refused(source, memory_bytes=4 * 65_536 - 1)
+
+
+def test_table_size_is_of_all_tables() -> None:
+    source = "(table 6 funcref) (table 5 funcref)" + MAIN
+    assert admit(source, table_elements=11)
+    assert "begin with 11 elements" in refused(source, table_elements=10)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nested_blocks", "largest body"),
+        ("many_locals", "locals total"),
+        ("live_locals", "hardest body"),
+        ("many_functions", "functions"),
+        ("wide_blocks", "widest type"),
+        ("huge_element", "element bytes"),
+        ("many_data_segments", "segments"),
+    ],
+)
+def test_cost(name: str, said: str) -> None:
+    data = gen.COMPILE_BOMBS[name]()
+    with pytest.raises(CompileLimitExceeded, match=said):
+        policy.admit(data, imports=ENV)
+
+
+def test_cost_may_be_allowed() -> None:
+    assert admit(gen.COMPILE_BOMBS["nested_blocks"](), cost_limits={})
+
+
+# --- hazards and features ---------------------------------------------------------------------
+
+SAID = {
+    "v128_import": "import 'env'.'ipc_call' is a function with v128",
+    "v128_import_result": "v128",
+    "v128_export": "export 'other' is a function with v128",
+    "v128_export_result": "v128",
+    "v128_global_import": "import 'env'.'g' is a global with v128",
+    "v128_global_export": "export 'g' is a global with v128",
+    "anyref_import": "garbage collection",
+    "concrete_ref_export": "typed function references",
+    "exnref_import": "exceptions",
+    "externref_import": "externref",
+    "externref_export": "externref",
+    "funcref_export": "funcref",
+    "externref_table": "table of externref",
+    "externref_table_import": "table of externref",
+    "externref_global_export": "externref",
+    "memory64": "memory64",
+    "memory64_import": "memory64",
+    "table64": "memory64",
+    "multi_memory": "multi-memory",
+    "imported_and_own_memory": "multi-memory",
+    "shared_memory": "shared memory",
+    "shared_memory_import": "shared memory",
+    "custom_page_size": "custom page sizes",
+    "gc_struct": "garbage collection",
+    "gc_array": "garbage collection",
+    "gc_rec": "garbage collection",
+    "gc_empty_rec": "garbage collection",
+    "gc_sub": "garbage collection",
+    "gc_sub_final": "garbage collection",
+    "continuation_type": "stack switching",
+    "typed_reference": "typed function references",
+    "tag": "exceptions",
+    "empty_tag_section": "exceptions",
+    "tag_import": "exceptions",
+    "component": "component",
+    "text": "wat2wasm",
+    "empty": "empty",
+}
+
+
+@pytest.mark.parametrize("name", gen.HOSTILE)
+def test_hostile_modules_are_refused(name: str) -> None:
+    message = refused(gen.made(gen.HOSTILE[name]))
+    assert SAID.get(name, "") in message
+    assert len(message) < 600 and message.isprintable()
+
+
+def test_every_feature_has_its_advice() -> None:
+    names = {
+        binary.GC, binary.TYPED_REFS, binary.EXCEPTIONS, binary.STACK_SWITCHING,
+        binary.MEMORY64, binary.SHARED_MEMORY, binary.PAGE_SIZES,
+    }  # fmt: skip
+    assert set(policy._ADVICE) == names
+    assert all(kind[1] in names for kind in binary._HEAP.values())
+
+
+def test_vectors_and_references_are_welcome_inside() -> None:
+    source = """
+        (global v128 (v128.const i64x2 1 2))
+        (func $inner (param v128 externref funcref) (result v128) (local.get 0))
+        (table funcref (elem $inner))"""
+    assert admit(source + MAIN).kind == policy.ACTIVE
+
+
+def test_exported_function_table_is_welcome() -> None:
+    assert admit('(table (export "t") 1 funcref)' + MEMORY + MAIN)
+
+
+@pytest.mark.parametrize("make", gen.COMPILE_BOMBS.values(), ids=gen.COMPILE_BOMBS)
+def test_bombs_are_admitted_or_refused(make: Callable[[], bytes]) -> None:
+    """They are all valid; which ones pass here is left to the compiler's limits."""
+    try:
+        admit(make())
+    except ModuleRefused as error:
+        assert len(str(error)) < 600
