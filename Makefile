@@ -76,8 +76,9 @@ $(VENV)/.tools: pyproject.toml $(VENV)/.created
 
 $(VENV)/.built: $(VENV)/.tools $(BUILD_SOURCES)
 	@PYTHON=$(BIN)/python scripts/doctor.sh --quiet
+	@touch $@.new # as old as the start of the build: what is edited meanwhile is newer
 	@$(STEP) "building wasmos" $(PIP) install --no-build-isolation -e '.[test]'
-	@touch $@
+	@mv $@.new $@
 
 $(VENV)/.lint: pyproject.toml | $(VENV)/.built
 	@$(STEP) "installing the linters" $(PIP) install --no-build-isolation -e '.[lint]'

@@ -50,25 +50,38 @@ CORE_EXTENSION = Extension(
 
 
 class BuildExtension(build_ext):
-    """Cython as part of `build_ext`, with the generated C kept in build/.
+    """Cython as part of `build_ext`, and nothing compiled twice."""
 
-    pip builds an editable install in a temporary folder; were the C written there, Cython would
-    run anew each time.
-    """
+    def run(self) -> None:
+        # An editable install brings temporary folders, where nothing is ever up to date.
+        folders = self.build_lib, self.build_temp
+        if self.inplace:
+            self.build_lib, self.build_temp = "build/inplace", "build/inplace-temp"
+        super().run()
+        self.build_lib, self.build_temp = folders  # where setuptools looks for the outputs
 
     def build_extension(self, ext: Extension) -> None:
         # Not at the top: `sdist` and the metadata commands need no Cython.
         from Cython.Build import cythonize
 
+        # Time stamps don't see a change of flags or directives, unless it changes a file.
+        flavour = Path(self.build_temp) / "flavour"
+        wanted = f"{ext.extra_compile_args}\n{CYTHON_DIRECTIVES}\n"
+        changed = not flavour.exists() or flavour.read_text() != wanted
+        if changed:
+            flavour.parent.mkdir(parents=True, exist_ok=True)
+            flavour.write_text(wanted)
+        ext.depends.append(str(flavour))
+
         [cythonized] = cythonize(
             ext,
-            build_dir="build/cython",
+            build_dir=str(flavour.parent),
             compiler_directives=CYTHON_DIRECTIVES,
-            force=self.force,
+            force=self.force or changed,
             quiet=True,
         )
         ext.sources = cythonized.sources
-        # Already C by now, so that Cython's own step in the base class finds nothing to do.
+        # C by now: Cython's own step in the base class finds nothing to do.
         super().build_extension(ext)
 
 
@@ -77,6 +90,7 @@ class BuildExtension(build_ext):
 
 GUESTS = Path("guests")
 HOSTILE = GUESTS / "hostile"  # programs for the tests only, never part of a wheel
+PACKAGED = Path("wasmos/guests")
 
 GUEST_FLAGS = [
     "-target", "wasm32-freestanding",
@@ -115,15 +129,11 @@ class BuildGuests(Command):
     def finalize_options(self) -> None:
         self.set_undefined_options("build", ("build_lib", "build_lib"), ("force", "force"))
 
-    def targets(self) -> dict[Path, Path]:
+    def programs(self) -> dict[Path, Path]:
         """Each program to write, and the C file it is made from."""
-        inplace = self.editable_mode or self.inplace
-        package = (Path("src") if inplace else Path(self.build_lib)) / "wasmos" / "guests"
-        targets = {package / f"{c.stem}.wasm": c for c in sorted(GUESTS.glob("*.c"))}
-        if inplace:
-            hostile = Path("build") / HOSTILE
-            targets |= {hostile / f"{c.stem}.wasm": c for c in sorted(HOSTILE.glob("*.c"))}
-        return targets
+        if not (self.editable_mode or self.inplace):
+            return _programs(GUESTS, Path(self.build_lib) / PACKAGED)
+        return _programs(GUESTS, "src" / PACKAGED) | _programs(HOSTILE, "build" / HOSTILE)
 
     def run(self) -> None:
         # Which guest includes which header isn't tracked: a changed header makes all of them
@@ -131,7 +141,7 @@ class BuildGuests(Command):
         common = max(path.stat().st_mtime_ns for path in [*GUESTS.rglob("*.h"), Path("setup.py")])
         stale = [
             (program, source)
-            for program, source in self.targets().items()
+            for program, source in self.programs().items()
             if self.force
             or not program.exists()
             or program.stat().st_mtime_ns < max(common, source.stat().st_mtime_ns)
@@ -158,18 +168,24 @@ class BuildGuests(Command):
             raise CompileError(f"guest {source} doesn't compile:\n{done.stdout}")
         unfinished.replace(program)
 
+    # What setuptools asks of a step of the build: what it reads, what it adds to the wheel, and
+    # what stands for that in an editable install.
+
     def get_source_files(self) -> list[str]:
-        return [str(path) for path in sorted(GUESTS.rglob("*")) if path.suffix in _GUEST_SUFFIXES]
+        return sorted(str(p) for p in GUESTS.rglob("*") if p.suffix in {".c", ".h", ".wat"})
 
     def get_outputs(self) -> list[str]:
-        return [str(program) for program in self.targets()]
+        return [str(program) for program in _programs(GUESTS, Path(self.build_lib) / PACKAGED)]
 
     def get_output_mapping(self) -> dict[str, str]:
-        """For setuptools: where the file in the wheel comes from. Ours are written in place."""
-        return {}
+        if not self.editable_mode:
+            return {}
+        in_place = _programs(GUESTS, "src" / PACKAGED)
+        return dict(zip(self.get_outputs(), map(str, in_place), strict=True))
 
 
-_GUEST_SUFFIXES = {".c", ".h", ".wat"}
+def _programs(sources: Path, folder: Path) -> dict[Path, Path]:
+    return {folder / f"{c.stem}.wasm": c for c in sorted(sources.glob("*.c"))}
 
 
 class Build(build):

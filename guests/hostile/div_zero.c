@@ -2,6 +2,8 @@
 #include "hostile.h"
 
 int main(void) {
+    // Both unknown to the compiler, which would otherwise know the result better than to divide.
+    volatile int one = 1;
     volatile int zero = 0;
-    return 1 / zero;
+    return one / zero;
 }

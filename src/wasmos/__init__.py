@@ -51,9 +51,24 @@ from wasmos.kernel import (
     Task,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wasmos.kernel.aio import AsyncKernel
+
 __version__ = "0.1.0"
 
+
+def __getattr__(name: str) -> object:
+    """What takes long to import is imported when it is asked for."""
+    if name == "AsyncKernel":
+        from wasmos.kernel.aio import AsyncKernel
+
+        return AsyncKernel
+    raise AttributeError(f"module 'wasmos' has no attribute {name!r}")
+
+
 __all__ = [
+    "AsyncKernel",
     "Caller",
     "CapabilityDenied",
     "Client",

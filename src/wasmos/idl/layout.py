@@ -138,7 +138,7 @@ def _advice(name: str) -> str:
     known = [*_SCALARS, *(f"{array}[N]" for array in _ARRAYS)]
     near = difflib.get_close_matches(name, [*_SCALARS, *_ARRAYS], n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    return f"{hint}The types are {', '.join(known)}"
+    return f"{hint}the types are {', '.join(known)}"
 
 
 def _check_names(definitions: tuple[FieldDef, ...], file: str) -> None:

@@ -37,8 +37,14 @@ _RESERVED_FIELDS = frozenset({"self", "main"})
 # The members that every `struct message` has beside the payloads.
 _RESERVED_MESSAGES = frozenset({"type", "src", "data", "main"})
 
-# What a generated Python module defines or imports beside the messages' own classes.
-_RESERVED_CLASSES = frozenset({"Message", "Field", "Rpc", "None", "True", "False"})
+# What a generated Python module has beside the messages' own classes. Capitals can be reached:
+# `r_p_c_s` would be the class `RPCS`.
+_RESERVED_CLASSES = _words(
+    """
+    Message Field Rpc None True False
+    BYTES CSTR INT32 UINT16 UINT32 EVENTS MESSAGES ONEWAYS RPCS SERVICES
+    """
+)
 
 # Python's built-in classes. A fixed list, because what is generated must not depend on the version
 # of Python that generates it.
@@ -83,9 +89,7 @@ def message_problem(name: str) -> str | None:
     """What is wrong with a name as a message's, or None."""
     if problem := name_problem(name):
         return problem
-    class_ = class_name(name)
-    if name in _RESERVED_MESSAGES or class_ in _RESERVED_CLASSES or class_.isupper():
-        # A class in capitals only (`x`, `i_d`) could be one of the tables, now or later.
+    if name in _RESERVED_MESSAGES or class_name(name) in _RESERVED_CLASSES:
         return f"a message can't be called '{name}': the generated code uses that name"
     return None
 

@@ -421,6 +421,8 @@ cdef class Core:
                 raise
             if answer is not None:
                 self.answer_lookup(id, answer)
+        elif task.state == SENDING:
+            self._dispatch(task)
         elif task.kind == SERVICE:
             self._read_mail(task)
         elif task.kind == HOST:
@@ -429,8 +431,6 @@ cdef class Core:
                 self._completed(id, task.result)
             elif task.mail_head is not NULL:
                 self._mail(id)
-        elif task.state == SENDING:
-            self._dispatch(task)
         return 0
 
     cdef int _dispatch(self, Task *task) except -1:

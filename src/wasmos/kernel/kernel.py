@@ -19,7 +19,7 @@ from wasmos.errors import (
 )
 from wasmos.kernel.exit import Exit
 from wasmos.kernel.limits import Limits
-from wasmos.kernel.program import Compilation, Program, admit, engine_options, read
+from wasmos.kernel.program import Program, admit, read
 from wasmos.kernel.service import Caller, Service, handlers
 from wasmos.kernel.task import Client, Task
 from wasmos.kernel.timers import Timer, Timers
@@ -107,10 +107,10 @@ class Kernel(_core.Core):
         self = super().__new__(
             cls, engine, seed=seed, handler_ns=int(handler_seconds * 1e9), ring=events
         )
-        self._library = library
+        self.library = library
         return self
 
-    _library: str
+    library: str  # path of the engine
 
     def __init__(self, **_options: object) -> None:
         self._numbers: dict[str, int] = {}  # service name → its number in capabilities
@@ -152,24 +152,25 @@ class Kernel(_core.Core):
         """
         if isinstance(source, Program):
             return source
-        limits = limits or Limits()
+        program = self.prepare(source, limits or Limits())
+        if program.module is None:
+            program.compile_limits = compile_limits
+            program.compile(trusted)
+        return self.finish_loading(program)
+
+    def prepare(self, source: Source, limits: Limits) -> Program:
+        """Judge a module, without compiling it unless that was done before."""
         name, data = read(source)
         key = (data, limits.memory_bytes, limits.table_elements)
-        if key not in self._programs:
-            info, shape = admit(name, data, limits)
-            if trusted:
-                module = _core.Module.compile(self.engine, data)
-            else:
-                code = self.compilation(data, compile_limits).code()
-                module = _core.Module.load(self.engine, code)
-            self._programs[key] = Program(name, module, info, shape)
-        return self._programs[key]
+        if (known := self._programs.get(key)) is not None:
+            return known
+        info, shape = admit(name, data, limits)
+        return Program(self, key, name, info, shape)
 
-    def compilation(
-        self, data: bytes, limits: CompileLimits | None = None
-    ) -> Compilation:
-        """Start compiling a module's bytes in a child process."""
-        return Compilation(data, engine_options(self.engine), self._library, limits)
+    def finish_loading(self, program: Program) -> Program:
+        """Remember a program that was compiled."""
+        self._programs[program.key] = program
+        return program
 
     def spawn(
         self,
@@ -192,6 +193,7 @@ class Kernel(_core.Core):
         limits = limits or Limits()
         program = self.load(source, limits=limits, trusted=trusted)
         shape = program.shape
+        assert program.module is not None
         if service is not None:
             self._check_free(service)
         numbers = [self._number(each) for each in allow if each != ALL]
@@ -351,10 +353,20 @@ class Kernel(_core.Core):
         Raises CapabilityDenied, ServiceError with the service's error code,
         TimeoutError, or LookupError if nobody is that service.
         """
-        client = self._idle_hosts.pop() if self._idle_hosts else self.client("host")
-        reply = client.call(service, message, timeout=timeout)
-        self._idle_hosts.append(client)  # not after an error: it may be waiting still
-        return reply
+        client = self.idle_client()
+        try:
+            return client.call(service, message, timeout=timeout)
+        finally:
+            self.release_client(client)
+
+    def idle_client(self) -> Client:
+        """A client that may call everything and has no call under way."""
+        return self._idle_hosts.pop() if self._idle_hosts else self.client("host")
+
+    def release_client(self, client: Client) -> None:
+        """Give back what `idle_client` gave."""
+        if client.exit is None and not client.busy:
+            self._idle_hosts.append(client)
 
     def service_id(self, service: str) -> int:
         """The task behind a service name. Raises LookupError."""

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from wasmos.engine.binary import ModuleInfo
+    from wasmos.kernel.kernel import Kernel
     from wasmos.kernel.limits import Limits
 
     Source: TypeAlias = str | bytes | os.PathLike[str]
+    # What makes two programs the same: the bytes, and the limits they were judged by.
+    Key: TypeAlias = tuple[bytes, int, int]
 
 _I32 = "i32"
 # The four calls: (module, name) → (parameters, results).
@@ -36,17 +39,39 @@ MAX_MODULE_BYTES = policy.DEFAULT_MODULE_BYTES
 
 
 class Program:
-    """A module that was admitted and compiled; spawn it as often as you like."""
+    """A module that was admitted; once compiled, spawn it as often as you like."""
 
-    __slots__ = ("info", "module", "name", "shape", "size")
+    __slots__ = ("_kernel", "compile_limits", "info", "key", "module", "name", "shape")
 
     def __init__(
-        self, name: str, module: _core.Module, info: ModuleInfo, shape: policy.Shape
+        self, kernel: Kernel, key: Key, name: str, info: ModuleInfo, shape: policy.Shape
     ) -> None:
+        self._kernel = kernel
+        self.key = key
         self.name = name
-        self.module = module
         self.info = info
         self.shape = shape
+        self.compile_limits: CompileLimits | None = None
+        self.module: _core.Module | None = None
+
+    def compile(self, trusted: bool = False) -> None:
+        """Turn it into machine code, in a child process unless `trusted`.
+        Any thread may do this. Raises ModuleRefused, CompileLimitExceeded."""
+        engine = self._kernel.engine
+        if trusted:
+            self.module = _core.Module.compile(engine, self.info.data)
+            return
+        try:
+            code = self.compilation().code()
+        except ModuleRefused as error:
+            raise type(error)(f"{self.name}: {error}") from None
+        self.module = _core.Module.load(engine, code)
+
+    def compilation(self) -> Compilation:
+        """The compiler's child, at work."""
+        engine = self._kernel.engine
+        options = {"stack_bytes": engine.stack_bytes, "tick_ns": engine.tick_ns}
+        return Compilation(self.info.data, options, self._kernel.library, self.compile_limits)
 
     def __repr__(self) -> str:
         return f"<Program {self.name!r} {self.shape.kind}>"
@@ -88,12 +113,8 @@ def admit(name: str, data: bytes, limits: Limits) -> tuple[ModuleInfo, policy.Sh
             table_elements=limits.table_elements,
         )
     except ModuleRefused as error:
-        raise type(error)(f"{name}: {error}") if type(error) is ModuleRefused else error
+        error.args = (f"{name}: {error}",)
+        raise
 
 
-def engine_options(engine: _core.Engine) -> dict[str, object]:
-    """What the compiler's child needs to configure an equal engine."""
-    return {"stack_bytes": engine.stack_bytes, "tick_ns": engine.tick_ns}
-
-
-__all__ = ["Compilation", "CompileLimits", "Program", "admit", "engine_options", "read"]
+__all__ = ["Compilation", "CompileLimits", "Program", "admit", "read"]

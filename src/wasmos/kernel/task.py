@@ -84,7 +84,7 @@ class Client(Task):
     def __init__(self, kernel: Kernel, id: int, name: str) -> None:
         super().__init__(kernel, id, name)
         self._result: int | None = None
-        self._busy = False
+        self.busy = False
         self._done: Callable[[], object] | None = None
         self.on_mail: Callable[[], object] | None = None
 
@@ -93,11 +93,11 @@ class Client(Task):
         self._begin(self.kernel.service_id(service), self.kernel.encode(message), done)
 
     def _begin(self, dst: int, raw: bytes, done: Callable[[], object]) -> None:
-        self._busy, self._result, self._done = True, None, done
+        self.busy, self._result, self._done = True, None, done
         try:
             result = self.kernel.send(self.id, dst, raw)
         except BaseException:
-            self._busy = False
+            self.busy = False
             raise
         if result is not None:
             self.completed(result)
@@ -111,7 +111,7 @@ class Client(Task):
 
     def finish(self) -> Any:
         """The answer. Raises CapabilityDenied or ServiceError."""
-        result, self._result, self._busy = self._result, None, False
+        result, self._result, self.busy = self._result, None, False
         assert result is not None
         if result < 0:
             raise CapabilityDenied(f"{self.name!r}") if result == -8 else ServiceError(result)
@@ -120,7 +120,7 @@ class Client(Task):
     def call(self, service: str, message: abi.Message, *, timeout: float | None = None) -> Any:
         """Call a service and wait; see `Kernel.call`. After a TimeoutError
         this client is spent: its call is still under way."""
-        if self._busy:
+        if self.busy:
             raise ServiceError(abi.ErrorCode.STILL_USED, f"{self.name!r} is in a call already")
         self.begin(service, message, lambda: None)
         if self._result is None and not self.kernel.run(

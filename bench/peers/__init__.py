@@ -1,0 +1,1 @@
+"""What wasmos is compared with. Whatever is not installed raises MissingError."""

@@ -1,0 +1,138 @@
+"""The kernel in an asyncio program.
+
+Law: the kernel is a citizen of the caller's loop: it runs guests for a bounded
+slice, then lets everything else have a turn. Nothing here blocks the loop but
+that slice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from wasmos.kernel.kernel import Kernel
+from wasmos.kernel.limits import Limits
+from wasmos.kernel.program import Program, read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
+
+    from wasmos import abi
+    from wasmos.kernel.exit import Exit
+    from wasmos.kernel.program import Source
+    from wasmos.kernel.service import Service
+    from wasmos.kernel.task import Client, Task
+
+
+class AsyncKernel:
+    """A kernel that runs in the background of the loop it was entered in.
+
+    async with wasmos.AsyncKernel() as kernel:
+        kernel.serve(Pong())
+        task = await kernel.spawn("ping.wasm", allow=["pong"])
+        print(await kernel.wait(task))
+
+    Takes the options of `Kernel`. What needs no waiting is on `sync`, the
+    `Kernel` itself; its own `wait`, `call` and `run` must not be used here.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._pump: asyncio.Task[bool] | None = None
+        self.sync: Kernel
+
+    async def __aenter__(self) -> AsyncKernel:
+        self.sync = Kernel(**self._options)
+        loop = self.sync.loop  # binds it to the running one
+        self._pump = loop.create_task(self.sync.drive(lambda: self.sync.closed))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End all tasks. Raises what went wrong inside the kernel, if anything."""
+        self.sync.close()
+        self.sync.kick()
+        if self._pump is not None:
+            pump, self._pump = self._pump, None
+            await pump
+        # Cancelled coroutines of services and closing transports get their turn.
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    async def load(
+        self, source: Source | Program, *, limits: Limits | None = None, trusted: bool = False
+    ) -> Program:
+        """As `Kernel.load`; the compiler's child is waited for in a thread."""
+        if isinstance(source, Program):
+            return source
+        program = self.sync.prepare(source, limits or Limits())
+        if program.module is None:
+            await asyncio.to_thread(program.compile, trusted)
+        return self.sync.finish_loading(program)
+
+    async def spawn(
+        self,
+        source: Source | Program,
+        *,
+        limits: Limits | None = None,
+        trusted: bool = False,
+        **options: Any,
+    ) -> Task:
+        """As `Kernel.spawn`."""
+        program = await self.load(source, limits=limits, trusted=trusted)
+        return self.sync.spawn(program, limits=limits, **options)
+
+    def serve(self, service: Service, *, name: str | None = None) -> Task:
+        """As `Kernel.serve`."""
+        return self.sync.serve(service, name=name)
+
+    async def wait(self, task: Task, *, timeout: float | None = None) -> Exit:
+        """Wait until `task` ends; how it ended. Raises TimeoutError (by the
+        loop's clock); the task then goes on."""
+        ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        task.when_ended(lambda exit: ended.done() or ended.set_result(exit))
+        async with asyncio.timeout(timeout):
+            return await self._or_pump(ended)
+
+    async def call(
+        self,
+        service: str,
+        message: abi.Message,
+        *,
+        client: Client | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """As `Kernel.call`. Cancelling it, or its timeout, ends the client's
+        task; the service finishes what it does, and the answer is dropped."""
+        client = client or self.sync.idle_client()
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(timeout):
+                client.begin(service, message, lambda: answered.done() or answered.set_result(None))
+                await self._or_pump(answered)
+        except (asyncio.CancelledError, TimeoutError):
+            client.kill("its call was given up")
+            raise
+        try:
+            return client.finish()
+        finally:
+            self.sync.release_client(client)
+
+    async def _or_pump(self, future: asyncio.Future[Any]) -> Any:
+        """Wait for `future`, or raise what ended the kernel's own loop."""
+        if self._pump is None:
+            raise RuntimeError("the kernel is not running: use `async with`")
+        await asyncio.wait((future, self._pump), return_when=asyncio.FIRST_COMPLETED)
+        if not future.done():
+            future.cancel()
+            self._pump.result()
+            raise RuntimeError("the kernel was closed")
+        return future.result()

@@ -1,0 +1,187 @@
+"""Vm: names, tasks and their lives. It is task 1, so nobody has to look it up.
+
+Law: asking it gives a task no authority that it hadn't. A lookup needs the capability for what
+is looked up, and only a task's ancestors, itself, or whom the host trusts can end it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from wasmos.abi import ErrorCode, TaskDestroyed
+from wasmos.errors import (
+    CapabilityDenied,
+    CompileLimitExceeded,
+    ModuleRefused,
+    ServiceError,
+    UsageError,
+)
+from wasmos.kernel import ALL, Caller, Service, Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+MAX_TASKS = 256
+MAX_NAMES = 16
+# How often a lookup that waits looks for names that the host registered: nothing tells.
+LOOK_AGAIN_SECONDS = 0.02
+
+
+class Vm(Service):
+    """The server behind task 1.
+
+    spawn: makes a task from a program's name and the task that asks for it. May raise
+        LookupError for an unknown name, ModuleRefused, ServiceError. Without it nothing can
+        be spawned.
+    may_destroy: whether a caller may end a task that neither is itself nor descends from it.
+    may_register: whether a caller may become the service of a name; without it, everyone may.
+    max_tasks: how many tasks that were spawned through this server may live at once.
+    max_names: how many services one task may be.
+    """
+
+    name = "vm"
+
+    def __init__(
+        self,
+        spawn: Callable[[str, Caller], Task] | None = None,
+        *,
+        may_destroy: Callable[[Caller, int], bool] | None = None,
+        may_register: Callable[[Caller, str], bool] | None = None,
+        max_tasks: int = MAX_TASKS,
+        max_names: int = MAX_NAMES,
+    ) -> None:
+        self._spawn = spawn
+        self._may_destroy = may_destroy
+        self._may_register = may_register
+        self._max_tasks = max_tasks
+        self._max_names = max_names
+        # Live task → the nearest of its ancestors that lives, 0 if none does.
+        self._parents: dict[int, int] = {}
+        # Watcher → who watches, and the ends that its mailbox had no room for yet.
+        self._watchers: dict[int, tuple[Caller, deque[int]]] = {}
+        self._awaits_room = False
+        self._next_name: asyncio.Future[None] | None = None
+
+    def ping(self, caller: Caller, value: int) -> int:  # noqa: ARG002
+        return value
+
+    # --- names ---
+
+    async def service_lookup(self, caller: Caller, name: str) -> int:
+        while True:
+            self._check_lookup(caller, name)
+            try:
+                return self.kernel.service_id(name)
+            except LookupError:
+                await self._wait_for_names()
+
+    def _check_lookup(self, caller: Caller, name: str) -> None:
+        if not name:
+            raise ServiceError(ErrorCode.INVALID_ARG)
+        task = self.kernel.find(caller.id)
+        if task is None or not {name, ALL} & task.allowed:
+            raise CapabilityDenied(name)
+
+    async def _wait_for_names(self) -> None:
+        import asyncio
+
+        if self._next_name is None:
+            self._next_name = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._next_name], timeout=LOOK_AGAIN_SECONDS)
+
+    def service_register(self, caller: Caller, name: str) -> None:
+        task = self.kernel.find(caller.id)
+        if task is None:
+            return
+        if self._may_register is not None and not self._may_register(caller, name):
+            raise CapabilityDenied(name)
+        if len(task.services) >= self._max_names:
+            raise ServiceError(ErrorCode.NO_RESOURCES)
+        try:
+            self.kernel.register(task, name)
+        except UsageError as error:
+            raise ServiceError(ErrorCode.INVALID_ARG, str(error)) from None
+        if self._next_name is not None:
+            self._next_name.set_result(None)
+            self._next_name = None
+
+    # --- lives ---
+
+    def spawn_task(self, caller: Caller, name: str) -> int:
+        if self._spawn is None:
+            raise ServiceError(ErrorCode.NOT_SUPPORTED)
+        if len(self._parents) >= self._max_tasks:
+            raise ServiceError(ErrorCode.TOO_MANY_TASKS)
+        try:
+            task = self._spawn(name, caller)
+        except LookupError:
+            raise ServiceError(ErrorCode.NOT_FOUND, name) from None
+        except ModuleRefused as error:
+            raise _refusal(name, caller, error) from None
+        # It may have ended already: then nobody is left to remember.
+        if self.kernel.find(task.id) is not None:
+            self._parents[task.id] = caller.id
+        return task.id
+
+    def destroy_task(self, caller: Caller, task: int) -> None:
+        if self.kernel.find(task) is None:
+            return
+        if not self._may_end(caller, task):
+            raise CapabilityDenied(f"destroy_task({task})")
+        self.kernel.kill(task, f"destroyed by task {caller.id} {caller.name!r}")
+
+    def _may_end(self, caller: Caller, task: int) -> bool:
+        # The host's own tasks are not a guest's to end, whoever trusts it.
+        if self.kernel.account(task)["kind"] in ("service", "host"):
+            return False
+        if task == caller.id or self._descends(task, caller.id):
+            return True
+        return self._may_destroy is not None and self._may_destroy(caller, task)
+
+    def _descends(self, task: int, ancestor: int) -> bool:
+        while task in self._parents:
+            task = self._parents[task]
+            if task == ancestor:
+                return True
+        return False
+
+    def task_ended(self, task: int) -> None:
+        heir = self._parents.pop(task, 0)
+        for child, parent in self._parents.items():
+            if parent == task:
+                self._parents[child] = heir
+        self._watchers.pop(task, None)
+        for _, ends in self._watchers.values():
+            ends.append(task)
+        self._tell_watchers()
+
+    # --- watching ---
+
+    def watch_tasks(self, caller: Caller) -> None:
+        if caller.alive:
+            self._watchers.setdefault(caller.id, (caller, deque()))
+
+    def _tell_watchers(self) -> None:
+        """Send what can be sent; the rest when there is room."""
+        for caller, ends in self._watchers.values():
+            while ends and caller.notify(self, TaskDestroyed(ends[0])):
+                ends.popleft()
+            if ends and not self._awaits_room:
+                self._awaits_room = True
+                self.kernel.when_room(self._room)
+
+    def _room(self) -> None:
+        self._awaits_room = False
+        self._tell_watchers()
+
+
+def _refusal(name: str, caller: Caller, error: ModuleRefused) -> ServiceError:
+    import logging
+
+    logging.getLogger("wasmos").warning(
+        "task %d %r can't have %r spawned: %s", caller.id, caller.name, name, error
+    )
+    too_costly = isinstance(error, CompileLimitExceeded)
+    return ServiceError(ErrorCode.NO_RESOURCES if too_costly else ErrorCode.INVALID_ARG, str(error))

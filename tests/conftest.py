@@ -1,0 +1,59 @@
+"""Fixtures for all tests: kernels that are closed, guests that are built, and nothing left behind."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import wasmos
+from tests.support import wat
+from wasmos import _core
+
+BUILT = Path(__file__).parents[1] / "build" / "guests" / "hostile"
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    """Every test frees the tasks, stores, fibres and messages that it made."""
+    before = _core.live_objects()
+    yield
+    if _core.live_objects() != before:
+        gc.collect()
+    assert _core.live_objects() == before, "the test left live objects of the kernel behind"
+
+
+@pytest.fixture
+def kernel(no_leaks: None) -> Iterator[wasmos.Kernel]:
+    """A kernel whose time is counted in instructions, so that every run is the same."""
+    with wasmos.Kernel(virtual_clock=True) as kernel:
+        yield kernel
+
+
+@pytest.fixture
+def real_kernel(no_leaks: None) -> Iterator[wasmos.Kernel]:
+    """A kernel with the machine's clock: preemption by the ticker."""
+    with wasmos.Kernel() as kernel:
+        yield kernel
+
+
+@pytest.fixture
+def report(kernel: wasmos.Kernel) -> wat.Reporter:
+    """The service `report` of `kernel`."""
+    reporter = wat.Reporter()
+    kernel.serve(reporter)
+    return reporter
+
+
+@pytest.fixture(scope="session")
+def hostile() -> Callable[[str], Path]:
+    """The path of a compiled program of guests/hostile/."""
+
+    def path(name: str) -> Path:
+        found = BUILT / f"{name}.wasm"
+        assert found.exists(), f"{found} isn't built: run `make test`, which compiles the guests"
+        return found
+
+    return path

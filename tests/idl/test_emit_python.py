@@ -1,0 +1,80 @@
+"""The generated module says the same as the interface, and imports cleanly."""
+
+from __future__ import annotations
+
+import types
+
+from wasmos.abi import BYTES, CSTR, INT32, Message
+from wasmos.idl import lay_out, parse
+from wasmos.idl.emit_python import emit_python
+
+TEXT = r'''first 1000;
+/// Keeps "values".
+service store {
+    /// Says \ and """ in its doc.
+    ///
+    /// And "this"
+    rpc get(
+        /// A "key\".
+        key: cstr[32],
+        limit: uint16,
+    ) -> (value: bytes[64]);
+    oneway key_error(code: int);
+    event changed();
+    answers ping;
+}
+service ping { rpc ping() -> (); }
+'''
+
+
+def module(text: str) -> types.ModuleType:
+    source = emit_python(lay_out([parse(text, "x.idl")]), ["x.idl"])
+    made = types.ModuleType("generated")
+    exec(compile(source, "generated.py", "exec"), made.__dict__)
+    return made
+
+
+def test_a_class_holds_what_the_definition_says() -> None:
+    made = module(TEXT)
+    cls = made.Get
+    assert issubclass(cls, Message)
+    assert (cls.TYPE, cls.NAME, cls.SIZE) == (1000, "get", 42)
+    assert [(f.name, f.kind, f.offset, f.size, f.len_offset) for f in cls.FIELDS] == [
+        ("key", CSTR, 8, 32, 0),
+        ("limit", 2, 40, 2, 0),
+    ]
+    (value,) = made.GetReply.FIELDS
+    assert (value.kind, value.offset, value.size, value.len_offset) == (BYTES, 8, 64, 72)
+    assert made.KeyError_.FIELDS[0].kind == INT32
+    assert made.Changed.FIELDS == ()
+
+
+def test_docs_survive_quotes_and_backslashes() -> None:
+    doc = module(TEXT).Get.__doc__
+    assert 'Says \\ and """ in its doc.' in doc
+    assert 'And "this"' in doc
+    assert 'key: A "key\\".' in doc
+
+
+def test_tables() -> None:
+    made = module(TEXT)
+    assert list(made.MESSAGES) == [1000, 1001, 1002, 1003, 1004, 1005]
+    assert made.RPCS["get"].reply is made.GetReply
+    assert list(made.ONEWAYS) == ["key_error", "changed"]
+    assert made.SERVICES == {"store": ("get", "key_error", "ping"), "ping": ("ping",)}
+    assert made.EVENTS == {"store": ("changed",)}
+    assert frozenset() == made.KERNEL_ONLY
+    assert set(made.__all__) <= set(vars(made))
+
+
+def test_nothing_defined() -> None:
+    made = module("")
+    assert made.MESSAGES == made.RPCS == made.ONEWAYS == made.SERVICES == made.EVENTS == {}
+
+
+def test_long_names_and_many_fields_are_still_python() -> None:
+    fields = ", ".join(f"a_rather_long_field_name_{i}: uint8[{i + 1}]" for i in range(16))
+    name = "a_message_whose_name_goes_on_and_on_for_longer_than_anyone_would_like"
+    made = module(f"service s {{ rpc {name}({fields}) -> (); rpc {name}2() -> ({fields}); }}")
+    assert len(made.RPCS[name].request.FIELDS) == 16
+    assert made.RPCS[name].request().a_rather_long_field_name_3 == bytes(4)

@@ -1,0 +1,139 @@
+"""Fields lie where C puts them; ctypes, which follows the C compiler, is the witness."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wasmos.idl import IdlError, parse
+from wasmos.idl.layout import HEADER_SIZE, MAX_FIELDS, MESSAGE_SIZE, Layout, lay_out_fields
+
+SCALARS: dict[str, type[ctypes._SimpleCData[int]]] = {
+    "int": ctypes.c_int32,
+    "task": ctypes.c_int32,
+    "uint32": ctypes.c_uint32,
+    "uint16": ctypes.c_uint16,
+}
+
+
+def lay_out(*types: str) -> Layout:
+    """The layout of a message whose fields f0, f1, … have these types."""
+    fields = ",\n".join(f"f{index}: {type_}" for index, type_ in enumerate(types))
+    document = parse(f"service s {{ oneway m(\n{fields}\n); }}", "x.idl")
+    return lay_out_fields(document.blocks[0].messages[0].fields, "x.idl")
+
+
+def c_struct(types: list[str]) -> type[ctypes.Structure]:
+    """The payload as a C programmer would declare it."""
+    members: list[tuple[str, type]] = []
+    for index, type_ in enumerate(types):
+        name, _, length = type_.rstrip("]").partition("[")
+        if name in SCALARS:
+            members.append((f"f{index}", SCALARS[name]))
+            continue
+        element = ctypes.c_char if name == "cstr" else ctypes.c_uint8
+        members.append((f"f{index}", element * int(length)))
+        if name == "bytes":
+            members.append((f"f{index}_len", ctypes.c_uint32))
+    return type("Payload", (ctypes.Structure,), {"_fields_": members})
+
+
+ARRAY = st.tuples(st.sampled_from(["cstr", "bytes", "uint8"]), st.integers(1, 300))
+TYPE = st.one_of(
+    st.sampled_from(sorted(SCALARS)), ARRAY.map(lambda array: f"{array[0]}[{array[1]}]")
+)
+
+
+@given(st.lists(TYPE, max_size=MAX_FIELDS))
+def test_layout_is_that_of_c(types: list[str]) -> None:
+    struct = c_struct(types)
+    if HEADER_SIZE + ctypes.sizeof(struct) > MESSAGE_SIZE:
+        with pytest.raises(IdlError, match="is the last possible end"):
+            lay_out(*types)
+        return
+    layout = lay_out(*types)
+    assert layout.payload_size == ctypes.sizeof(struct)
+    for field in layout.fields:
+        member = getattr(struct, field.name)
+        assert (field.offset, field.size) == (HEADER_SIZE + member.offset, member.size)
+        if field.len_offset is not None:
+            assert field.len_offset == HEADER_SIZE + getattr(struct, f"{field.name}_len").offset
+
+
+def test_no_fields_is_a_bare_header() -> None:
+    assert lay_out() == Layout((), HEADER_SIZE)
+
+
+def test_the_largest_messages() -> None:
+    assert lay_out("cstr[1504]").size == MESSAGE_SIZE
+    assert lay_out("bytes[1500]").size == MESSAGE_SIZE
+    # Three bytes of padding, then the length: the end is the same.
+    assert lay_out("bytes[1497]").size == MESSAGE_SIZE
+
+
+@pytest.mark.parametrize("types", [["cstr[1505]"], ["bytes[1501]"], ["cstr[1501]", "int"]])
+def test_one_byte_more_is_too_large(types: list[str]) -> None:
+    with pytest.raises(IdlError, match=rf"x\.idl:{len(types) + 1}: 'f\d' ends at"):
+        lay_out(*types)
+
+
+@pytest.mark.parametrize(
+    ("type_", "part"),
+    [
+        ("i64", "unknown type 'i64'; the types are int"),
+        ("unit32", "did you mean 'uint32'"),
+        ("uint8", "'uint8' needs a length; write uint8[N]"),
+        ("cstr", "'cstr' needs a length; write cstr[N]"),
+        ("bytes", "'bytes' needs a length"),
+        ("int[4]", "'int' takes no length"),
+        ("cstr[0]", "cstr[0] has no room"),
+        ("bytes[-4]", "bytes[-4] has no room"),
+        ("uint8[9999999999]", "ends at byte 10000000011"),
+    ],
+)
+def test_types_that_are_none(type_: str, part: str) -> None:
+    with pytest.raises(IdlError) as caught:
+        lay_out("int", type_)
+    assert str(caught.value).startswith("x.idl:3: ")
+    assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "line", "part"),
+    [
+        ("a: int,\na: int", 2, "two fields are called 'a'"),
+        ("a: bytes[4],\na_len: int", 2, "two fields are called 'a_len'"),
+        ("a_len: int,\na: bytes[4]", 2, "two fields are called 'a_len'"),
+        ("a: int,\nclass: int", 2, "'class' is a keyword of Python"),
+        ("a: int,\nregister: int", 2, "'register' is a keyword of C"),
+        ("a: int,\nself: int", 2, "can't be called 'self'"),
+        ("a: int,\nmain: int", 2, "can't be called 'main'"),
+        ("2fast: int", 1, "'2fast' is not a name"),
+        ("Size: int", 1, "'Size' is not a name"),
+        ("na-me: int", 1, "'na-me' is not a name"),
+        ("_a: int", 1, "'_a' is not a name"),
+        ("a__b: int", 1, "'a__b' is not a name"),
+        ("größe: int", 1, "'größe' is not a name"),
+    ],
+)
+def test_names_that_are_none(fields: str, line: int, part: str) -> None:
+    document = parse(f"service s {{ oneway m({fields}); }}", "x.idl")
+    with pytest.raises(IdlError) as caught:
+        lay_out_fields(document.blocks[0].messages[0].fields, "x.idl")
+    assert str(caught.value).startswith(f"x.idl:{line}: ")
+    assert part in str(caught.value)
+
+
+def test_more_fields_than_the_kernel_keeps() -> None:
+    assert len(lay_out(*["int"] * MAX_FIELDS).fields) == MAX_FIELDS
+    with pytest.raises(IdlError, match=rf"x\.idl:{MAX_FIELDS + 2}: a message has at most"):
+        lay_out(*["int"] * (MAX_FIELDS + 1))
+
+
+def test_a_layout_is_a_value() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        lay_out("int").size = 0  # type: ignore[misc]
