@@ -53,7 +53,8 @@ lint: $(VENV)/.built $(VENV)/.lint
 	check $(BIN)/ruff format --quiet --check .; \
 	check $(BIN)/mypy --strict --no-error-summary src; \
 	check $(BIN)/python -m wasmos.idl --check; \
-	check $(BIN)/cython-lint $$(find src -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd'); \
+	PATH=$(CURDIR)/$(BIN):$$PATH; \
+	check cython-lint $$(find src -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd'); \
 	exit $$status
 
 doctor:

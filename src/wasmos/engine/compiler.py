@@ -109,10 +109,13 @@ class Compilation:
         """Feed the module, collect the answer, watch the clock."""
         unsent = memoryview(self._wasm)
         parts: list[bytes] = []
+        poll = select.poll()  # not select(): that can't watch descriptors above 1,023
+        poll.register(self._answer, select.POLLIN)
+        poll.register(self._request, select.POLLOUT)
         while True:
             left = self._deadline - time.monotonic()
-            writers = [self._request] if self._request >= 0 else []
-            readable, writable, _ = select.select([self._answer], writers, [], max(left, 0))
+            ready = dict(poll.poll(max(left, 0) * 1000))
+            readable, writable = self._answer in ready, self._request in ready
             if left <= 0 and not readable:
                 raise CompileLimitExceeded(
                     f"compiling took longer than {self._limits.seconds:g} s; "
@@ -120,6 +123,10 @@ class Compilation:
                 )
             if writable:
                 unsent = self._feed(unsent)
+                if not unsent:
+                    poll.unregister(self._request)
+                    os.close(self._request)
+                    self._request = -1
             if readable:
                 part = os.read(self._answer, _CHUNK)
                 if not part:
@@ -128,13 +135,9 @@ class Compilation:
 
     def _feed(self, unsent: memoryview) -> memoryview:
         try:
-            unsent = unsent[os.write(self._request, unsent[:_CHUNK]) :]
+            return unsent[os.write(self._request, unsent[:_CHUNK]) :]
         except BrokenPipeError:
-            unsent = unsent[:0]  # the child is gone: its answer says why
-        if not unsent:
-            os.close(self._request)
-            self._request = -1
-        return unsent
+            return unsent[:0]  # the child is gone: its answer says why
 
     def _reap(self) -> int:
         if self._pid is None:

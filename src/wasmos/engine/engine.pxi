@@ -25,6 +25,14 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_cond_wait(pthread_cond_t *, pthread_mutex_t *)
     int pthread_cond_signal(pthread_cond_t *)
 
+cdef extern from * nogil:
+    """
+    static inline void full_fence(void) {
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    }
+    """
+    void full_fence()
+
 cdef extern from "<time.h>" nogil:
     struct timespec:
         long tv_sec
@@ -103,6 +111,7 @@ cdef void *ticker_main(void *env) noexcept nogil:
         if not ticker.guests_run:
             pthread_mutex_lock(&ticker.mutex)
             ticker.parked = True
+            full_fence()    # with the one in ticker_start: one of us sees the other
             while not ticker.guests_run and not ticker.stop:
                 pthread_cond_wait(&ticker.wake, &ticker.mutex)
             ticker.parked = False
@@ -113,11 +122,11 @@ cdef void *ticker_main(void *env) noexcept nogil:
 
 
 cdef inline void ticker_start(Ticker *ticker) noexcept nogil:
-    """Guests are about to run. Rare misses cost one late tick, no more:
-    `parked` is rechecked under the lock by the thread itself."""
+    """Guests are about to run."""
     if ticker is NULL:
         return
     ticker.guests_run = True
+    full_fence()
     if ticker.parked:
         pthread_mutex_lock(&ticker.mutex)
         pthread_cond_signal(&ticker.wake)

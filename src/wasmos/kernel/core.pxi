@@ -204,7 +204,7 @@ cdef class Core:
         """A task that is a Python service; `handlers` by message type. `id`
         asks for a reserved id, which must be free."""
         self._enter()
-        if id and (id >= FIRST_ID or self.k.table[id] is not NULL):
+        if id and (not 0 < id < FIRST_ID or self.k.table[id] is not NULL):
             raise UsageError(f"the task id {id} can't be had")
         cdef Task *task = task_new(&self.k, SERVICE, 0, mail_limit, id)
         self.handlers[task.id] = handlers
@@ -300,8 +300,8 @@ cdef class Core:
         if exported(task, b"memory", 6, EXTERN_MEMORY, &item):
             task.memory = item.of.memory
             task.has_memory = True
-        task.message = <uint32_t>value.i32
-        if guest_message(task, task.message) is NULL or not exported(
+        task.inbox = <uint32_t>value.i32
+        if guest_message(task, task.inbox) is NULL or not exported(
                 task, b"ipc_handle", 10, EXTERN_FUNC, &item):
             die(k, task, EXIT_REFUSED)
             return
@@ -396,11 +396,14 @@ cdef class Core:
             self._bury(k.dead.head)
         # Those that come in meanwhile are for the next round, so that guests
         # and services take turns.
-        cdef Task *last = k.attention.tail
-        cdef bint done = last is NULL
-        while not done and k.attention.head is not NULL:
+        cdef uint32_t waiting = 0
+        task = k.attention.head
+        while task is not NULL:
+            waiting += 1
+            task = task.next
+        while waiting and k.attention.head is not NULL:
+            waiting -= 1
             task = k.attention.head
-            done = task is last
             unlink(task)
             self._attend(task)
         if k.room_made:
@@ -429,7 +432,9 @@ cdef class Core:
             if task.wake:
                 task.wake = False
                 self._completed(id, task.result)
-            elif task.mail_head is not NULL:
+                task = find(&self.k, id)
+            if task is not NULL and task.state == IDLE and (
+                    task.mail_head is not NULL):
                 self._mail(id)
         return 0
 
@@ -442,7 +447,8 @@ cdef class Core:
         cdef int32_t service_id = service.id
         cdef uint64_t serial
         cdef uint32_t size = message_size(&self.k, type)
-        cdef Handler handler = (<dict>service.handlers).get(type)
+        cdef Handler handler
+        handler = (<dict>service.handlers).get(type)
         task.calls += 1
         task.bytes_sent += size
         service.served += 1
@@ -481,10 +487,17 @@ cdef class Core:
         elif isinstance(error, MalformedMessage):
             code = ERR_INVALID_ARG
         else:
-            self._failed(service, client, handler, error)
-            if not isinstance(error, Exception):
-                self.pending_exception = error
+            self._blame(service, client, handler, error)
         self._answer_error(service, client, serial, code)
+        return 0
+
+    cdef int _blame(self, int32_t service, int32_t client, Handler handler,
+                    object error) except -1:
+        """A method's own failure: told to the subclass; what is not for us
+        to catch (KeyboardInterrupt, …) goes on when the kernel can stop."""
+        self._failed(service, client, handler, error)
+        if not isinstance(error, Exception):
+            self.pending_exception = error
         return 0
 
     cdef Task *_awaiting(self, int32_t service, int32_t client,
@@ -507,10 +520,11 @@ cdef class Core:
                      Handler handler, object result) except -1:
         cdef uint8_t message[MESSAGE_BYTES]
         cdef Task *task
+        memset(message, 0, handler.reply.size)  # gaps between fields as well
         try:
             handler.reply.write(message, result)
-        except Exception as error:
-            self._failed(service, client, handler, error)
+        except BaseException as error:
+            self._blame(service, client, handler, error)
             self._answer_error(service, client, serial, ERR_UNEXPECTED)
             return 0
         task = self._awaiting(service, client, serial)
@@ -549,11 +563,21 @@ cdef class Core:
                 emit(&self.k, EV_LOST, load_i32(message + 4), id, type,
                      ERR_NOT_SUPPORTED)
             else:
-                try:
-                    handler.invoke(self._caller_of(sender), message)
-                except Exception as error:
-                    self._failed(id, sender.id, handler, error)
+                self._hear(id, sender, handler, message)
             service = find(&self.k, id)
+        return 0
+
+    cdef int _hear(self, int32_t service, Task *sender, Handler handler,
+                   const uint8_t *message) except -1:
+        """One one-way message, malformed ones dropped: nobody awaits a word."""
+        cdef int32_t id = sender.id
+        try:
+            handler.invoke(self._caller_of(sender), message)
+        except MalformedMessage:
+            emit(&self.k, EV_LOST, id, service, handler.request.type,
+                 ERR_INVALID_ARG)
+        except BaseException as error:
+            self._blame(service, id, handler, error)
         return 0
 
     # --- what Python decides about tasks ---
@@ -569,11 +593,19 @@ cdef class Core:
 
     def kill(self, int32_t id):
         """End task `id` now. Its peers are released, its memory is freed."""
-        cdef Task *task = self._task(id)
+        self._enter()
+        cdef Task *task = self.k.table[<uint32_t>id & self.k.mask]
+        if task is NULL or task.id != id:
+            raise LookupError(f"there is no task {id}")
         if task.on_stack:
             raise InternalError(f"task {id} is running")
-        die(&self.k, task, EXIT_KILLED)
+        if task.state != EXITED:
+            die(&self.k, task, EXIT_KILLED)
         self._bury(task)
+
+    def is_over(self, int32_t id):
+        """Whether task `id` is gone, or as good as gone."""
+        return find(&self.k, id) is NULL
 
     cdef int _bury(self, Task *task) except -1:
         cdef Kern *k = &self.k
@@ -584,6 +616,8 @@ cdef class Core:
             wake(k, task.senders.head, ERR_ABORTED)
         while task.waiters.head is not NULL:
             wake(k, task.waiters.head, ERR_ABORTED)
+        if task.kind == SERVICE:
+            self._release_callers(id)
         code, message, frames = self._autopsy(task)
         cdef Cause cause = task.cause
         emit(k, EV_EXIT, id, 0, cause, code if cause == EXIT_RETURNED else 0)
@@ -593,6 +627,16 @@ cdef class Core:
         self.modules.pop(id, None)
         self._exited(id, CAUSES[cause], code, message, frames, cpu_ns)
         return 0
+
+    cdef void _release_callers(self, int32_t id) noexcept:
+        """Whoever still queues for the Python service `id`."""
+        cdef Task *task = self.k.attention.head
+        cdef Task *next
+        while task is not NULL:
+            next = task.next
+            if task.state == SENDING and task.peer == id:
+                wake(&self.k, task, ERR_ABORTED)
+            task = next
 
     cdef tuple _autopsy(self, Task *task):
         """Exit code, message and backtrace of a task that is over."""
@@ -629,9 +673,13 @@ cdef class Core:
             raise UsageError("this client already has a call under way")
         if len(message) > MESSAGE_BYTES or len(message) < HEADER_BYTES:
             raise ValueError("a message has 8 to 1,512 bytes")
+        unlink(task)            # it may be here with mail, which can wait
+        memset(task.buffer, 0, MESSAGE_BYTES)
         memcpy(task.buffer, <const char *>message, len(message))
         ticker_start(k.ticker)
         result = ipc_call(k, task, dst, 0)
+        if result != PENDING and task.mail_head is not NULL:
+            push(&k.attention, task)
         if not self.stepping:
             ticker_pause(k.ticker)
         return None if result == PENDING else result
@@ -662,9 +710,11 @@ cdef class Core:
             return ERR_INVALID_TASK
         if not HEADER_BYTES <= len(message) <= MESSAGE_BYTES:
             raise ValueError("a message has 8 to 1,512 bytes")
-        error = send_oneway(
-            &self.k, task, to, <const uint8_t *><const char *>message,
-            <uint32_t>len(message), True)
+        cdef uint8_t padded[MESSAGE_BYTES]
+        memset(padded, 0, MESSAGE_BYTES)
+        memcpy(padded, <const char *>message, len(message))
+        error = send_oneway(&self.k, task, to, padded,
+                            message_size(&self.k, load_i32(padded)), True)
         if error == ERR_WOULD_BLOCK:
             to.wants_room = True
         return error

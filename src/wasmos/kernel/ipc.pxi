@@ -53,6 +53,17 @@ cdef int32_t check_type(Kern *k, int32_t type) noexcept nogil:
     return OK
 
 
+cdef inline uint32_t copy_reply(Kern *k, uint8_t *to, const uint8_t *from_,
+                                int32_t src) noexcept nogil:
+    """As `copy_message`; what only the kernel may send becomes an error."""
+    cdef int32_t type = load_i32(from_)
+    if check_type(k, type) == ERR_NOT_SUPPORTED:
+        store_i32(to, ERR_UNEXPECTED)
+        store_i32(to + 4, src)
+        return HEADER_BYTES
+    return copy_message(k, to, from_, src)
+
+
 cdef inline void deliver(Kern *k, Task *sender, Task *receiver) noexcept nogil:
     """Copy the sender's request; the receiver now holds the reply right."""
     cdef uint32_t size = copy_message(
@@ -148,13 +159,13 @@ cdef int32_t call_in_place(Kern *k, Task *task, Task *dst, uint8_t *message,
     """Call a passive service that can't block, on the caller's own stack:
     the thread does not leave the caller, only the protection domain.
     (Migrating threads, Ford & Lepreau, USENIX Winter 1994.)"""
-    cdef uint8_t *inbox = guest_message(dst, dst.message)
+    cdef uint8_t *inbox = guest_message(dst, dst.inbox)
     cdef wasmtime_val_raw_t argument
     cdef void *error
     cdef uint32_t size = copy_message(k, inbox, message, task.id)
     if k.trace:
         emit(k, EV_CALL, task.id, dst.id, load_i32(inbox), 0)
-    argument.i32 = <int32_t>dst.message
+    argument.i32 = <int32_t>dst.inbox
     dst.state = RUNNING
     if k.deterministic:
         api.set_fuel(dst.context, <uint64_t>k.handler_ns)
@@ -173,8 +184,8 @@ cdef int32_t call_in_place(Kern *k, Task *task, Task *dst, uint8_t *message,
         return ERR_ABORTED
     dst.state = IDLE
     # Both memories may have moved; neither can have shrunk.
-    size = copy_message(k, guest_message(task, address),
-                        guest_message(dst, dst.message), dst.id)
+    size = copy_reply(k, guest_message(task, address),
+                      guest_message(dst, dst.inbox), dst.id)
     dst.bytes_sent += size
     task.bytes_received += size
     if k.trace:
@@ -246,10 +257,7 @@ cdef void send_reply(Kern *k, Task *task, Task *dst, const uint8_t *message,
     and the first answer ends that. Everything else is a one-way message."""
     cdef int32_t type = load_i32(message)
     if dst.state == AWAITING and dst.peer == task.id:
-        if check_type(k, type) == ERR_NOT_SUPPORTED:
-            emit(k, EV_LOST, task.id, dst.id, type, ERR_NOT_SUPPORTED)
-            return
-        account_send(task, dst, copy_message(
+        account_send(task, dst, copy_reply(
             k, guest_message(dst, dst.message), message, task.id))
         if k.trace:
             emit(k, EV_REPLY, task.id, dst.id, type, 0)

@@ -43,6 +43,8 @@ STACK_BYTES = 512 << 10
 DEFAULT_PRIORITY = 8
 MAX_NAME_BYTES = 63
 REMEMBERED = 4096  # ended tasks whose names and exits are still known
+MAX_DENIED = 64  # names that are remembered of a task's denied lookups
+NO_SERVICE = 0x7FFFFFFF
 ALL = "*"
 
 
@@ -129,6 +131,7 @@ class Kernel(_core.Core):
         self._timers = Timers()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._own_loop = False
+        self._nothing_left = False
         self._kick: asyncio.Event | None = None
         self.closed = False
         self.started_ns = self.now_ns
@@ -210,6 +213,8 @@ class Kernel(_core.Core):
         )
         task = Task(self, id, name or program.name)
         self._enrol(task)
+        if self.is_over(id):  # a passive service that failed to start: `exit` will say why
+            return task
         for number in numbers:
             self.set_capability(id, number, True)
         if ALL in allow:
@@ -280,7 +285,8 @@ class Kernel(_core.Core):
         id = task if isinstance(task, int) else task.id
         if id not in self._tasks:
             return
-        self._kill_reasons[id] = (cause, reason)
+        if not self.is_over(id):
+            self._kill_reasons[id] = (cause, reason)
         super().kill(id)
         self.kick()
 
@@ -331,12 +337,15 @@ class Kernel(_core.Core):
 
     def _lookup(self, id: int, name: str) -> int | None:
         """A guest's `ipc_lookup`: refused, answered, or left waiting."""
-        try:
-            number = self._number(name)
-        except UsageError:
+        if not name:
             return int(abi.ErrorCode.INVALID_ARG)
+        # A name without a number was granted to nobody, and gets none here: what
+        # guests look up must not grow the kernel.
+        number = self._numbers.get(name, NO_SERVICE)
         if not self.holds(id, number):
-            self._tasks[id].denied.add(name)
+            task = self._tasks[id]
+            if len(task.denied) < MAX_DENIED:
+                task.denied.add(name)
             self.record_denial(id, number)
             return int(abi.ErrorCode.NOT_ALLOWED)
         if name in self._names:
@@ -361,7 +370,11 @@ class Kernel(_core.Core):
 
     def idle_client(self) -> Client:
         """A client that may call everything and has no call under way."""
-        return self._idle_hosts.pop() if self._idle_hosts else self.client("host")
+        while self._idle_hosts:
+            client = self._idle_hosts.pop()
+            if client.exit is None:
+                return client
+        return self.client("host")
 
     def release_client(self, client: Client) -> None:
         """Give back what `idle_client` gave."""
@@ -520,10 +533,13 @@ class Kernel(_core.Core):
             if more or self.busy:
                 await asyncio.sleep(0)
                 continue
-            await self._idle(self._next_ns(deadline))
+            await self._idle(self._next_ns(deadline), until)
+            if self._nothing_left:
+                self._nothing_left = False
+                return True
         return True
 
-    async def _idle(self, when_ns: int | None) -> None:
+    async def _idle(self, when_ns: int | None, until: Callable[[], bool]) -> None:
         """Wait for a kick, at most until `when_ns`."""
         import asyncio
 
@@ -536,12 +552,26 @@ class Kernel(_core.Core):
                     return
             self.advance(when_ns)
             return
+        if when_ns is None and self._own_loop and not self._outside():
+            self._idle_until(None, until)
+            self._nothing_left = True
+            return
         seconds = None if when_ns is None else max(0, when_ns - self.now_ns) / 1e9
         try:
             async with asyncio.timeout(seconds):
                 await self._kick.wait()
         except TimeoutError:
             pass
+
+    def _outside(self) -> bool:
+        """Whether anything but guests and timers can still make something
+        happen: a coroutine at work, or a service that hears of the outside."""
+        import asyncio
+
+        if any(service.hears_outside for service in self._services.values()):
+            return True
+        driver = asyncio.current_task()
+        return any(not t.done() and t is not driver for t in asyncio.all_tasks(self.loop))
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine on the kernel's loop, for servers."""

@@ -75,7 +75,10 @@ cdef void resume(Kern *k, Task *task) noexcept nogil:
     k.current = before
     if done:
         finished(k, task)
-    elif task.cpu_ns > task.cpu_limit_ns:
+    elif task.cpu_ns > task.cpu_limit_ns or (
+            task.kind == PASSIVE
+            and task.cpu_ns - task.handler_from_ns > k.handler_ns):
+        bill_client(k, task)
         die(k, task, EXIT_CPU_LIMIT)
     elif task.state == RUNNING:
         task.preemptions += 1
@@ -178,8 +181,8 @@ cdef void after_initialize(Kern *k, Task *task) noexcept nogil:
 
 cdef void buffer_known(Kern *k, Task *task) noexcept nogil:
     cdef wasmtime_extern_t item
-    task.message = <uint32_t>task.value.of.i32
-    if guest_message(task, task.message) is NULL or not exported(
+    task.inbox = <uint32_t>task.value.of.i32
+    if guest_message(task, task.inbox) is NULL or not exported(
             task, b"ipc_handle", 10, EXTERN_FUNC, &item):
         die(k, task, EXIT_REFUSED)
         return
@@ -192,19 +195,29 @@ cdef void buffer_known(Kern *k, Task *task) noexcept nogil:
 cdef void serve_next(Kern *k, Task *task, Task *client) noexcept nogil:
     """Start the handler of a passive service at rest for `client`."""
     unlink(client)
+    task.message = task.inbox
+    task.handler_from_ns = task.cpu_ns
     deliver(k, client, task)
     task.client = client.id
     task.argument.kind = VALKIND_I32
-    task.argument.of.i32 = <int32_t>task.message
+    task.argument.of.i32 = <int32_t>task.inbox
     begin(k, task, api.call_async(
         task.context, &task.entry, &task.argument, 1, &task.value, 0,
         &task.trap, &task.error))
 
 
+cdef void bill_client(Kern *k, Task *task) noexcept nogil:
+    """What a passive service used is its client's processor time, too."""
+    cdef Task *client = find(k, task.client)
+    if task.kind == PASSIVE and client is not NULL and client.kind != HOST:
+        client.cpu_ns += task.cpu_ns - task.handler_from_ns
+
+
 cdef void answered(Kern *k, Task *task) noexcept nogil:
     """The handler returned: its buffer holds the reply."""
-    cdef uint8_t *message = guest_message(task, task.message)
+    cdef uint8_t *message = guest_message(task, task.inbox)
     cdef Task *client = find(k, task.client)
+    bill_client(k, task)
     task.client = 0
     task.state = IDLE
     if client is not NULL and client.state == AWAITING and (

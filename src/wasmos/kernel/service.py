@@ -13,6 +13,8 @@ more authority than its task was granted.
 
 from __future__ import annotations
 
+from _weakref import ref  # `weakref` takes longer to import
+
 from wasmos import _core, abi
 from wasmos.errors import UsageError
 
@@ -38,6 +40,9 @@ class Service:
     """
 
     name: ClassVar[str] = ""
+    # Whether things outside, a socket or a device, can wake its clients: then
+    # a kernel where nobody can go on waits for them, instead of saying so.
+    hears_outside: ClassVar[bool] = False
     _methods: ClassVar[dict[str, FunctionType]] = {}
 
     kernel: Kernel
@@ -100,19 +105,22 @@ class Caller:
     __slots__ = ("_kernel", "id", "name")
 
     def __init__(self, kernel: Kernel, id: int, name: str) -> None:
-        self._kernel = kernel
+        # Weak: the kernel's core keeps callers where no collector can see it.
+        self._kernel = ref(kernel)
         self.id = id
         self.name = name
 
     @property
     def alive(self) -> bool:
-        return self._kernel.find(self.id) is not None
+        kernel = self._kernel()
+        return kernel is not None and kernel.find(self.id) is not None
 
     def notify(self, service: Service, message: abi.Message) -> bool:
         """Send a one-way message from `service`. False if it can't be taken
         now because the mailbox is full; `Kernel.when_room` tells when. True
         also when it never can: the task is gone or holds no capability."""
-        return self._kernel.notify(service.task, self.id, message)
+        kernel = self._kernel()
+        return kernel is None or kernel.notify(service.task, self.id, message)
 
     def __repr__(self) -> str:
         return f"<Caller {self.id} {self.name!r}>"

@@ -88,6 +88,8 @@ cdef struct Task:
     int32_t peer
     int32_t result
     uint32_t message        # address of its current message, checked
+    uint32_t inbox          # PASSIVE: address of its buffer, checked
+    int64_t handler_from_ns  # PASSIVE: its `cpu_ns` when the handler began
     int32_t client          # whom a passive service works for
     # the engine's side
     void *store
@@ -208,6 +210,8 @@ cdef inline void unlink(Task *task) noexcept nogil:
 # --- the table ----------------------------------------------------------------
 # Direct-mapped by `id & mask`: new ids skip occupied slots, so a lookup is one
 # probe, and growing keeps ids apart (different modulo n is different modulo 2n).
+# The slots of the reserved ids are never given to others: the `vm` server may
+# come late, or come again.
 
 cdef inline Task *find(Kern *k, int32_t id) noexcept nogil:
     """The live task with this id, or NULL."""
@@ -244,7 +248,8 @@ cdef Task *task_new(Kern *k, Kind kind, uint8_t priority,
     if 2 * (k.live + 1) > k.mask and not table_grow(k):
         raise MemoryError
     cdef int64_t id = reserved if reserved else k.next_id
-    while k.table[<uint32_t>id & k.mask] is not NULL:
+    while not reserved and (k.table[<uint32_t>id & k.mask] is not NULL
+                            or <uint32_t>id & k.mask < FIRST_ID):
         id += 1
     if id >= INT32_MAX:
         raise OverflowError("this kernel has used up its task ids")

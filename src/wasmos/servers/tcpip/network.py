@@ -73,10 +73,11 @@ class Stream:
     nothing more after `close`."""
 
     events: Events
+    send_bytes: int = 64 << 10  # so many that wait to be sent make it full
 
     @property
     def full(self) -> bool:
-        """Whether more waits to be sent than should."""
+        """Whether as much waits to be sent as should, or more."""
         raise NotImplementedError
 
     def send(self, data: bytes) -> None:
@@ -131,14 +132,9 @@ class Network:
         raise NotImplementedError
 
     def connect(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        endpoint: Endpoint,
-        events: Events,
-        send_bytes: int,
+        self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, events: Events
     ) -> Stream:
-        """Begin to connect; `opened` or `broken` tells. `send_bytes` is what may
-        wait to be sent before the stream is full."""
+        """Begin to connect to an IPv4 address; `opened` or `broken` tells, later."""
         raise NotImplementedError
 
     async def resolve(self, hostname: str) -> list[str]:
