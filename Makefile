@@ -26,8 +26,6 @@ BUILD_SOURCES := pyproject.toml setup.py \
 	$(shell find src \( -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd' \) 2>/dev/null) \
 	$(shell find guests \( -name '*.c' -o -name '*.h' \) 2>/dev/null)
 
-MAKEFLAGS += --no-print-directory
-
 .PHONY: run test bench lint asan idl build doctor clean distclean
 .DEFAULT_GOAL := build
 
@@ -89,9 +87,10 @@ $(VENV)/.lint: pyproject.toml | $(VENV)/.built
 
 # A copy of the package, with its own extension, found before the installed one. The engine has
 # signal handlers of its own and switches stacks: the sanitizer must not mistake either for a bug.
-# Python's own leaks at exit aren't ours to fix.
+# Python's own leaks at exit aren't ours to fix. WASMOS_ASAN tells the tests, too: a child process
+# with a limit on its address space can't start under a sanitizer that reserves terabytes of it.
 ASAN_DIR := build/asan
-WITH_ASAN = LD_PRELOAD="$$($${CC:-gcc} -print-file-name=libasan.so)" \
+WITH_ASAN = WASMOS_ASAN=1 LD_PRELOAD="$$($${CC:-gcc} -print-file-name=libasan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:use_sigaltstack=0:detect_stack_use_after_return=0 \
 	PYTHONPATH=$(CURDIR)/$(ASAN_DIR)/lib PYTHONMALLOC=malloc
 

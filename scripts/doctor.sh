@@ -60,6 +60,7 @@ missing=0
 good() { [ -n "$quiet" ] || printf '  ok       %s\n' "$1" >&2; }
 note() { [ -n "$quiet" ] || printf '  note     %s\n' "$1" >&2; }
 bad() {
+    [ -z "$quiet" ] || [ "$missing" -gt 0 ] || echo "wasmos can't be built on this machine yet:" >&2
     missing=$((missing + 1))
     printf '  missing  %s\n' "$1" >&2
     [ -z "$2" ] || printf '           to get it:  %s\n' "$2" >&2
@@ -117,7 +118,8 @@ compiles() {
 
 check_python() {
     if [ -z "$python" ]; then
-        bad "Python $min_version or later (found: $(python3 --version 2>&1 | head -n 1))" "$(how python)"
+        found=$(python3 --version 2>/dev/null)
+        bad "Python $min_version or later (found: ${found:-none})" "$(how python)"
         return
     fi
     if ! new_enough "$python"; then
@@ -210,7 +212,7 @@ check_disk
 check_index
 
 if [ "$missing" -gt 0 ]; then
-    echo "doctor: $missing required thing(s) missing; get them and run the command again" >&2
+    echo "doctor: get what is missing, then run the command again" >&2
     exit 1
 fi
 [ -n "$quiet" ] || echo "doctor: everything required is here" >&2

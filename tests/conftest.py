@@ -1,4 +1,4 @@
-"""Fixtures for all tests: kernels that are closed, guests that are built, and nothing left behind."""
+"""Fixtures for all tests: kernels that are closed, guests that are built, no leaks."""
 
 from __future__ import annotations
 

@@ -54,6 +54,7 @@ from wasmos.kernel import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wasmos.kernel.aio import AsyncKernel
+    from wasmos.system.run import Completed, run
 
 __version__ = "0.1.0"
 
@@ -64,6 +65,10 @@ def __getattr__(name: str) -> object:
         from wasmos.kernel.aio import AsyncKernel
 
         return AsyncKernel
+    if name in ("run", "Completed"):
+        from wasmos.system import run
+
+        return getattr(run, name)
     raise AttributeError(f"module 'wasmos' has no attribute {name!r}")
 
 
@@ -74,6 +79,7 @@ __all__ = [
     "Client",
     "CompileLimitExceeded",
     "CompileLimits",
+    "Completed",
     "DeadlineExceeded",
     "Deadlock",
     "Event",
@@ -94,4 +100,5 @@ __all__ = [
     "UsageError",
     "WasmosError",
     "__version__",
+    "run",
 ]

@@ -63,7 +63,7 @@ def expand(text: str) -> str:
         return f"(call $lookup (i32.const {address}))"
 
     text = re.sub(r"@([a-z_]+)", looked_up, text)
-    text = re.sub(r"(?<=[\s(])#(-?\d\w*)", r"(i32.const \1)", text)
+    text = re.sub(r"(?<=[\s()])#(-?\d\w*)", r"(i32.const \1)", text)
     data = "".join(f'(data (i32.const {at}) "{name}\\00")' for name, at in names.items())
     return text.replace("!DATA!", data)
 
@@ -92,7 +92,7 @@ def passive(body: str, *, fibre: bool = False, fields: str = "", inbox: int = IN
 
 
 def forever(body: str = "") -> str:
-    return f"(loop $forever {body} (br $forever))"
+    return f"(loop $forever {body} (br $forever)) unreachable "
 
 
 def repeat(count: int, body: str) -> str:
@@ -116,7 +116,7 @@ SERVER = program(forever(RECEIVE + answer("(i32.add (call $value) #1)")))
 # The same as a passive one, called in place and on a fibre.
 PASSIVE = passive("(call $answer (i32.add (local.get $in) #1))")
 PASSIVE_FIBRE = passive("(call $answer (i32.add (local.get $in) #1))", fibre=True)
-SPIN = program(forever() + "#0")
+SPIN = program(forever())
 SLEEP = program(RECEIVE + "#0")  # until somebody writes to it
 TRAP = program("unreachable")
 

@@ -7,7 +7,7 @@ Law: knows no file, no socket and no message by name. The trusted part is
 from wasmos.kernel.exit import Exit
 from wasmos.kernel.kernel import ALL, Deadlock, Event, Kernel
 from wasmos.kernel.limits import Limits
-from wasmos.kernel.program import FOUR_CALLS, CompileLimits, Program, admit, read
+from wasmos.kernel.program import FOUR_CALLS, CompileLimits, Program, admit, inspect, read
 from wasmos.kernel.service import Caller, Service
 from wasmos.kernel.task import Client, Task
 
@@ -26,5 +26,6 @@ __all__ = [
     "Service",
     "Task",
     "admit",
+    "inspect",
     "read",
 ]

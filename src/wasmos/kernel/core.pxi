@@ -618,6 +618,8 @@ cdef class Core:
             wake(k, task.waiters.head, ERR_ABORTED)
         if task.kind == SERVICE:
             self._release_callers(id)
+        if task.wants_room:
+            k.room_made = True
         code, message, frames = self._autopsy(task)
         cdef Cause cause = task.cause
         emit(k, EV_EXIT, id, 0, cause, code if cause == EXIT_RETURNED else 0)

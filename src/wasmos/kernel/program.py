@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 
 from wasmos import _core
-from wasmos.engine import policy
+from wasmos.engine import binary, policy
 from wasmos.engine.compiler import Compilation, CompileLimits
+from wasmos.engine.library import open_library
 from wasmos.errors import ModuleRefused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     from wasmos.engine.binary import ModuleInfo
     from wasmos.kernel.kernel import Kernel
@@ -57,15 +58,19 @@ class Program:
     def compile(self, trusted: bool = False) -> None:
         """Turn it into machine code, in a child process unless `trusted`.
         Any thread may do this. Raises ModuleRefused, CompileLimitExceeded."""
-        engine = self._kernel.engine
         if trusted:
-            self.module = _core.Module.compile(engine, self.info.data)
-            return
+            self.module = _core.Module.compile(self._kernel.engine, self.info.data)
+        else:
+            self.finish(self.compilation())
+
+    def finish(self, compilation: Compilation) -> None:
+        """Wait for the compiler's child, and load what it made."""
         try:
-            code = self.compilation().code()
+            code = compilation.code()
         except ModuleRefused as error:
-            raise type(error)(f"{self.name}: {error}") from None
-        self.module = _core.Module.load(engine, code)
+            error.args = (f"{self.name}: {error}",)
+            raise
+        self.module = _core.Module.load(self._kernel.engine, code)
 
     def compilation(self) -> Compilation:
         """The compiler's child, at work."""
@@ -88,6 +93,7 @@ def read(source: Source) -> tuple[str, bytes]:
         path = os.fspath(source)
         name, data = os.path.splitext(os.path.basename(path))[0], _read_file(path)
     if data[:4] != b"\0asm" and data.lstrip()[:1] in (b"(", b";"):
+        open_library()
         try:
             data = _core.wat2wasm(data)
         except ValueError as error:
@@ -117,4 +123,20 @@ def admit(name: str, data: bytes, limits: Limits) -> tuple[ModuleInfo, policy.Sh
         raise
 
 
-__all__ = ["Compilation", "CompileLimits", "Program", "admit", "read"]
+def inspect(data: bytes) -> dict[str, Any]:
+    """What a module declares, whether it may run or not: `imports`, `exports`
+    and the `strings` in its data. Raises ModuleRefused for what isn't one."""
+    info = binary.parse(data)
+    imports = [
+        {"name": f"{item.module}.{item.name}", "type": binary.show_type(item.descriptor)}
+        for item in info.imports
+    ]
+    exports = []
+    for item in info.exports.values():
+        signature = info.signature(item.name)
+        kind = item.kind if signature is None else binary.show_type(signature)
+        exports.append({"name": item.name, "type": kind})
+    return {"imports": imports, "exports": exports, "strings": list(info.strings())}
+
+
+__all__ = ["Compilation", "CompileLimits", "Program", "admit", "inspect", "read"]

@@ -21,7 +21,7 @@ from wasmos.kernel import ALL, Caller, Service, Task
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 MAX_TASKS = 256
 MAX_NAMES = 16
@@ -45,7 +45,7 @@ class Vm(Service):
 
     def __init__(
         self,
-        spawn: Callable[[str, Caller], Task] | None = None,
+        spawn: Callable[[str, Caller], Awaitable[Task]] | None = None,
         *,
         may_destroy: Callable[[Caller, int], bool] | None = None,
         may_register: Callable[[Caller, str], bool] | None = None,
@@ -109,24 +109,24 @@ class Vm(Service):
 
     # --- lives ---
 
-    def spawn_task(self, caller: Caller, name: str) -> int:
+    async def spawn_task(self, caller: Caller, name: str) -> int:
         if self._spawn is None:
             raise ServiceError(ErrorCode.NOT_SUPPORTED)
         if len(self._parents) >= self._max_tasks:
             raise ServiceError(ErrorCode.TOO_MANY_TASKS)
         try:
-            task = self._spawn(name, caller)
+            task = await self._spawn(name, caller)
         except LookupError:
             raise ServiceError(ErrorCode.NOT_FOUND, name) from None
         except ModuleRefused as error:
             raise _refusal(name, caller, error) from None
         # It may have ended already: then nobody is left to remember.
-        if self.kernel.find(task.id) is not None:
+        if not self.kernel.is_over(task.id):
             self._parents[task.id] = caller.id
         return task.id
 
     def destroy_task(self, caller: Caller, task: int) -> None:
-        if self.kernel.find(task) is None:
+        if self.kernel.is_over(task):
             return
         if not self._may_end(caller, task):
             raise CapabilityDenied(f"destroy_task({task})")

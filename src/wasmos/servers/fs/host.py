@@ -78,11 +78,9 @@ def load_directory(source: PathLike, image: Image) -> list[Skipped]:
 
 
 def _load_below(directory: int, prefix: str, image: Image, skipped: list[Skipped]) -> None:
-    with os.scandir(directory) as entries:
-        found = sorted((os.fsencode(e.name), e.stat(follow_symlinks=False)) for e in entries)
-    for raw, status in found:
+    for raw, mode in _list(directory, prefix, image.max_entries - len(skipped)):
         path = prefix + raw.decode("utf-8", "surrogateescape")
-        kind = stat.S_IFMT(status.st_mode)
+        kind = stat.S_IFMT(mode)
         if kind in _KINDS:
             skipped.append((path, _KINDS[kind]))
             continue
@@ -97,9 +95,18 @@ def _load_below(directory: int, prefix: str, image: Image, skipped: list[Skipped
             raise ImageError(f"{path}: {error.strerror}") from None
 
 
-def _load_child(
-    parent: int, raw: bytes, path: str, image: Image, skipped: list[Skipped]
-) -> None:
+def _list(directory: int, prefix: str, most: int) -> list[tuple[bytes, int]]:
+    """Names and modes, in order; `most` bounds what a host's directory makes us remember."""
+    found: list[tuple[bytes, int]] = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if len(found) >= most:
+                raise ImageError(f"{prefix or '.'}: more entries than an image can have")
+            found.append((os.fsencode(entry.name), entry.stat(follow_symlinks=False).st_mode))
+    return sorted(found)
+
+
+def _load_child(parent: int, raw: bytes, path: str, image: Image, skipped: list[Skipped]) -> None:
     image.make_directory(path)
     child = os.open(raw, _OPEN_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     try:
@@ -212,13 +219,15 @@ def _write_beside(
 
 
 def _check_target(parent: int, name: str, kind: int, target: str) -> None:
+    if not name:
+        raise ImageError(f"{target}: can't be replaced")
     try:
-        found = stat.S_IFMT(os.lstat(name or ".", dir_fd=parent).st_mode)
+        found = stat.S_IFMT(os.lstat(name, dir_fd=parent).st_mode)
     except FileNotFoundError:
         return
-    if found != kind or not name:
-        wanted = "a directory" if kind == stat.S_IFDIR else "a file"
-        raise ImageError(f"{target}: {_KINDS.get(found, 'something')} else than {wanted} is there")
+    if found != kind:
+        there = _KINDS.get(found, "a directory" if found == stat.S_IFDIR else "a file")
+        raise ImageError(f"{target}: {there} is there; name another place")
 
 
 def _rename(parent: int, temporary: str, name: str) -> None:
@@ -231,13 +240,14 @@ def _exchange(parent: int, temporary: str, name: str) -> None:
     try:
         _rename(parent, name, old)
     except FileNotFoundError:
-        return _rename(parent, temporary, name)
+        _rename(parent, temporary, name)
+        return
     try:
         _rename(parent, temporary, name)
     except BaseException:
         _rename(parent, old, name)
         raise
-    return _remove(parent, old)
+    _remove(parent, old)
 
 
 def _remove(parent: int, name: str) -> None:

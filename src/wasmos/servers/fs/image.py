@@ -160,10 +160,10 @@ class Image:
         if isinstance(node, File) and path.endswith("/"):
             raise ServiceError(ErrorCode.INVALID_ARG, f"{path} would be a directory")
         if _size(path) > MAX_PATH_BYTES:
-            raise ServiceError(ErrorCode.TOO_LARGE, f"{path}: longer than {MAX_PATH_BYTES} bytes")
+            raise ServiceError(ErrorCode.TOO_LARGE, f"a path has at most {MAX_PATH_BYTES} bytes")
         if self.entries >= self.max_entries:
             raise ServiceError(
-                ErrorCode.NO_RESOURCES, f"{path}: more than {self.max_entries:,} entries"
+                ErrorCode.NO_RESOURCES, f"an image has at most {self.max_entries:,} entries"
             )
         parent.add(name, node)
         self.entries += 1
@@ -216,27 +216,30 @@ class Image:
 
     # --- whole files, for the host ---
 
-    def put(self, path: str, data: bytes) -> None:
-        """A new file with its contents, and the directories above it that are missing."""
+    def make_directories(self, path: str) -> None:
+        """A directory and those above it, as far as they are missing."""
         names = path.split("/")
-        for depth in range(1, len(names)):
-            self._ensure_directory("/".join(names[:depth]))
-        file = self.make_file(path)
-        try:
-            self.write(file, 0, data)
-        except ServiceError:
-            self.delete(path)
-            raise
+        for depth in range(1, len(names) + 1):
+            if names[depth - 1]:
+                self._ensure_directory("/".join(names[:depth]))
 
     def _ensure_directory(self, path: str) -> None:
-        if not path:
-            return
         try:
             self.directory(path)
         except ServiceError as error:
             if error.code != ErrorCode.NOT_FOUND:
                 raise
             self.make_directory(path)
+
+    def put(self, path: str, data: bytes) -> None:
+        """A new file with its contents, and the directories above it."""
+        self.make_directories(path.rpartition("/")[0])
+        file = self.make_file(path)
+        try:
+            self.write(file, 0, data)
+        except ServiceError:
+            self.delete(path)
+            raise
 
     def get(self, path: str) -> bytes:
         """A file's contents."""

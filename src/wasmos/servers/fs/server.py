@@ -4,6 +4,8 @@ Law: a number means something to the task that opened it and to nobody else, and
 task is left when it has ended.
 """
 
+# ruff: noqa: ARG002 - the fields are parameters, whether used or not.
+
 from __future__ import annotations
 
 from wasmos.abi import ErrorCode
@@ -32,6 +34,14 @@ class _Handle:
             raise ServiceError(ErrorCode.NOT_A_FILE)
         return self.node
 
+    def read(self, most: int) -> bytes:
+        data = self.file.data
+        if self.offset >= len(data):
+            raise ServiceError(ErrorCode.EOF)
+        part = bytes(data[self.offset : self.offset + most])
+        self.offset += len(part)
+        return part
+
 
 class Fs(Service):
     """Serves an image.
@@ -58,7 +68,7 @@ class Fs(Service):
 
     # --- open files ---
 
-    def fs_open(self, caller: Caller, path: str, flags: int) -> int:  # noqa: ARG002
+    def fs_open(self, caller: Caller, path: str, flags: int) -> int:
         node = self.image.find(path)
         handles = self._open.setdefault(caller.id, {})
         if len(handles) >= self._max_open_files:
@@ -74,13 +84,7 @@ class Fs(Service):
         self.image.release(handle.node)
 
     def fs_read(self, caller: Caller, fd: int, len: int) -> bytes:  # noqa: A002
-        handle = self._handle(caller, fd)
-        data = handle.file.data
-        if handle.offset >= data.__len__():
-            raise ServiceError(ErrorCode.EOF)
-        part = bytes(data[handle.offset : handle.offset + min(len, MAX_READ_BYTES)])
-        handle.offset += part.__len__()
-        return part
+        return self._handle(caller, fd).read(min(len, MAX_READ_BYTES))
 
     def fs_write(self, caller: Caller, fd: int, data: bytes) -> int:
         handle = self._handle(caller, fd)
@@ -90,7 +94,7 @@ class Fs(Service):
 
     # --- the tree ---
 
-    def fs_readdir(self, caller: Caller, path: str, index: int) -> tuple[str, int, int]:  # noqa: ARG002
+    def fs_readdir(self, caller: Caller, path: str, index: int) -> tuple[str, int, int]:
         directory = self.image.directory(path)
         if index < 0:
             raise ServiceError(ErrorCode.INVALID_ARG)
@@ -102,13 +106,13 @@ class Fs(Service):
             return name, TYPE_DIRECTORY, 0
         return name, TYPE_FILE, len(node.data)
 
-    def fs_mkfile(self, caller: Caller, path: str) -> None:  # noqa: ARG002
+    def fs_mkfile(self, caller: Caller, path: str) -> None:
         self.image.make_file(path)
 
-    def fs_mkdir(self, caller: Caller, path: str) -> None:  # noqa: ARG002
+    def fs_mkdir(self, caller: Caller, path: str) -> None:
         self.image.make_directory(path)
 
-    def fs_delete(self, caller: Caller, path: str) -> None:  # noqa: ARG002
+    def fs_delete(self, caller: Caller, path: str) -> None:
         self.image.delete(path)
 
     def task_ended(self, task: int) -> None:

@@ -39,13 +39,13 @@ class _Member:
 
     def __init__(self, block: bytes) -> None:
         total = sum(block[:148]) + 8 * 0x20 + sum(block[156:])
-        if _number(block[148:156], "checksum") != total:
-            raise ImageError("not a tar file, or damaged: a header's checksum is wrong")
+        if _number(block[148:156], "a checksum") != total:
+            raise ImageError("not a tar file, or a damaged or compressed one")
         self.path = _text(block[:100])
         # Only the standard's own format keeps the rest of long paths there.
         if block[257:263] == b"ustar\0" and (prefix := _text(block[345:500])):
             self.path = f"{prefix}/{self.path}"
-        self.size = _number(block[124:136], f"size of {self.path}")
+        self.size = _number(block[124:136], f"{self.path}: its size")
         self.kind = block[156:157]
 
 
@@ -91,7 +91,7 @@ def _number(field: bytes, what: str) -> int:
         return int.from_bytes(field[1:], "big")
     digits = field.strip(b" \0")
     if not digits or digits.strip(b"01234567"):
-        raise ImageError(f"not a tar file, or damaged: {what} is no number")
+        raise ImageError(f"{what}: no number; the archive is damaged")
     return int(digits, 8)
 
 
@@ -133,7 +133,7 @@ def _records(data: bytes, path: str) -> list[tuple[str, str]]:
         size = int(length) if space and length.isdigit() else 0
         line, data = data[len(length) + 1 : size], data[size:]
         key, equals, value = line[:-1].partition(b"=")
-        if not line.endswith(b"\n") or not equals:
+        if not equals or not line.endswith(b"\n") or len(length) + 1 + len(line) != size:
             raise ImageError(f"{path}: a damaged extended header")
         records.append(
             (key.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
@@ -168,7 +168,7 @@ def _add_directory(image: Image, names: list[str], path: str, seen: set[str]) ->
     if not names:
         return  # the root, which is there
     _once(names, path, seen)
-    _make_directories(image, names)
+    image.make_directories("/".join(names))
 
 
 def _add_file(
@@ -177,7 +177,8 @@ def _add_file(
     if not names:
         raise ImageError(f"{path!r}: a file without a name")
     _once(names, path, seen)
-    _make_directories(image, names[:-1])
+    # Also those that the archive doesn't mention, or mentions later.
+    image.make_directories("/".join(names[:-1]))
     node = image.make_file("/".join(names))
     left = size
     while left:
@@ -191,12 +192,6 @@ def _once(names: list[str], path: str, seen: set[str]) -> None:
     seen.add("/".join(names))
 
 
-def _make_directories(image: Image, names: list[str]) -> None:
-    """Also those that the archive doesn't mention, or mentions later."""
-    for depth in range(1, len(names) + 1):
-        image.ensure_directory("/".join(names[:depth]))
-
-
 # --- writing ---
 
 
@@ -206,7 +201,11 @@ def write_tar(image: Image, file: BinaryIO) -> None:
     import tarfile
 
     with tarfile.open(
-        fileobj=file, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
+        fileobj=file,
+        mode="w",
+        format=tarfile.GNU_FORMAT,
+        encoding="utf-8",
+        errors="surrogateescape",
     ) as archive:
         for path, node in image.walk():
             member = tarfile.TarInfo(path)

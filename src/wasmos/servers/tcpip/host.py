@@ -39,7 +39,11 @@ class HostStream(Stream):
         self._socket = sock
         if events is not None:
             self.events = events
+        # Messages of 1,024 bytes each: none of them shall wait for the peer to
+        # acknowledge the one before.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._outgoing = bytearray()
+        self._was_full = False
         self._open = True
         self._connecting = False
         self._reading = False
@@ -111,6 +115,7 @@ class HostStream(Stream):
             if not self._outgoing:
                 self._loop.add_writer(self._socket, self._writable)
             self._outgoing += data
+            self._was_full |= self.full
 
     def _send_now(self, data: bytes) -> int:
         """How many bytes the host took."""
@@ -123,7 +128,6 @@ class HostStream(Stream):
             return 0
 
     def _writable(self) -> None:
-        was_full = self.full
         del self._outgoing[: self._send_now(bytes(self._outgoing[:CHUNK_BYTES]))]
         if not self._open:
             return
@@ -131,12 +135,11 @@ class HostStream(Stream):
             self._loop.remove_writer(self._socket)
             if self._finishing:
                 self._send_end()
-        # Half empty, and not only just below full: a waiting writer then gets
-        # on for a while before it has to wait again.
-        if self._open and len(self._outgoing) <= self.send_bytes // 2:
+        # At half, not just below full: a writer that waited then gets on for a
+        # while before it waits again.
+        if self._was_full and len(self._outgoing) <= self.send_bytes // 2:
+            self._was_full = False
             self.events.drained()
-        elif was_full and not self.full:
-            self._loop.call_soon(self._maybe_drained)
 
     # --- ending ---
 

@@ -1,0 +1,53 @@
+"""`wasmos check`: would it be accepted, and what does it want?"""
+
+from __future__ import annotations
+
+from wasmos.abi import SERVICES
+from wasmos.cli import EXIT_REFUSED, fail
+from wasmos.errors import ModuleRefused
+from wasmos.kernel import Limits, admit, inspect, read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+VERSION = 1
+
+
+def main(options: argparse.Namespace) -> int:
+    name, data = read(options.module)
+    report: dict[str, Any] = {"version": VERSION, "module": options.module, "bytes": len(data)}
+    try:
+        _, shape = admit(name, data, Limits(memory_bytes=int(options.max_memory)))
+        report |= {"accepted": True, "kind": shape.kind}
+    except ModuleRefused as error:
+        report |= {"accepted": False, "reason": str(error)}
+    try:
+        report |= inspect(data)
+    except ModuleRefused:
+        pass  # not even readable: the reason says where
+    report["services"] = [s for s in SERVICES if s in report.get("strings", ())]
+    report.pop("strings", None)
+    if options.output == "json":
+        import json
+
+        print(json.dumps(report, indent=2))
+    else:
+        _show(report)
+    if not report["accepted"]:
+        return EXIT_REFUSED if options.output == "json" else fail(report["reason"], EXIT_REFUSED)
+    return 0
+
+
+def _show(report: dict[str, Any]) -> None:
+    if report["accepted"]:
+        kind = "a program" if report["kind"] == "active" else "a passive service"
+        print(f"{report['module']}: accepted, {kind}, {report['bytes']:,} bytes")
+    for what in ("imports", "exports"):
+        for row in report.get(what, ()):
+            print(f"  {what[:-1]:7} {row['name']} {row['type']}")
+    if report["services"]:
+        print(f"  its strings name these services: {', '.join(report['services'])}")
+        flags = " ".join(f"--allow {service}" for service in report["services"])
+        print(f"  try: wasmos run {flags} {report['module']}")

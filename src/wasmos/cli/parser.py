@@ -1,0 +1,152 @@
+"""The words of the command line.
+
+Law: a tool's flags come before the module, everything after it is the guest's.
+Each flag that takes a value can also be set as WASMOS_<FLAG>.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from wasmos.system import units
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EXIT_CODES = """\
+exit codes: the guest's own; 2 usage; 124 time limit; 126 refused module;
+127 no such file; 130 interrupted; 134 trap; 137 killed"""
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Options with the verb's function in `verb`. Exits for --help, --version
+    and wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="wasmos",
+        description="Run untrusted WebAssembly programs as tasks of a microkernel.",
+        epilog="Try: wasmos boot",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, help="show the version and exit")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _boot(verbs)
+    _run(verbs)
+    _check(verbs)
+    return parser.parse_args(arguments)
+
+
+class _Version(argparse.Action):
+    """Imports the package only if it is asked for."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import wasmos
+
+        print(f"wasmos {wasmos.__version__}")
+        parser.exit()
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    epilog: str | None = None,
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(verb=lambda options: _call(name, options))
+    return parser
+
+
+def _call(name: str, options: argparse.Namespace) -> int:
+    from importlib import import_module
+
+    status: int = import_module(f"wasmos.cli.{name}").main(options)
+    return status
+
+
+def _boot(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(
+        verbs,
+        "boot",
+        "boot a system and open its shell",
+        "Without a file, the demonstration boots: a web server on http://127.0.0.1:1234/\n"
+        "and the shell of the original WasmOS. The folder boot/, if there is one, holds\n"
+        "programs for the shell's `start`. Ctrl-D or `shutdown` ends the system.",
+    )
+    parser.add_argument("manifest", nargs="?", metavar="SYSTEM.toml", help="what to boot")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no boot log")
+
+
+def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(
+        verbs,
+        "run",
+        "run one program, which may do nothing that isn't allowed here",
+        "services: console (print and read), args, fs (files in memory), tcpip (sockets),\n"
+        "echo, pong, vm. Arguments for the program grant it args, --files grants fs,\n"
+        f"--listen and --connect grant tcpip.\n\n{EXIT_CODES}",
+    )
+    add = parser.add_argument
+    add("--allow", action="append", default=[], metavar="SERVICE", help="let it use a service")
+    add("--listen", action="append", default=[], metavar="[ADDR:]HOST:GUEST",
+        help="let it listen on port GUEST, which is port HOST of 127.0.0.1")  # fmt: skip
+    add("--connect", choices=("none", "any", "all"), default="none",
+        help="let it connect: any public address, or all")  # fmt: skip
+    add("--files", metavar="PATH", help="a directory or tar file to start fs with, as a copy")
+    _limit(parser, "--timeout", units.seconds, "TIME", None, "end it after, for example 5s")
+    _limit(parser, "--cpu", units.seconds, "TIME", None, "end it after so much processor time")
+    _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
+    add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
+    add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
+    add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+
+
+def _check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(
+        verbs,
+        "check",
+        "say whether a program would be accepted, and what it wants",
+        "exit codes: 0 accepted; 126 refused; 127 no such file",
+    )
+    _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
+    parser.add_argument(
+        "-o", "--output", choices=("text", "json"), default="text", help="text or json"
+    )
+    parser.add_argument("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
+
+
+def _limit(
+    parser: argparse.ArgumentParser,
+    flag: str,
+    parse_value: Callable[[str], float],
+    metavar: str,
+    default: float | None,
+    help: str,
+) -> None:
+    """A flag with a unit; the environment can set it, too."""
+    variable = "WASMOS_" + flag.strip("-").replace("-", "_").upper()
+
+    def value(text: str) -> float:
+        try:
+            return parse_value(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    parser.add_argument(
+        flag,
+        type=value,
+        metavar=metavar,
+        default=os.environ.get(variable, default),
+        help=f"{help} [{variable}]",
+    )

@@ -1,0 +1,46 @@
+"""`wasmos run`: one program, exactly the authority on the command line."""
+
+from __future__ import annotations
+
+import sys
+
+from wasmos.kernel import Limits
+from wasmos.system.run import run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+
+def main(options: argparse.Namespace) -> int:
+    def log(line: str) -> None:
+        if not options.quiet:
+            print(line, file=sys.stderr)
+
+    arguments = options.args[1:] if options.args[:1] == ["--"] else options.args
+    completed = run(
+        options.module,
+        arguments,
+        allow=options.allow,
+        listen=options.listen,
+        connect=options.connect,
+        files=options.files,
+        timeout=options.timeout,
+        limits=Limits(memory_bytes=int(options.max_memory), cpu_seconds=options.cpu),
+        input=sys.stdin.buffer,
+        log=log,
+    )
+    exit = completed.exit
+    if exit.code is None:
+        log(f"error: {exit}")
+        for index, name, offset in exit.backtrace:
+            log(f"  at function {index}{f' {name}' if name else ''}, {_offset(offset)}")
+    if completed.denied:
+        wanted = " ".join(f"--allow {name}" for name in completed.denied)
+        log(f"note: {exit.name} was refused {', '.join(completed.denied)}; to allow: {wanted}")
+    return completed.returncode
+
+
+def _offset(offset: int) -> str:
+    # The engine doesn't know where a stack overflow began.
+    return f"byte {offset:#x}" if offset < 1 << 32 else "its entry"

@@ -1,0 +1,104 @@
+"""Which host address a guest's port is.
+
+Law: a guest names a port of its own world; where that is on the host, and
+whether anywhere, is the operator's decision. Loopback, unless another address
+is named.
+
+    8080:80             host port 8080 on 127.0.0.1 is the guest's port 80
+    0.0.0.0:8080:80     on every IPv4 address of the host
+    [::1]:8080:80       on an IPv6 address, in brackets
+    0:80                on any free port; `Tcpip.bound` tells which
+"""
+
+from __future__ import annotations
+
+from wasmos.errors import UsageError
+from wasmos.servers.tcpip.network import Endpoint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LOOPBACK = "127.0.0.1"
+MAX_PORT = 0xFFFF
+
+
+class PortMap:
+    """Guest ports and the host endpoints that each is; several may be one port.
+
+    ports: texts as above. Raises UsageError for one that makes no sense.
+    unmapped: what becomes of a guest port that isn't among them: "refuse", or
+        "loopback" to give it the same port of 127.0.0.1.
+    """
+
+    def __init__(self, ports: Iterable[str] = (), *, unmapped: str = "refuse") -> None:
+        if unmapped not in ("refuse", "loopback"):
+            raise UsageError(f'unmapped is "refuse" or "loopback", not {unmapped!r}')
+        if isinstance(ports, str):
+            ports = (ports,)
+        self._identity = unmapped == "loopback"
+        self._endpoints: dict[int, list[Endpoint]] = {}
+        self._taken: dict[Endpoint, str] = {}
+        for text in ports:
+            self._add(text)
+
+    def endpoints(self, guest_port: int) -> list[Endpoint]:
+        """Where this guest port is; empty: nowhere."""
+        if guest_port in self._endpoints:
+            return self._endpoints[guest_port]
+        return [Endpoint(LOOPBACK, guest_port)] if self._identity else []
+
+    @property
+    def guest_ports(self) -> list[int]:
+        """All mapped guest ports, ascending."""
+        return sorted(self._endpoints)
+
+    def _add(self, text: str) -> None:
+        endpoint, guest_port = parse(text)
+        if endpoint in self._taken:
+            raise UsageError(
+                f"port {text!r}: {endpoint} is taken by {self._taken[endpoint]!r} already; "
+                "give it another host port"
+            )
+        if endpoint.port:
+            self._taken[endpoint] = text
+        self._endpoints.setdefault(guest_port, []).append(endpoint)
+
+
+def parse(text: str) -> tuple[Endpoint, int]:
+    """`[ADDRESS:]HOST:GUEST` as an endpoint and a guest port."""
+    host_part, _, guest = text.rpartition(":")
+    address, _, host = host_part.rpartition(":")
+    if not host:
+        raise UsageError(f'port {text!r}: write HOST:GUEST, for example "8080:{guest or 80}"')
+    guest_port = _port(text, guest)
+    if guest_port == 0:
+        raise UsageError(f"port {text!r}: a guest's port is 1 to {MAX_PORT}")
+    return Endpoint(_address(text, address), _port(text, host)), guest_port
+
+
+def _port(text: str, digits: str) -> int:
+    # Not int() alone, which takes " 8_0 " and digits of every script.
+    if digits.isascii() and digits.isdigit() and len(digits) <= 5 and int(digits) <= MAX_PORT:
+        return int(digits)
+    raise UsageError(f"port {text!r}: {digits!r} is no port; a port is 0 to {MAX_PORT}")
+
+
+def _address(text: str, address: str) -> str:
+    if not address:
+        if text.startswith(":"):
+            raise UsageError(f"port {text!r}: nothing stands before the first colon")
+        return LOOPBACK
+    import ipaddress
+
+    in_brackets = address.startswith("[") and address.endswith("]")
+    kind = ipaddress.IPv6Address if in_brackets else ipaddress.IPv4Address
+    try:
+        if "%" in address:
+            raise ValueError("a scope")
+        return str(kind(address[1:-1] if in_brackets else address))
+    except ValueError:
+        raise UsageError(
+            f"port {text!r}: {address!r} is no numeric address; write an IPv4 address, "
+            'or an IPv6 address in brackets, as in "[::1]:8080:80"'
+        ) from None

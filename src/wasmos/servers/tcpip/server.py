@@ -1,0 +1,395 @@
+"""`tcpip` with the host's network, or another one, behind it.
+
+Law: a request ends with an answer, a peer with a notice, and a task with
+everything that was its own. No peer and no task can make this server hold more
+than `Bounds` says, or hold up anybody but themselves.
+
+Answers, where they aren't 0:
+
+    -2   no resources     all of the task's sockets are in use, or the host's are
+    -4   already used     somebody listens on that port, here or on the host
+    -7   not found        connect: nobody is there, or no way leads there;
+                          dns_resolve: no such host, or it has no IPv4 address
+    -8   not allowed      listen: the port isn't mapped; connect, dns_resolve:
+                          the destination isn't allowed
+    -10  unexpected       the host said what is in no table; see `codes`
+    -11  invalid argument no socket of the caller's, or not of the right sort;
+                          port 0; a hostname that can't be one
+    -20  try again        connect, dns_resolve: no answer in time; write: the peer
+                          takes nothing, and nothing of this message was sent
+    -21  aborted          the peer is gone
+"""
+
+from __future__ import annotations
+
+import errno
+
+from wasmos import abi
+from wasmos.errors import ServiceError, UsageError
+from wasmos.kernel import Service
+from wasmos.servers.tcpip.bounds import Bounds
+from wasmos.servers.tcpip.connection import Connection
+from wasmos.servers.tcpip.network import Endpoint
+from wasmos.servers.tcpip.ports import PortMap
+from wasmos.servers.tcpip.sockets import Link, Port, Sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Iterable
+    from ipaddress import IPv4Address
+    from typing import TypeAlias, TypeVar
+
+    from wasmos.kernel import Caller
+    from wasmos.servers.tcpip.farewell import Farewell
+    from wasmos.servers.tcpip.network import Network, Stream
+    from wasmos.servers.tcpip.sockets import Owner, Socket
+
+    MayConnect: TypeAlias = Callable[[Caller, IPv4Address, int], bool]
+    T = TypeVar("T")
+
+READ_BYTES = 1024  # what an answer to tcpip_read has room for
+MAX_HOSTNAME = 253
+NONE = "none"
+
+
+class Tcpip(Service):
+    """The service `tcpip`.
+
+    ports: which host address a guest's port is: a PortMap, or texts such as
+        "8080:80" for one that refuses the rest.
+    connect: "none"; a rule of `addresses` such as "any", which is the public
+        internet, or several; or a function of the caller, the address and the
+        port. Names can be looked up unless it is "none".
+    network: the host's own, unless another one is given, such as FakeNetwork.
+    on_bound: called with the guest's port and the endpoint whenever one opens.
+
+    `bound` says which guest ports are open, and where on the host.
+    """
+
+    name = "tcpip"
+
+    def __init__(
+        self,
+        *,
+        ports: PortMap | Iterable[str] = (),
+        connect: str | Iterable[str] | MayConnect = NONE,
+        network: Network | None = None,
+        bounds: Bounds | None = None,
+        on_bound: Callable[[int, Endpoint], object] | None = None,
+    ) -> None:
+        self.bound: dict[int, list[Endpoint]] = {}
+        self._ports = ports if isinstance(ports, PortMap) else PortMap(ports)
+        self._may_connect = _policy(connect)
+        self._chosen_network = network
+        self._bounds = bounds or Bounds()
+        self._on_bound = on_bound
+        self._sockets = Sockets(self._bounds.sockets)
+        self._open_ports: set[int] = set()
+        self._unsaid: dict[Link, None] = {}  # mailbox full; the oldest first
+        self._waits_for_room = False
+        self._farewells: dict[Farewell, asyncio.TimerHandle] = {}
+        self._is_stopped = False
+
+    @property
+    def _network(self) -> Network:
+        if self._chosen_network is None:
+            from wasmos.servers.tcpip.host import HostNetwork
+
+            self._chosen_network = HostNetwork()
+        return self._chosen_network
+
+    # --- listening ---
+
+    def tcpip_listen(self, caller: Caller, listen_port: int) -> int:
+        if listen_port == 0:
+            raise ServiceError(abi.ErrorCode.INVALID_ARG, "port 0")
+        if listen_port in self._open_ports:
+            raise ServiceError(abi.ErrorCode.ALREADY_USED, f"port {listen_port}")
+        endpoints = self._ports.endpoints(listen_port)
+        if not endpoints:
+            raise ServiceError(abi.ErrorCode.NOT_ALLOWED, f"port {listen_port} isn't mapped")
+        owner = self._sockets.owner(caller)
+        port = Port(self._sockets.number(), owner, listen_port, self._accept)
+        self._open(port, endpoints)
+        self._open_ports.add(listen_port)
+        self._sockets.add(port)
+        self.bound[listen_port] = [listener.endpoint for listener in port.listeners]
+        if self._on_bound is not None:
+            for endpoint in self.bound[listen_port]:
+                self._on_bound(listen_port, endpoint)
+        return port.number
+
+    def _open(self, port: Port, endpoints: list[Endpoint]) -> None:
+        """All of them, or none."""
+        try:
+            for endpoint in endpoints:
+                listener = self._network.listen(self.kernel.loop, endpoint, port)
+                port.listeners.append(listener)
+        except OSError as error:
+            from wasmos.servers.tcpip.codes import answer
+
+            port.close()
+            raise answer(error) from error
+
+    def _accept(self, port: Port, stream: Stream) -> None:
+        link = self._new_link(port.owner, known=False)
+        stream.events = link.connection
+        self._adopt(link, stream)
+        # Its task hears of it with its first bytes; if they never come, nobody
+        # else would ever let go of it.
+        link.silence = self.kernel.loop.call_later(self._bounds.silent_seconds, self._drop, link)
+        stream.resume()
+
+    # --- connecting ---
+
+    async def tcpip_connect(self, caller: Caller, dst_addr: int, dst_port: int) -> int:
+        self._check_running()
+        if dst_port == 0:
+            raise ServiceError(abi.ErrorCode.INVALID_ARG, "port 0")
+        endpoint = self._checked(caller, dst_addr, dst_port)
+        link = self._new_link(self._sockets.owner(caller), known=True)
+        try:
+            stream = self._network.connect(self.kernel.loop, endpoint, link.connection)
+            self._adopt(link, stream)
+            await self._opened(link)
+        except OSError as error:
+            from wasmos.servers.tcpip.codes import answer
+
+            raise answer(error) from error
+        stream.resume()
+        return link.number
+
+    async def _opened(self, link: Link) -> None:
+        """Until it is, or else it is dropped."""
+        connection = link.connection
+        try:
+            await self._wait(
+                link,
+                lambda: connection.is_open or connection.error is not None,
+                self._bounds.connect_seconds,
+            )
+            if connection.error is not None:
+                raise connection.error
+        except BaseException:
+            self._drop(link)
+            raise
+
+    def _checked(self, caller: Caller, address: int, port: int) -> Endpoint:
+        """The destination, if it is allowed. Raises ServiceError (-8)."""
+        if self._may_connect is not None:
+            from ipaddress import IPv4Address
+
+            ip = IPv4Address(address)
+            if self._may_connect(caller, ip, port):
+                return Endpoint(str(ip), port)
+        raise ServiceError(abi.ErrorCode.NOT_ALLOWED, "this destination isn't allowed")
+
+    async def tcpip_dns_resolve(self, caller: Caller, hostname: str) -> int:  # noqa: ARG002
+        self._check_running()
+        if self._may_connect is None:
+            raise ServiceError(abi.ErrorCode.NOT_ALLOWED, "connecting is switched off")
+        if not 0 < len(hostname) <= MAX_HOSTNAME:
+            raise ServiceError(abi.ErrorCode.INVALID_ARG, "not a hostname")
+        from ipaddress import IPv4Address
+
+        try:
+            found = await self._in_time(self._network.resolve(hostname))
+        except UnicodeError:
+            raise ServiceError(abi.ErrorCode.INVALID_ARG, "not a hostname") from None
+        except OSError as error:
+            raise ServiceError(abi.ErrorCode.NOT_FOUND, hostname) from error
+        if not found:
+            raise ServiceError(abi.ErrorCode.NOT_FOUND, hostname)
+        return int(IPv4Address(found[0]))
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        import asyncio
+
+        try:
+            async with asyncio.timeout(self._bounds.connect_seconds):
+                return await work
+        except TimeoutError:
+            raise ServiceError(abi.ErrorCode.TRY_AGAIN, "no answer in time") from None
+
+    # --- reading and writing ---
+
+    def tcpip_read(self, caller: Caller, sock: int) -> bytes:
+        return self._sockets.link(caller, sock).connection.take(READ_BYTES)
+
+    async def tcpip_write(self, caller: Caller, sock: int, data: bytes) -> None:
+        self._check_running()
+        link = self._sockets.link(caller, sock)
+        connection = link.connection
+        if not connection.can_send:
+            await self._wait(link, lambda: connection.can_send, self._bounds.write_seconds)
+        if connection.error is None and data:
+            connection.stream.send(data)
+        if connection.error is not None:  # also if it broke by sending
+            raise ServiceError(abi.ErrorCode.ABORTED, "the peer is gone")
+
+    async def _wait(self, link: Link, over: Callable[[], bool], seconds: float) -> None:
+        """Until `over()` is true of a connection. Raises ServiceError (-20).
+
+        One at a time per connection: only its owner waits for it, and it is
+        held up by doing so."""
+        import asyncio
+
+        try:
+            async with asyncio.timeout(seconds):
+                while not over():
+                    turned = asyncio.Event()
+                    link.wake = turned.set
+                    await turned.wait()
+        except TimeoutError:
+            raise ServiceError(abi.ErrorCode.TRY_AGAIN, "no answer in time") from None
+        finally:
+            link.wake = None
+
+    # --- the life of a connection ---
+
+    def _new_link(self, owner: Owner, *, known: bool) -> Link:
+        link = Link(self._sockets.number(), owner)
+        link.connection = Connection(
+            self._bounds.receive_bytes, known=known, changed=lambda: self._changed(link)
+        )
+        return link
+
+    def _adopt(self, link: Link, stream: Stream) -> None:
+        stream.send_bytes = self._bounds.send_bytes
+        link.connection.stream = stream
+        self._sockets.add(link)
+
+    def _changed(self, link: Link) -> None:
+        if link.wake is not None:
+            link.wake()
+        if not link.is_scheduled:
+            # Not on the spot: a task that reads all there is in one go isn't
+            # told after each of its reads that there is more.
+            link.is_scheduled = True
+            self.kernel.loop.call_soon(self._look, link)
+
+    def _look(self, link: Link) -> None:
+        """Tell the owner what is due."""
+        link.is_scheduled = False
+        if not self._sockets.holds(link):
+            return
+        if link.connection.is_stillborn:
+            self._drop(link)
+        elif link not in self._unsaid and not self._tell(link):
+            self._keep(link)
+
+    def _tell(self, link: Link) -> bool:
+        """False if the owner's mailbox is full."""
+        while (notice := link.connection.due()) is not None:
+            if not link.owner.caller.notify(self, notice(link.number)):
+                return False
+            link.connection.said(notice)
+            self._end_silence(link)
+        return True
+
+    def _keep(self, link: Link) -> None:
+        """Try again when there is room in some mailbox."""
+        self._unsaid[link] = None
+        if not self._waits_for_room:
+            self._waits_for_room = True
+            self.kernel.when_room(self._tell_again)
+
+    def _tell_again(self) -> None:
+        self._waits_for_room = False
+        unsaid, self._unsaid = self._unsaid, {}
+        full: set[Owner] = set()
+        for link in unsaid:
+            if link.owner in full or not self._tell(link):
+                full.add(link.owner)
+                self._keep(link)
+
+    # --- ends ---
+
+    def tcpip_destroy(self, caller: Caller, sock: int) -> None:
+        self._end(self._sockets.get(caller, sock))
+
+    def task_ended(self, task: int) -> None:
+        # As when a process ends: nothing is its own any more, but what it has
+        # sent is under way.
+        for socket in self._sockets.of_task(task):
+            self._end(socket)
+
+    def stopped(self) -> None:
+        self._is_stopped = True
+        for task in self._sockets.tasks:
+            for socket in self._sockets.of_task(task):
+                self._drop(socket)
+        for farewell in list(self._farewells):
+            farewell.cut()
+
+    def _end(self, socket: Socket) -> None:
+        """Free it; what was written is still sent."""
+        if isinstance(socket, Port) or not socket.connection.is_open:
+            self._drop(socket)
+            return
+        self._forget(socket)
+        connection = socket.connection
+        if connection.error is None:
+            self._see_off(connection.stream, connection.heard_end)
+
+    def _drop(self, socket: Socket) -> None:
+        """Free it at once. Nothing happens if it is already."""
+        if not self._sockets.holds(socket):
+            return
+        self._forget(socket)
+        if isinstance(socket, Port):
+            socket.close()
+            self._open_ports.discard(socket.guest_port)
+            self.bound.pop(socket.guest_port, None)
+            return
+        socket.connection.stream.close()
+        socket.connection.error = ConnectionAbortedError(errno.ECONNABORTED, "dropped")
+        if socket.wake is not None:
+            socket.wake()  # whoever waits for it has waited long enough
+
+    def _forget(self, socket: Socket) -> None:
+        self._sockets.remove(socket)
+        if isinstance(socket, Link):
+            self._unsaid.pop(socket, None)
+            self._end_silence(socket)
+
+    def _end_silence(self, link: Link) -> None:
+        if link.silence is not None:
+            link.silence.cancel()
+            link.silence = None
+
+    def _see_off(self, stream: Stream, heard_end: bool) -> None:
+        from wasmos.servers.tcpip.farewell import Farewell
+
+        farewell = Farewell(stream, heard_end=heard_end, over=self._seen_off)
+        self._farewells[farewell] = self.kernel.loop.call_later(
+            self._bounds.linger_seconds, farewell.cut
+        )
+        farewell.begin()
+        if len(self._farewells) > self._bounds.lingering:
+            next(iter(self._farewells)).cut()
+
+    def _seen_off(self, farewell: Farewell) -> None:
+        timer = self._farewells.pop(farewell, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _check_running(self) -> None:
+        """An `async def` method begins later than it was called."""
+        if self._is_stopped:
+            raise ServiceError(abi.ErrorCode.ABORTED)
+
+
+def _policy(connect: str | Iterable[str] | MayConnect) -> MayConnect | None:
+    """What decides about destinations; None allows none and no names."""
+    if connect == NONE:
+        return None
+    if callable(connect):
+        return connect
+    from wasmos.servers.tcpip.addresses import Destinations
+
+    rules = [connect] if isinstance(connect, str) else list(connect)
+    if NONE in rules:
+        raise UsageError('connect: "none" stands alone')
+    return Destinations(rules)

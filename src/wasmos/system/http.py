@@ -1,0 +1,98 @@
+"""One HTTP request by messages to `tcpip`: what the shell's `http` does.
+
+Law: the bytes on the wire are h11's business, the socket is tcpip's; this file
+only carries them from one to the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+from wasmos import abi
+from wasmos.errors import ServiceError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wasmos.system.shell import Shell
+
+MAX_BODY = 1 << 20
+CHUNK = 1024
+PATIENCE_SECONDS = 30.0
+
+
+async def get(shell: Shell, url: str) -> str:
+    """The body behind an http:// URL, at most a mebibyte of it.
+
+    Raises ServiceError, ValueError for what isn't HTTP, TimeoutError."""
+    import h11
+
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    if parts.scheme != "http" or not parts.hostname:
+        raise ValueError(f"{url!r}: only http://HOST[:PORT]/PATH can be fetched")
+    address = (await shell.call("tcpip", abi.TcpipDnsResolve(parts.hostname))).addr
+    sock = (await shell.call("tcpip", abi.TcpipConnect(address, parts.port or 80))).sock
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=64 << 10)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    host = parts.netloc.rpartition("@")[2]
+    request = h11.Request(
+        method="GET", target=target, headers=[("Host", host), ("Connection", "close")]
+    )
+    try:
+        await _send(shell, sock, connection.send(request) or b"")
+        await _send(shell, sock, connection.send(h11.EndOfMessage()) or b"")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await _body(shell, sock, connection)
+    except h11.RemoteProtocolError as error:
+        raise ValueError(f"the answer is not HTTP: {error}") from None
+    finally:
+        await shell.call("tcpip", abi.TcpipDestroy(sock))
+
+
+async def _send(shell: Shell, sock: int, data: bytes) -> None:
+    for start in range(0, len(data), CHUNK):
+        await shell.call("tcpip", abi.TcpipWrite(sock, data[start : start + CHUNK]))
+
+
+async def _body(shell: Shell, sock: int, connection: object) -> str:
+    import h11
+
+    assert isinstance(connection, h11.Connection)
+    body = bytearray()
+    while len(body) < MAX_BODY:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await _received(shell, sock))
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
+            break
+    return bytes(body[:MAX_BODY]).decode("utf-8", "replace").rstrip("\n")
+
+
+async def _received(shell: Shell, sock: int) -> bytes:
+    """The next bytes, b"" at the end: wait for tcpip to say that there are some."""
+    while True:
+        data: bytes = (await shell.call("tcpip", abi.TcpipRead(sock))).data
+        if data:
+            return data
+        if await _news(shell) == "closed":
+            return b""
+
+
+async def _news(shell: Shell) -> str:
+    client = shell.client
+    arrived = asyncio.get_running_loop().create_future()
+    client.on_mail = lambda: arrived.done() or arrived.set_result(None)
+    try:
+        while (mail := client.receive()) is None:
+            await arrived
+            arrived = asyncio.get_running_loop().create_future()
+    finally:
+        client.on_mail = None
+    _, message = mail
+    if isinstance(message, abi.TcpipClosed):
+        return "closed"
+    if isinstance(message, abi.TcpipData):
+        return "data"
+    raise ServiceError(abi.ErrorCode.UNEXPECTED, f"{message!r}")

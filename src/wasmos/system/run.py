@@ -1,0 +1,166 @@
+"""Running one program with exactly the authority that is listed.
+
+Law: what isn't in `allow` isn't there: the server for it is not even started.
+"""
+
+from __future__ import annotations
+
+import os
+
+from wasmos.errors import UsageError
+from wasmos.kernel import Kernel, Limits
+from wasmos.system import outfit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import BinaryIO
+
+    from wasmos.kernel import CompileLimits, Exit, Service, Task
+    from wasmos.kernel.program import Source
+    from wasmos.servers.fs import Image
+
+# What `allow` can name here. `vm` lets a program register services and spawn
+# nothing: there is no boot directory.
+SERVICES = ("console", "args", "fs", "tcpip", "echo", "pong", "vm")
+
+
+class Completed:
+    """How a run ended, in the manner of `subprocess.CompletedProcess`.
+
+    returncode: the guest's own exit code, 124 time limit, 126 could not start,
+        134 trap, 137 killed. exit: all about it. stdout: what it printed, if
+        that was captured. denied: the services it asked for in vain.
+    """
+
+    __slots__ = ("denied", "exit", "stdout")
+
+    def __init__(self, exit: Exit, stdout: bytes | None, denied: tuple[str, ...]) -> None:
+        self.exit = exit
+        self.stdout = stdout
+        self.denied = denied
+
+    @property
+    def returncode(self) -> int:
+        return self.exit.status
+
+    def check_returncode(self) -> None:
+        """Raises GuestExit, GuestTrap, DeadlineExceeded or TaskKilled."""
+        self.exit.check()
+
+    def __repr__(self) -> str:
+        return f"<Completed {self.exit}>"
+
+
+def run(
+    source: Source,
+    args: Sequence[str] = (),
+    *,
+    allow: Iterable[str] = (),
+    listen: Sequence[str] = (),
+    connect: str = "none",
+    files: str | None = None,
+    timeout: float | None = None,
+    limits: Limits | None = None,
+    compile_limits: CompileLimits | None = None,
+    input: BinaryIO | bytes | None = None,
+    capture_output: bool = False,
+    output: BinaryIO | None = None,
+    name: str | None = None,
+    log: Callable[[str], object] = lambda line: None,
+) -> Completed:
+    """Run a program until it ends.
+
+    source: a path, a module's bytes, or WebAssembly text.
+    args: its arguments; giving some grants `args`.
+    allow: the services it may use, of SERVICES; nothing by default.
+    listen, connect: ports as in `8080:80`, and where `tcpip` may connect to
+        ("none", "any" for public addresses, "all"); giving them grants `tcpip`.
+    files: a host directory or tar file that `fs` starts with, in memory;
+        giving it grants `fs`. The original is never changed.
+    timeout: seconds until it is ended, whatever it waits for.
+    input: what it reads from `console`; nothing by default.
+    capture_output: return what it prints as `stdout` instead of printing it.
+
+    Raises ModuleRefused, CompileLimitExceeded, UsageError, OSError.
+    """
+    import io
+
+    granted = _granted(allow, args, listen, connect, files)
+    limits = limits or Limits()
+    if timeout is not None:
+        limits = limits.replace(deadline_seconds=timeout)
+    captured = io.BytesIO() if capture_output else None
+    stdin = io.BytesIO(input) if isinstance(input, bytes) else input
+    arguments: dict[int, list[str]] = {}
+    with Kernel() as kernel:
+        makers: dict[str, Callable[[], Service]] = {
+            "console": lambda: outfit.console(captured or output, stdin),
+            "args": lambda: outfit.args(arguments),
+            "fs": lambda: outfit.fs(_image(files, log)),
+            "tcpip": lambda: outfit.tcpip(listen, connect, log),
+            "echo": outfit.echo,
+            "pong": outfit.pong,
+            "vm": lambda: outfit.vm(None),
+        }
+        program = kernel.prepare(source, limits)
+        if program.module is None:
+            program.compile_limits = compile_limits
+            # The child compiles while the servers come up.
+            compilation = program.compilation()
+            try:
+                for service in granted:
+                    kernel.serve(makers[service]())
+                program.finish(compilation)
+            finally:
+                compilation.cancel()
+        task = kernel.spawn(
+            kernel.finish_loading(program), name=name, allow=granted, limits=limits
+        )
+        arguments[task.id] = [task.name, *args]
+        exit = _wait(kernel, task)
+    return Completed(exit, captured and captured.getvalue(), tuple(sorted(task.denied)))
+
+
+def _wait(kernel: Kernel, task: Task) -> Exit:
+    try:
+        return kernel.wait(task)
+    except KeyboardInterrupt:
+        kernel.kill(task, "interrupted")
+        raise
+
+
+def _granted(
+    allow: Iterable[str],
+    args: Sequence[str],
+    listen: Sequence[str],
+    connect: str,
+    files: str | None,
+) -> list[str]:
+    """What was asked for, in so many words or by giving what needs it."""
+    asked = set(allow)
+    unknown = asked.difference(SERVICES)
+    if unknown:
+        import difflib
+
+        name = min(unknown)
+        near = difflib.get_close_matches(name, SERVICES, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(SERVICES)}"
+        raise UsageError(f"no service {name!r} to allow; {hint}")
+    if args:
+        asked.add("args")
+    if files is not None:
+        asked.add("fs")
+    if listen or connect != "none":
+        asked.add("tcpip")
+    return [service for service in SERVICES if service in asked]
+
+
+def _image(files: str | None, log: Callable[[str], object]) -> Image:
+    image = outfit.make_image({})
+    if files is not None:
+        if not os.path.exists(files):
+            raise UsageError(f"{files}: no such file or directory")
+        for note in outfit.load_image(image, files):
+            log(f"fs: {note}")
+    return image

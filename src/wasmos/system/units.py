@@ -1,0 +1,55 @@
+"""Sizes and times as people write them: `64MiB`, `5s`.
+
+Law: a number without a unit is bytes or seconds; anything that isn't
+understood is an error that shows what would be.
+"""
+
+from __future__ import annotations
+
+_SIZES = {
+    "": 1, "b": 1,
+    "k": 1 << 10, "kb": 10**3, "kib": 1 << 10,
+    "m": 1 << 20, "mb": 10**6, "mib": 1 << 20,
+    "g": 1 << 30, "gb": 10**9, "gib": 1 << 30,
+}  # fmt: skip
+_TIMES = {"": 1.0, "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def size(text: str | int) -> int:
+    """Bytes. Raises ValueError."""
+    return int(_parse(str(text), _SIZES, "a size like 64MiB"))
+
+
+def seconds(text: str | float) -> float:
+    """Seconds. Raises ValueError."""
+    return _parse(str(text), _TIMES, "a time like 5s or 250ms")
+
+
+def _parse(text: str, units: dict[str, float] | dict[str, int], wanted: str) -> float:
+    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
+    unit = text.strip()[len(number) :].strip().lower()
+    try:
+        value = float(number) * units[unit]
+    except (ValueError, KeyError):
+        raise ValueError(f"{text!r} is not {wanted}") from None
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{text!r} is not {wanted}")
+    return value
+
+
+def show_size(value: int) -> str:
+    """Bytes for people: `1.5 MiB`."""
+    amount = float(value)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024 or unit == "GiB":
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    raise AssertionError
+
+
+def show_time(value: float) -> str:
+    """Seconds for people: `3.20 ms`."""
+    for factor, unit in ((1e-6, "us"), (1e-3, "ms")):
+        if value < factor * 1000:
+            return f"{value / factor:.2f} {unit}"
+    return f"{value:.2f} s"
