@@ -30,10 +30,12 @@ def amount(value: float | None, unit: str) -> str:
     return f"{value / scale:.3g} {name}" if value / scale < 1000 else f"{value / scale:,.0f} {name}"
 
 
+def _ratio(value: float) -> str:
+    return f"{value:.3f}" if value < 10 else f"{value:.1f}"
+
+
 def cells(row: Row) -> tuple[str, ...]:
-    ratio = (
-        "" if row.ratio is None else f"{row.ratio:.3g}" if row.ratio < 100 else f"{row.ratio:.0f}"
-    )
+    ratio = "" if row.ratio is None else _ratio(row.ratio)
     return (
         row.row,
         amount(row.ours, row.unit) if row.ours is not None else "not available",

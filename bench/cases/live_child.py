@@ -12,15 +12,27 @@ from pathlib import Path
 from bench import guests
 from bench.peers import wheel
 
+# A pool takes two memory maps for each of its stacks from the start, and two for each live memory.
+MAPS_EACH = 4
+SPARE_MAPS = 2_000
+
+
+def map_limit() -> int | None:
+    """How many memory maps a process may have, where there is such a limit."""
+    limit = Path("/proc/sys/vm/max_map_count")
+    return int(limit.read_text()) if limit.exists() else None
+
 
 def ours(most: int) -> int:
     """Tasks that wait in `ipc_recv`; every one of them is looked at."""
     import wasmos
 
-    our = wasmos.Kernel(pool_tasks=most)
+    maps_left = map_limit()
+    pool = min(most, (maps_left - SPARE_MAPS) // MAPS_EACH) if maps_left else most
+    our = wasmos.Kernel(pool_tasks=pool)
     program = our.load(guests.text("blocked"))
     tasks: list[wasmos.Task] = []
-    while len(tasks) < most:
+    while len(tasks) < pool:
         task = our.spawn(program)
         while our.step(1_000_000):
             pass

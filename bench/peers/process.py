@@ -62,9 +62,10 @@ class RoundTrips:
 
 def pipe(size: int) -> RoundTrips:
     """Two processes and a pair of pipes, messages of `size` bytes."""
+    compiler = c_compiler()
     folder = tempfile.TemporaryDirectory(prefix="wasmos-bench-")
     program = Path(folder.name) / "pipe"
-    _build([*c_compiler(), "-O2", "-o", str(program), str(HERE / "pipe.c")], folder.name)
+    _build([*compiler, "-O2", "-o", str(program), str(HERE / "pipe.c")], folder)
     return RoundTrips([str(program), str(size)], folder)
 
 
@@ -75,14 +76,15 @@ def erlang() -> RoundTrips:
     if erl is None or erlc is None:
         raise MissingError("Erlang", "apt install erlang-base")
     folder = tempfile.TemporaryDirectory(prefix="wasmos-bench-")
-    _build([erlc, "-o", folder.name, str(HERE / "pingpong.erl")], folder.name)
+    _build([erlc, "-o", folder.name, str(HERE / "pingpong.erl")], folder)
     argv = [erl, "+S", "1:1", "+sbwt", "none", "-noshell", "-pa", folder.name]
     return RoundTrips([*argv, "-s", "pingpong", "main"], folder)
 
 
-def _build(argv: list[str], folder: str) -> None:
-    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+def _build(argv: list[str], folder: tempfile.TemporaryDirectory[str]) -> None:
+    done = subprocess.run(argv, cwd=folder.name, capture_output=True, text=True, check=False)
     if done.returncode:
+        folder.cleanup()
         raise MissingError(
             f"a working {Path(argv[0]).name} ({done.stderr.strip()})", "apt install gcc"
         )

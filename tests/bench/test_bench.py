@@ -166,6 +166,26 @@ def test_every_case_runs_quickly(
     assert name in capsys.readouterr().out
 
 
+def test_peers_that_are_not_installed_are_null(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    path = tmp_path / "bench.json"
+    names = ["ipc passive", "ipc active", "wasmos run hello"]
+    argv = [word for name in names for word in ("--row", name)]
+    assert command.main(["--quick", "--json", str(path), *argv]) == 0
+    rows = json.loads(path.read_text())["rows"]
+    missing = {row["peer"]: row["install"] for row in rows if row["peer_value"] is None}
+    assert missing == {
+        "pipe same core": "apt install gcc",
+        "pipe 1040B same core": "apt install gcc",
+        "erlang ping-pong": "apt install erlang-base",
+        "node:wasi": "apt install nodejs",
+    }
+    assert "apt install erlang-base" in capsys.readouterr().out
+
+
 def test_wrong_results_end_the_run_with_a_failure(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -154,7 +154,7 @@ def test_names_that_are_none(kernel: wasmos.Kernel, name: str) -> None:
     with pytest.raises(wasmos.UsageError):
         kernel.spawn(wat.SLEEP, allow=[name], trusted=True)
     with pytest.raises(wasmos.UsageError):
-        kernel.spawn(wat.SLEEP, service=name or "\ud800" * 30, trusted=True)
+        kernel.spawn(wat.SLEEP, service=name, trusted=True)
     assert kernel.tasks == []
 
 

@@ -42,7 +42,7 @@ class Nursery:
         self.programs = programs
         self.asked: list[tuple[str, int]] = []
 
-    def __call__(self, name: str, caller: wasmos.Caller) -> wasmos.Task:
+    async def __call__(self, name: str, caller: wasmos.Caller) -> wasmos.Task:
         self.asked.append((name, caller.id))
         return spawn(self.kernel, self.programs[name], "vm", "report")
 
@@ -223,7 +223,7 @@ def test_spawn_without_a_host_that_can(kernel: wasmos.Kernel) -> None:
     ids=lambda value: str(value),
 )
 def test_spawn_that_fails(kernel: wasmos.Kernel, error: Exception, code: ErrorCode) -> None:
-    def fail(name: str, caller: wasmos.Caller) -> wasmos.Task:
+    async def fail(name: str, caller: wasmos.Caller) -> wasmos.Task:
         raise error
 
     kernel.serve(Vm(fail))
@@ -249,6 +249,26 @@ def test_too_many_tasks(kernel: wasmos.Kernel) -> None:
     assert refusal(client, abi.SpawnTask("sleeper")) == ErrorCode.TOO_MANY_TASKS
     kernel.kill(first)
     client.call("vm", abi.SpawnTask("sleeper"))
+
+
+def test_too_many_tasks_at_once(kernel: wasmos.Kernel) -> None:
+    """Those that are still loading count, until their spawner gives up."""
+    nursery = Nursery(kernel, sleeper=SLEEP)
+
+    async def slow(name: str, caller: wasmos.Caller) -> wasmos.Task:
+        await kernel.sleep(1)
+        return await nursery(name, caller)
+
+    kernel.serve(Vm(slow, max_tasks=2))
+    first, second = kernel.client(), kernel.client()
+    ask(first, abi.SpawnTask("sleeper"))
+    done = ask(second, abi.SpawnTask("sleeper"))
+    assert refusal(kernel.client(), abi.SpawnTask("sleeper")) == ErrorCode.TOO_MANY_TASKS
+    first.kill()
+    kernel.run(lambda: bool(done))
+    assert kernel.find(second.finish().task) is not None
+    kernel.client().call("vm", abi.SpawnTask("sleeper"))
+    assert [name for name, _ in nursery.asked] == ["sleeper", "sleeper"]
 
 
 # --- destroying -------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from wasmos.abi import SERVICES
 from wasmos.cli import EXIT_REFUSED, fail
 from wasmos.errors import ModuleRefused
@@ -23,10 +25,8 @@ def main(options: argparse.Namespace) -> int:
         report |= {"accepted": True, "kind": shape.kind}
     except ModuleRefused as error:
         report |= {"accepted": False, "reason": str(error)}
-    try:
+    with suppress(ModuleRefused):  # not even readable: the reason says where
         report |= inspect(data)
-    except ModuleRefused:
-        pass  # not even readable: the reason says where
     report["services"] = [s for s in SERVICES if s in report.get("strings", ())]
     report.pop("strings", None)
     if options.output == "json":

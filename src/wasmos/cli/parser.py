@@ -40,7 +40,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 class _Version(argparse.Action):
     """Imports the package only if it is asked for."""
 
-    def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
+    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:  # noqa: A002
         super().__init__(option_strings, dest, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
@@ -132,7 +132,7 @@ def _limit(
     parse_value: Callable[[str], float],
     metavar: str,
     default: float | None,
-    help: str,
+    summary: str,
 ) -> None:
     """A flag with a unit; the environment can set it, too."""
     variable = "WASMOS_" + flag.strip("-").replace("-", "_").upper()
@@ -148,5 +148,5 @@ def _limit(
         type=value,
         metavar=metavar,
         default=os.environ.get(variable, default),
-        help=f"{help} [{variable}]",
+        help=f"{summary} [{variable}]",
     )

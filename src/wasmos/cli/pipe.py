@@ -39,12 +39,12 @@ class Pipe:
 
     async def _readable(self) -> None:
         loop = asyncio.get_running_loop()
-        ready = loop.create_future()
+        ready = asyncio.Event()
         try:
-            loop.add_reader(self._fd, lambda: ready.done() or ready.set_result(None))
+            loop.add_reader(self._fd, ready.set)
         except PermissionError:
             return  # a regular file: always readable
         try:
-            await ready
+            await ready.wait()
         finally:
             loop.remove_reader(self._fd)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from typing import cast
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
@@ -35,7 +36,7 @@ class Terminal:
             complete_while_typing=False,
         )
         self._patch = patch_stdout()
-        self.output: BinaryIO = _Above()
+        self.output = cast("BinaryIO", _Above())
 
     def __enter__(self) -> Terminal:
         self._patch.__enter__()

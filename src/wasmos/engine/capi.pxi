@@ -150,8 +150,8 @@ cdef struct Api:
         void *linker, void *context, void *module, wasmtime_instance_t *,
         void **trap, void **error) noexcept nogil
     bool_t (*export_get)(void *context, const wasmtime_instance_t *,
-                       const char *, size_t,
-                       wasmtime_extern_t *) noexcept nogil
+                         const char *, size_t,
+                         wasmtime_extern_t *) noexcept nogil
     void *(*call_unchecked)(void *context, const wasmtime_func_t *,
                             wasmtime_val_raw_t *, size_t,
                             void **trap) noexcept nogil

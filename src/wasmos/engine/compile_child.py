@@ -19,7 +19,8 @@ def limit(memory_bytes: int, seconds: int) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
     ):
-        resource.setrlimit(what, (value, value))
+        if value >= 0:
+            resource.setrlimit(what, (value, value))
 
 
 def load_extension(path: str) -> types.ModuleType:

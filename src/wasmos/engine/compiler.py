@@ -35,9 +35,7 @@ class CompileLimits:
 
     __slots__ = ("memory_bytes", "seconds")
 
-    def __init__(
-        self, seconds: float = COMPILE_SECONDS, memory_bytes: int = COMPILE_BYTES
-    ) -> None:
+    def __init__(self, seconds: float = COMPILE_SECONDS, memory_bytes: int = COMPILE_BYTES) -> None:
         self.seconds = seconds
         self.memory_bytes = memory_bytes
 

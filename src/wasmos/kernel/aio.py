@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 
-from wasmos.kernel.kernel import Kernel
+from wasmos.kernel.kernel import Kernel, resolve
 from wasmos.kernel.limits import Limits
-from wasmos.kernel.program import Program, read
+from wasmos.kernel.program import Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,10 +97,12 @@ class AsyncKernel:
     async def wait(self, task: Task, *, timeout: float | None = None) -> Exit:
         """Wait until `task` ends; how it ended. Raises TimeoutError (by the
         loop's clock); the task then goes on."""
-        ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        task.when_ended(lambda exit: ended.done() or ended.set_result(exit))
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task.when_ended(lambda _: resolve(ended))
         async with asyncio.timeout(timeout):
-            return await self._or_pump(ended)
+            await self._or_pump(ended)
+        assert task.exit is not None
+        return task.exit
 
     async def call(
         self,
@@ -116,7 +118,7 @@ class AsyncKernel:
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(timeout):
-                client.begin(service, message, lambda: answered.done() or answered.set_result(None))
+                client.begin(service, message, lambda: resolve(answered))
                 await self._or_pump(answered)
         except (asyncio.CancelledError, TimeoutError):
             client.kill("its call was given up")
@@ -126,7 +128,7 @@ class AsyncKernel:
         finally:
             self.sync.release_client(client)
 
-    async def _or_pump(self, future: asyncio.Future[Any]) -> Any:
+    async def _or_pump(self, future: asyncio.Future[None]) -> None:
         """Wait for `future`, or raise what ended the kernel's own loop."""
         if self._pump is None:
             raise RuntimeError("the kernel is not running: use `async with`")
@@ -135,4 +137,4 @@ class AsyncKernel:
             future.cancel()
             self._pump.result()
             raise RuntimeError("the kernel was closed")
-        return future.result()
+        future.result()

@@ -226,7 +226,7 @@ cdef class Core:
             raise MemoryError
         return task.id
 
-    def spawn(self, Module module not None, *, bint passive, bint direct,
+    def _spawn(self, Module module not None, *, bint passive, bint direct,
               bint has_result, uint8_t priority, int64_t memory_bytes,
               int64_t table_elements, uint32_t mail_limit,
               int64_t cpu_ns):
@@ -295,7 +295,7 @@ cdef class Core:
         if not self.stepping:
             ticker_pause(k.ticker)
         if failed(task):
-            die(k, task, EXIT_TRAPPED)
+            die(k, task, EXIT_REFUSED if task.trap is NULL else EXIT_TRAPPED)
             return
         if exported(task, b"memory", 6, EXTERN_MEMORY, &item):
             task.memory = item.of.memory
@@ -591,7 +591,7 @@ cdef class Core:
              result if result < 0 else 0)
         wake(&self.k, task, result)
 
-    def kill(self, int32_t id):
+    def _kill(self, int32_t id):
         """End task `id` now. Its peers are released, its memory is freed."""
         self._enter()
         cdef Task *task = self.k.table[<uint32_t>id & self.k.mask]
@@ -701,7 +701,7 @@ cdef class Core:
             return None
         return PyBytes_FromStringAndSize(<char *>message, MESSAGE_BYTES)
 
-    def notify(self, int32_t src, int32_t dst, bytes message not None):
+    def _notify(self, int32_t src, int32_t dst, bytes message not None):
         """Send a one-way message from a Python task. Returns 0 or an error
         code: -19 if the receiver's mailbox is full, and then `_room` will
         tell when it no longer is."""
@@ -735,6 +735,11 @@ cdef class Core:
         if not self.k.deterministic:
             raise UsageError("only a virtual clock can be moved")
         self.k.now_ns = max(self.k.now_ns, until_ns)
+
+    @property
+    def stores(self):
+        """How many live tasks have a store: the Wasm ones."""
+        return len(self.modules)
 
     @property
     def busy(self):
@@ -775,7 +780,7 @@ cdef class Core:
                        if self.k.table[i] is not NULL
                        and self.k.table[i].state != EXITED])
 
-    def events(self, uint64_t since=0):
+    def _events(self, uint64_t since=0):
         """(seq, time_ns, kind, task, peer, type, value) of each event that
         the ring still holds, from number `since` on."""
         cdef uint64_t first = since

@@ -48,6 +48,12 @@ NO_SERVICE = 0x7FFFFFFF
 ALL = "*"
 
 
+def resolve(future: asyncio.Future[None]) -> None:
+    """End the wait for `future`, which may have been given up meanwhile."""
+    if not future.done():
+        future.set_result(None)
+
+
 class Deadlock(UsageError):
     """Nothing can ever happen again, and somebody waits for something."""
 
@@ -110,7 +116,10 @@ class Kernel(_core.Core):
             cls, engine, seed=seed, handler_ns=int(handler_seconds * 1e9), ring=events
         )
         self.library = library
+        self._pool_tasks = pool_tasks
         return self
+
+    _pool_tasks: int | None
 
     library: str  # path of the engine
 
@@ -118,6 +127,7 @@ class Kernel(_core.Core):
         self._numbers: dict[str, int] = {}  # service name → its number in capabilities
         self._names: dict[str, int] = {}  # service name → task id
         self._waiting: dict[str, list[int]] = {}  # service name → who looks it up
+        self._names_wanted: dict[str, list[Callable[[], object]]] = {}
         self._tasks: dict[int, Task] = {}
         self._services: dict[int, Service] = {}
         self._clients: dict[int, Client] = {}
@@ -200,7 +210,11 @@ class Kernel(_core.Core):
         if service is not None:
             self._check_free(service)
         numbers = [self._number(each) for each in allow if each != ALL]
-        id = super().spawn(
+        if self._pool_tasks is not None and self.stores >= self._pool_tasks:
+            raise ServiceError(
+                abi.ErrorCode.TOO_MANY_TASKS, f"the pool has room for {self._pool_tasks}"
+            )
+        id = self._spawn(
             program.module,
             passive=shape.kind == "passive",
             direct=shape.direct,
@@ -279,7 +293,7 @@ class Kernel(_core.Core):
         """A task's name, also for some time after its end; "" if unknown."""
         return self._remembered.get(id, "")
 
-    def kill(self, task: Task | int, reason: str = "", *, cause: str = "killed") -> None:  # type: ignore[override]
+    def kill(self, task: Task | int, reason: str = "", *, cause: str = "killed") -> None:
         """End a task now. Whoever waits for it gets -21 aborted. Nothing
         happens if it is gone already."""
         id = task if isinstance(task, int) else task.id
@@ -287,7 +301,7 @@ class Kernel(_core.Core):
             return
         if not self.is_over(id):
             self._kill_reasons[id] = (cause, reason)
-        super().kill(id)
+        self._kill(id)
         self.kick()
 
     # --- names and authority ---
@@ -312,6 +326,8 @@ class Kernel(_core.Core):
         self._tasks[id].services.append(name)
         for waiter in self._waiting.pop(name, []):
             self.answer_lookup(waiter, id)
+        for action in self._names_wanted.pop(name, []):
+            action()
         self.kick()
 
     @property
@@ -334,6 +350,32 @@ class Kernel(_core.Core):
             self.set_omnipotent(task.id, False)
         else:
             self.set_capability(task.id, self._number(service), False)
+        self._drop_lookups(task.id)
+
+    def _drop_lookups(self, id: int) -> None:
+        """Refuse what a task waits to look up, if it may no longer."""
+        for name, waiting in self._waiting.items():
+            if id in waiting and not self.holds(id, self._numbers.get(name, NO_SERVICE)):
+                waiting.remove(id)
+                self.answer_lookup(id, int(abi.ErrorCode.NOT_ALLOWED))
+                self.kick()
+                return
+
+    async def registered(self, name: str) -> None:
+        """Wait until somebody is the service `name`."""
+        import asyncio
+
+        while name not in self._names:
+            known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            wanted = self._names_wanted.setdefault(name, [])
+            wanted.append(action := lambda: resolve(known))
+            try:
+                await known
+            except asyncio.CancelledError:
+                wanted.remove(action)
+                if not wanted:
+                    del self._names_wanted[name]
+                raise
 
     def _lookup(self, id: int, name: str) -> int | None:
         """A guest's `ipc_lookup`: refused, answered, or left waiting."""
@@ -355,7 +397,7 @@ class Kernel(_core.Core):
 
     # --- messages from Python ---
 
-    def call(self, service: str, message: abi.Message, *, timeout: float | None = None) -> Any:  # type: ignore[override]
+    def call(self, service: str, message: abi.Message, *, timeout: float | None = None) -> Any:
         """Call a service and wait for its answer, a message of the reply's
         class. `timeout` in seconds of the kernel's clock.
 
@@ -406,10 +448,10 @@ class Kernel(_core.Core):
         decoded: abi.Message = layout.decode(raw)
         return decoded
 
-    def notify(self, src: int, dst: int, message: abi.Message) -> bool:  # type: ignore[override]
+    def notify(self, src: int, dst: int, message: abi.Message) -> bool:
         """Send a one-way message from a Python task. False if the mailbox is
         full; True if it was taken, or never could be."""
-        error = super().notify(src, dst, self.encode(message))
+        error = self._notify(src, dst, self.encode(message))
         self.kick()
         return error != abi.ErrorCode.WOULD_BLOCK
 
@@ -430,7 +472,7 @@ class Kernel(_core.Core):
         import asyncio
 
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self.call_later(seconds, lambda: woken.done() or woken.set_result(None))
+        timer = self.call_later(seconds, lambda: resolve(woken))
         try:
             await woken
         finally:
@@ -553,6 +595,9 @@ class Kernel(_core.Core):
             self.advance(when_ns)
             return
         if when_ns is None and self._own_loop and not self._outside():
+            await asyncio.sleep(0)  # what has just ended may have a word yet
+            if self._kick.is_set() or self.busy:
+                return
             self._idle_until(None, until)
             self._nothing_left = True
             return
@@ -568,7 +613,7 @@ class Kernel(_core.Core):
         happen: a coroutine at work, or a service that hears of the outside."""
         import asyncio
 
-        if any(service.hears_outside for service in self._services.values()):
+        if self._coroutines or any(s.hears_outside for s in self._services.values()):
             return True
         driver = asyncio.current_task()
         return any(not t.done() and t is not driver for t in asyncio.all_tasks(self.loop))
@@ -607,9 +652,7 @@ class Kernel(_core.Core):
         if self.closed:
             return
         if done.cancelled():
-            self.answer_error(
-                service, client, serial, handler, ServiceError(abi.ErrorCode.ABORTED)
-            )
+            self.answer_error(service, client, serial, handler, ServiceError(abi.ErrorCode.ABORTED))
         elif (error := done.exception()) is not None:
             self.answer_error(service, client, serial, handler, error)
         else:
@@ -679,10 +722,10 @@ class Kernel(_core.Core):
 
     # --- looking ---
 
-    def events(self, since: int = 0) -> list[Event]:  # type: ignore[override]
+    def events(self, since: int = 0) -> list[Event]:
         """What happened, oldest first, as far as the bounded ring still has
         it; `since` is the number of the first event wanted."""
-        return [Event(row, self.name_of(row[3])) for row in super().events(since)]
+        return [Event(row, self.name_of(row[3])) for row in self._events(since)]
 
     # --- the end ---
 

@@ -55,7 +55,7 @@ class Limits:
     def replace(self, **changes: object) -> Limits:
         """A copy with some limits changed."""
         values = {name: getattr(self, name) for name in self.__slots__}
-        return Limits(**{**values, **changes})  # type: ignore[arg-type]
+        return Limits(**{**values, **changes})
 
     @property
     def cpu_ns(self) -> int:

@@ -20,21 +20,18 @@ from wasmos.kernel import ALL, Caller, Service, Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable
 
 MAX_TASKS = 256
 MAX_NAMES = 16
-# How often a lookup that waits looks for names that the host registered: nothing tells.
-LOOK_AGAIN_SECONDS = 0.02
 
 
 class Vm(Service):
     """The server behind task 1.
 
-    spawn: makes a task from a program's name and the task that asks for it. May raise
-        LookupError for an unknown name, ModuleRefused, ServiceError. Without it nothing can
-        be spawned.
+    spawn: makes a task from a program's name and the task that asks for it; others go on
+        meanwhile. May raise LookupError for an unknown name, ModuleRefused, ServiceError.
+        Without it nothing can be spawned.
     may_destroy: whether a caller may end a task that neither is itself nor descends from it.
     may_register: whether a caller may become the service of a name; without it, everyone may.
     max_tasks: how many tasks that were spawned through this server may live at once.
@@ -59,10 +56,10 @@ class Vm(Service):
         self._max_names = max_names
         # Live task → the nearest of its ancestors that lives, 0 if none does.
         self._parents: dict[int, int] = {}
+        self._spawning = 0  # tasks that count already, and aren't there yet
         # Watcher → who watches, and the ends that its mailbox had no room for yet.
         self._watchers: dict[int, tuple[Caller, deque[int]]] = {}
         self._awaits_room = False
-        self._next_name: asyncio.Future[None] | None = None
 
     def ping(self, caller: Caller, value: int) -> int:  # noqa: ARG002
         return value
@@ -71,11 +68,12 @@ class Vm(Service):
 
     async def service_lookup(self, caller: Caller, name: str) -> int:
         while True:
+            # Again after each wait: the right may have been taken back meanwhile.
             self._check_lookup(caller, name)
             try:
                 return self.kernel.service_id(name)
             except LookupError:
-                await self._wait_for_names()
+                await self.kernel.registered(name)
 
     def _check_lookup(self, caller: Caller, name: str) -> None:
         if not name:
@@ -83,13 +81,6 @@ class Vm(Service):
         task = self.kernel.find(caller.id)
         if task is None or not {name, ALL} & task.allowed:
             raise CapabilityDenied(name)
-
-    async def _wait_for_names(self) -> None:
-        import asyncio
-
-        if self._next_name is None:
-            self._next_name = asyncio.get_running_loop().create_future()
-        await asyncio.wait([self._next_name], timeout=LOOK_AGAIN_SECONDS)
 
     def service_register(self, caller: Caller, name: str) -> None:
         task = self.kernel.find(caller.id)
@@ -103,23 +94,23 @@ class Vm(Service):
             self.kernel.register(task, name)
         except UsageError as error:
             raise ServiceError(ErrorCode.INVALID_ARG, str(error)) from None
-        if self._next_name is not None:
-            self._next_name.set_result(None)
-            self._next_name = None
 
     # --- lives ---
 
     async def spawn_task(self, caller: Caller, name: str) -> int:
         if self._spawn is None:
             raise ServiceError(ErrorCode.NOT_SUPPORTED)
-        if len(self._parents) >= self._max_tasks:
+        if len(self._parents) + self._spawning >= self._max_tasks:
             raise ServiceError(ErrorCode.TOO_MANY_TASKS)
+        self._spawning += 1
         try:
             task = await self._spawn(name, caller)
         except LookupError:
             raise ServiceError(ErrorCode.NOT_FOUND, name) from None
         except ModuleRefused as error:
             raise _refusal(name, caller, error) from None
+        finally:
+            self._spawning -= 1
         # It may have ended already: then nobody is left to remember.
         if not self.kernel.is_over(task.id):
             self._parents[task.id] = caller.id

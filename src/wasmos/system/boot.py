@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
-    from wasmos.kernel import Caller, Exit, Task
+    from wasmos.kernel import Caller, Exit, Service, Task
     from wasmos.servers.fs import Image
     from wasmos.system.manifest import Manifest
 
@@ -37,8 +37,8 @@ class System:
         manifest: Manifest,
         *,
         output: BinaryIO,
-        input: BinaryIO | None = None,
-        log: Callable[[str], object] = lambda line: None,
+        input: BinaryIO | None = None,  # noqa: A002 - as in subprocess
+        log: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.manifest = manifest
         self.programs = Programs(manifest.programs)
@@ -95,7 +95,7 @@ class System:
 
     def _serve(self) -> None:
         manifest = self.manifest
-        makers = {
+        makers: dict[str, Callable[[], Service]] = {
             "vm": lambda: outfit.vm(self._spawned_by_task),
             "console": lambda: outfit.console(self._output, self._input),
             "args": lambda: outfit.args(self._arguments),
@@ -124,14 +124,18 @@ class System:
         allow = list(plan.allow)
         if arguments and "args" in self.manifest.servers and ALL not in allow:
             allow.append("args")
-        task = await self.aio.spawn(
-            path,
+        program = await self.aio.load(
+            path, limits=plan.limits, trusted=self.programs.packaged(path)
+        )
+        # A passive service is of no use without a name.
+        passive = program.shape.kind == "passive"
+        task = self.kernel.spawn(
+            program,
             name=plan.name,
             allow=allow,
             limits=plan.limits,
             priority=plan.priority,
-            service=plan.service,
-            trusted=self.programs.packaged(path),
+            service=plan.service or (plan.name if passive else None),
         )
         self._arguments[task.id] = [plan.name, *arguments]
         return task

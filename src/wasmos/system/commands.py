@@ -159,8 +159,8 @@ async def start(shell: Shell, arguments: list[str]) -> None:
     if not words:
         raise Usage
     task = await shell.system.start(words[0], words[1:])
-    if background:
-        shell.say(f"task {task.id}")
+    if background or task.services:
+        shell.say(f"task {task.id} {' '.join(task.services)}".rstrip())
     else:
         await shell.follow(task)
 

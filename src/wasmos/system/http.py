@@ -82,12 +82,12 @@ async def _received(shell: Shell, sock: int) -> bytes:
 
 async def _news(shell: Shell) -> str:
     client = shell.client
-    arrived = asyncio.get_running_loop().create_future()
-    client.on_mail = lambda: arrived.done() or arrived.set_result(None)
+    arrived = asyncio.Event()
+    client.on_mail = arrived.set
     try:
         while (mail := client.receive()) is None:
-            await arrived
-            arrived = asyncio.get_running_loop().create_future()
+            await arrived.wait()
+            arrived.clear()
     finally:
         client.on_mail = None
     _, message = mail

@@ -192,9 +192,7 @@ class _Reader:
     def _path(self, text: str) -> str:
         return os.path.join(self.base, os.path.expanduser(text))
 
-    def _known(
-        self, name: str, known: Any, kind: str, section: str | None = None
-    ) -> None:
+    def _known(self, name: str, known: Any, kind: str, section: str | None = None) -> None:
         if name in known:
             return
         import difflib

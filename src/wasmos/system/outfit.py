@@ -24,10 +24,10 @@ def vm(spawn: Callable[[str, Caller], Awaitable[Task]] | None) -> Service:
     return Vm(spawn)
 
 
-def console(output: BinaryIO | None, input: BinaryIO | None) -> Service:
+def console(output: BinaryIO | None, source: BinaryIO | None) -> Service:
     from wasmos.servers.console import Console
 
-    return Console(output, input)
+    return Console(output, source)
 
 
 def args(arguments: Mapping[int, Sequence[str]]) -> Service:
@@ -68,12 +68,14 @@ def tcpip(
 
 def make_image(files: Mapping[str, str]) -> Image:
     """An image with some files in it."""
-    from wasmos.servers.fs import Image
+    from wasmos.servers.fs import File, Image
 
     image = Image()
     for name, text in files.items():
         image.make_file(name)
-        image.write(image.find(name), 0, text.encode())
+        file = image.find(name)
+        assert isinstance(file, File)
+        image.write(file, 0, text.encode())
     return image
 
 

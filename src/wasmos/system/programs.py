@@ -28,7 +28,8 @@ class Programs:
                     if os.path.isfile(path):
                         return path
         raise LookupError(
-            f"no program {name!r} in {', '.join(self.folders)}; there are: {', '.join(self.names())}"
+            f"no program {name!r} in {', '.join(self.folders)}; "
+            f"there are: {', '.join(self.names())}"
         )
 
     def packaged(self, path: str) -> bool:
@@ -37,7 +38,7 @@ class Programs:
 
     def names(self) -> list[str]:
         """All names, sorted."""
-        found = set()
+        found: set[str] = set()
         for folder in self.folders:
             if os.path.isdir(folder):
                 found.update(

@@ -63,11 +63,11 @@ def run(
     timeout: float | None = None,
     limits: Limits | None = None,
     compile_limits: CompileLimits | None = None,
-    input: BinaryIO | bytes | None = None,
+    input: BinaryIO | bytes | None = None,  # noqa: A002 - as in subprocess.run
     capture_output: bool = False,
     output: BinaryIO | None = None,
     name: str | None = None,
-    log: Callable[[str], object] = lambda line: None,
+    log: Callable[[str], object] = lambda _: None,
 ) -> Completed:
     """Run a program until it ends.
 
@@ -95,7 +95,7 @@ def run(
     arguments: dict[int, list[str]] = {}
     with Kernel() as kernel:
         makers: dict[str, Callable[[], Service]] = {
-            "console": lambda: outfit.console(captured or output, stdin),
+            "console": lambda: outfit.console(output if captured is None else captured, stdin),
             "args": lambda: outfit.args(arguments),
             "fs": lambda: outfit.fs(_image(files, log)),
             "tcpip": lambda: outfit.tcpip(listen, connect, log),
@@ -114,12 +114,10 @@ def run(
                 program.finish(compilation)
             finally:
                 compilation.cancel()
-        task = kernel.spawn(
-            kernel.finish_loading(program), name=name, allow=granted, limits=limits
-        )
+        task = kernel.spawn(kernel.finish_loading(program), name=name, allow=granted, limits=limits)
         arguments[task.id] = [task.name, *args]
         exit = _wait(kernel, task)
-    return Completed(exit, captured and captured.getvalue(), tuple(sorted(task.denied)))
+    return Completed(exit, captured.getvalue() if captured else None, tuple(sorted(task.denied)))
 
 
 def _wait(kernel: Kernel, task: Task) -> Exit:

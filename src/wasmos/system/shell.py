@@ -16,7 +16,7 @@ from wasmos.system.commands import COMMANDS, Usage
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import TextIO
+    from typing import Any, TextIO
 
     from wasmos.abi import Message
     from wasmos.kernel import Task
@@ -77,7 +77,7 @@ class Shell:
         except (WasmosError, LookupError, OSError, TimeoutError, ValueError) as error:
             self.complain(f"{name}: {error}")
 
-    async def call(self, service: str, message: Message, timeout: float = 30.0) -> object:
+    async def call(self, service: str, message: Message, timeout: float = 30.0) -> Any:
         """Call a service as the shell's task. It gets a new one if the old
         one's call was given up."""
         if self.client.exit is not None:

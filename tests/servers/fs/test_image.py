@@ -30,11 +30,34 @@ def image() -> Image:
     return image
 
 
-SAME_FILE = ["f", "/f", "//f", "./f", "/./f", "e/../f", "d/sub/../../f", ".//.//f", "d/./sub/../../e/../f"]
+SAME_FILE = [
+    "f",
+    "/f",
+    "//f",
+    "./f",
+    "/./f",
+    "e/../f",
+    "d/sub/../../f",
+    ".//.//f",
+    "d/./sub/../../e/../f",
+]
 SAME_DIRECTORY = ["d/sub", "/d/sub", "d/sub/", "d//sub//", "d/sub/.", "d/sub/./", "e/../d/sub"]
 ROOT = ["/", ".", "//", "/.", "./", "e/..", "d/sub/../..", "/e/../"]
 OUTSIDE = ["..", "/..", "../f", "e/../..", "d/sub/../../../f", "../../../../etc/passwd", "./../f"]
-MISSING = ["x", "f2", "e/x", "x/y", "x/..", "x/../f", "d/sub/deep2", "e/f", "F", "f ", "\udcff", "ｆ"]
+MISSING = [
+    "x",
+    "f2",
+    "e/x",
+    "x/y",
+    "x/..",
+    "x/../f",
+    "d/sub/deep2",
+    "e/f",
+    "F",
+    "f ",
+    "\udcff",
+    "ｆ",
+]
 UNDER_FILE = ["f/", "f/.", "f/..", "f/x", "f/../f", "d/sub/deep/x", "f//"]
 
 
@@ -84,7 +107,9 @@ def test_nothing_is_made_below_what_is_missing(image: Image, path: str) -> None:
     assert code(image.make_directory, path) == ErrorCode.NOT_FOUND
 
 
-@pytest.mark.parametrize("name", ["x", "e/x", "ä", "\udcff\udc80", " ", "...", "a" * 255, "CON", "a:b", "-"])
+@pytest.mark.parametrize(
+    "name", ["x", "e/x", "ä", "\udcff\udc80", " ", "...", "a" * 255, "CON", "a:b", "-"]
+)
 def test_names_that_can_be_made(image: Image, name: str) -> None:
     file = image.make_file(name)
     assert image.file("/" + name if len(name) < 255 else name) is file
@@ -222,7 +247,11 @@ def test_put_that_does_not_fit_leaves_no_file() -> None:
 
 @pytest.mark.parametrize(
     ("path", "expected"),
-    [("f", ErrorCode.ALREADY_EXISTS), ("f/x", ErrorCode.NOT_A_DIR), ("../x", ErrorCode.INVALID_ARG)],
+    [
+        ("f", ErrorCode.ALREADY_EXISTS),
+        ("f/x", ErrorCode.NOT_A_DIR),
+        ("../x", ErrorCode.INVALID_ARG),
+    ],
 )
 def test_put_where_it_can_not_be(image: Image, path: str, expected: int) -> None:
     assert code(image.put, path, b"") == expected

@@ -154,7 +154,9 @@ class Model:
         return inside[index], 221 if data is None else 255, len(data or b"")
 
 
-PATHS = st.lists(st.sampled_from(["a", "b", "a", "b", "c", "", ".", ".."]), max_size=4).map("/".join)
+PATHS = st.lists(st.sampled_from(["a", "b", "a", "b", "c", "", ".", ".."]), max_size=4).map(
+    "/".join
+)
 NUMBERS = st.integers(0, MAX_OPEN + 1)
 TASKS = st.integers(0, 1)
 

@@ -117,8 +117,7 @@ class FakeSide:
         return await self.fake.dial(host, port)
 
     def offer(self) -> tuple[Offer, int]:
-        offer = self.fake.offer("127.0.0.1", 0)
-        return offer, offer.endpoint.port
+        return self.fake.offer("127.0.0.1", 7000), 7000
 
     def closed_port(self) -> int:
         return 1
@@ -147,8 +146,20 @@ class World:
         return Guest(self, self.kernel.client(name, **options))
 
     def until(self, over: Callable[[], bool]) -> None:
-        """Run until it is so."""
-        assert self.kernel.run(over, timeout=SECONDS), "it never came to that"
+        """Run until it is so. Asked over and over: what happens outside doesn't
+        wake the kernel."""
+
+        async def watch() -> None:
+            while not over():
+                await asyncio.sleep(0)
+
+        self._run(self.start(watch()))
+
+    def _run(self, task: asyncio.Task[Any]) -> None:
+        if not self.kernel.run(task.done, timeout=SECONDS):
+            task.cancel()
+            raise AssertionError("it never came to that")
+        task.result()
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Something that happens outside, while the kernel runs."""
@@ -157,7 +168,7 @@ class World:
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """The same, until it is done."""
         task = self.start(work)
-        self.until(task.done)
+        self._run(task)
         return task.result()
 
     def dial(self, guest_port: int = 80) -> Peer:

@@ -155,12 +155,14 @@ def _names(path: str) -> list[str]:
 
 def _is_directory(kind: bytes, path: str, size: int) -> bool:
     # The oldest archives have no type for directories, only the slash.
-    if kind == b"5" or (kind in b"0\0" and path.endswith("/")):
+    if kind == b"5" or (kind == b"\0" and path.endswith("/")):
         if size:
             raise ImageError(f"{path}: a directory with contents")
         return True
     if kind not in (b"0", b"\0"):
         raise ImageError(f"{path}: {_REFUSED.get(kind, f'of the unknown type {kind!r}')}")
+    if path.endswith("/"):  # readers disagree about what that is
+        raise ImageError(f"{path}: a file with a directory's name")
     return False
 
 

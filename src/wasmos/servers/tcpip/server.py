@@ -28,7 +28,9 @@ from wasmos import abi
 from wasmos.errors import ServiceError, UsageError
 from wasmos.kernel import Service
 from wasmos.servers.tcpip.bounds import Bounds
+from wasmos.servers.tcpip.codes import answer
 from wasmos.servers.tcpip.connection import Connection
+from wasmos.servers.tcpip.farewell import Farewell
 from wasmos.servers.tcpip.network import Endpoint
 from wasmos.servers.tcpip.ports import PortMap
 from wasmos.servers.tcpip.sockets import Link, Port, Sockets
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from typing import TypeAlias, TypeVar
 
     from wasmos.kernel import Caller
-    from wasmos.servers.tcpip.farewell import Farewell
     from wasmos.servers.tcpip.network import Network, Stream
     from wasmos.servers.tcpip.sockets import Owner, Socket
 
@@ -127,8 +128,6 @@ class Tcpip(Service):
                 listener = self._network.listen(self.kernel.loop, endpoint, port)
                 port.listeners.append(listener)
         except OSError as error:
-            from wasmos.servers.tcpip.codes import answer
-
             port.close()
             raise answer(error) from error
 
@@ -154,8 +153,6 @@ class Tcpip(Service):
             self._adopt(link, stream)
             await self._opened(link)
         except OSError as error:
-            from wasmos.servers.tcpip.codes import answer
-
             raise answer(error) from error
         stream.resume()
         return link.number
@@ -360,8 +357,6 @@ class Tcpip(Service):
             link.silence = None
 
     def _see_off(self, stream: Stream, heard_end: bool) -> None:
-        from wasmos.servers.tcpip.farewell import Farewell
-
         farewell = Farewell(stream, heard_end=heard_end, over=self._seen_off)
         self._farewells[farewell] = self.kernel.loop.call_later(
             self._bounds.linger_seconds, farewell.cut

@@ -1,0 +1,296 @@
+"""Compiling in a child process: bombs, children that die or lie, and what a child can see."""
+
+from __future__ import annotations
+
+import gc
+import os
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import wasmos
+from tests.support import wasmgen as gen
+from tests.support.wat import SLEEP, TRAP, program
+from wasmos.engine import compiler, library
+
+LIMITS = wasmos.CompileLimits(seconds=2, memory_bytes=512 << 20)
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+
+
+# --- bombs ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", gen.COMPILE_BOMBS)
+def test_bomb(kernel: wasmos.Kernel, name: str) -> None:
+    """Compiled within the limits, or refused with a reason, and the parent is as it was."""
+    data = gen.COMPILE_BOMBS[name]()
+    before = resident_bytes()
+    try:
+        kernel.load(data, compile_limits=LIMITS)
+    except wasmos.ModuleRefused as refused:
+        assert 10 < len(str(refused)) < 1_000
+        assert not isinstance(refused.__cause__, Exception)
+        gc.collect()
+        # What judging it took is given back, all but a rest.
+        assert resident_bytes() - before < 10 << 20
+
+
+def test_all_refused_bombs_together(kernel: wasmos.Kernel) -> None:
+    """The process doesn't grow with the number of bombs that it is sent."""
+    names = ["many_types", "long_names", "nested_blocks", "huge_custom_section", "many_exports"]
+
+    def send_all() -> None:
+        for name in names:
+            try:
+                kernel.load(gen.COMPILE_BOMBS[name](), compile_limits=LIMITS)
+            except wasmos.ModuleRefused:
+                continue
+        kernel._programs.clear()
+        gc.collect()
+
+    send_all()
+    before = resident_bytes()
+    send_all()
+    assert resident_bytes() - before < 10 << 20
+
+
+def test_time_is_limited(kernel: wasmos.Kernel) -> None:
+    limits = wasmos.CompileLimits(seconds=0)
+    with pytest.raises(wasmos.CompileLimitExceeded, match="longer than 0 s"):
+        kernel.load(SLEEP, compile_limits=limits)
+    assert kernel.load(SLEEP).info is not None  # not remembered as bad
+
+
+def test_memory_is_limited(kernel: wasmos.Kernel) -> None:
+    limits = wasmos.CompileLimits(memory_bytes=16 << 20)
+    with pytest.raises(wasmos.CompileLimitExceeded, match="memory"):
+        kernel.load(SLEEP, compile_limits=limits)
+
+
+# --- what the engine refuses ------------------------------------------------------------------
+
+INVALID = {
+    "type mismatch": gen.program(b""),
+    "unknown local": gen.program(b"\x20\x05"),
+    "unknown opcode": gen.program(b"\xff"),
+    "branch out of depth": gen.program(b"\x0c\x07"),
+    "memory without one": gen.module(
+        types=[gen.CODE], functions=[0], exports=[gen.exported("main", gen.FUNC, 0)],
+        code=[gen.body(gen.i32_const(0) + b"\x28\x02\x00")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", INVALID)
+@pytest.mark.parametrize("trusted", [False, True])
+def test_invalid_modules(kernel: wasmos.Kernel, what: str, trusted: bool) -> None:
+    """The message says what and where, and is the same in this process and in the child."""
+    with pytest.raises(wasmos.ModuleRefused, match=r"(?s)offset|at byte|0x"):
+        kernel.load(INVALID[what], trusted=trusted)
+
+
+@pytest.mark.parametrize("text", ["(module", "(module (func (export", "(modul)", "(module))"])
+def test_invalid_text(kernel: wasmos.Kernel, text: str) -> None:
+    with pytest.raises(wasmos.ModuleRefused, match=r"1:\d+"):
+        kernel.load(text)
+
+
+def test_the_same_bytes_are_compiled_once(
+    kernel: wasmos.Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = kernel.load(SLEEP)
+    monkeypatch.setattr(compiler, "_CHILD", "/nonexistent")
+    assert kernel.load(SLEEP) is first
+    with pytest.raises(wasmos.ModuleRefused):
+        kernel.load(TRAP)
+
+
+# --- children ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Replaces the compiler's child by a script; `real()` in it is what the real one answers."""
+    real = compiler._CHILD
+
+    def replace(script: str) -> None:
+        path = tmp_path / "child.py"
+        path.write_text(
+            "import os, signal, subprocess, sys\n"
+            "def real():\n"
+            f"    return subprocess.run([sys.executable, '-I', '-S', {real!r}, *sys.argv[1:]],"
+            " stdout=-1).stdout\n"
+            "def say(data):\n"
+            "    sys.stdout.buffer.write(data); sys.stdout.buffer.flush()\n"
+            + textwrap.dedent(script)
+        )
+        monkeypatch.setattr(compiler, "_CHILD", str(path))
+
+    descriptors = set(os.listdir("/proc/self/fd"))
+    yield replace
+    assert set(os.listdir("/proc/self/fd")) == descriptors
+    with pytest.raises(ChildProcessError):  # no zombie, no orphan
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_the_stand_in_works(kernel: wasmos.Kernel, child: Callable[[str], None]) -> None:
+    """So that the refusals below are those of what the scripts add."""
+    child("say(real())")
+    assert kernel.wait(kernel.spawn(program("#7"))).code == 7
+
+
+LIARS = {
+    "says nothing": "",
+    "exits at once": "os._exit(1)",
+    "is killed": "os.kill(os.getpid(), signal.SIGKILL)",
+    "is killed having read": "sys.stdin.buffer.read(); os.kill(os.getpid(), signal.SIGKILL)",
+    "crashes": "os.kill(os.getpid(), signal.SIGSEGV)",
+    "truncated": "answer = real(); say(answer[:len(answer) // 2])",
+    "truncated and killed": (
+        "answer = real(); say(answer[:-1]); os.kill(os.getpid(), signal.SIGKILL)"
+    ),
+    "complete but failed": "say(real()); os._exit(3)",
+    "complete but killed": "say(real()); os.kill(os.getpid(), signal.SIGKILL)",
+    "only the mark": "say(b'+')",
+    "garbage": "say(b'garbage')",
+    "marked garbage": "say(b'+' + bytes(range(256)) * 40)",
+    "marked text": "say(b'+(module)')",
+    "marked module": "say(b'+' + sys.stdin.buffer.read())",
+    "wrong mark": "say(b'*' + real()[1:])",
+}
+
+
+@pytest.mark.parametrize("what", LIARS)
+def test_children_that_die_or_lie(
+    kernel: wasmos.Kernel, child: Callable[[str], None], what: str
+) -> None:
+    child(LIARS[what])
+    with pytest.raises(wasmos.WasmosError):
+        kernel.load(SLEEP)
+    assert kernel.tasks == []
+
+
+def test_a_child_that_refuses(kernel: wasmos.Kernel, child: Callable[[str], None]) -> None:
+    child("say(b'-because')")
+    with pytest.raises(wasmos.ModuleRefused, match="because"):
+        kernel.load(SLEEP)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "signal.pause()",
+        "sys.stdin.buffer.read(); signal.pause()",
+        "os.close(0); signal.pause()",
+        "say(real()); signal.pause()",
+    ],
+)
+def test_children_that_never_end(
+    kernel: wasmos.Kernel, child: Callable[[str], None], script: str
+) -> None:
+    """Killed at the limit."""
+    child(script)
+    large = gen.program(customs=[gen.custom("x", bytes(1 << 20))])
+    with pytest.raises(wasmos.CompileLimitExceeded, match="longer than"):
+        kernel.load(large, compile_limits=wasmos.CompileLimits(seconds=0.3))
+
+
+def test_a_child_that_talks_without_end(
+    kernel: wasmos.Kernel, child: Callable[[str], None]
+) -> None:
+    """Stopped when it has said more than its memory holds, long before its time is over."""
+    child("while True: say(b'+' * 65536)")
+    limits = wasmos.CompileLimits(seconds=1, memory_bytes=16 << 20)
+    with pytest.raises(wasmos.CompileLimitExceeded, match="MiB"):
+        kernel.load(SLEEP, compile_limits=limits)
+
+
+def test_a_child_that_does_not_read(kernel: wasmos.Kernel, child: Callable[[str], None]) -> None:
+    """A module larger than a pipe, and a child that answers without having read it."""
+    child("say(b'-no'); os._exit(0)")
+    with pytest.raises(wasmos.ModuleRefused, match="no"):
+        kernel.load(gen.program(customs=[gen.custom("x", bytes(1 << 20))]))
+
+
+def test_what_a_child_can_see(
+    kernel: wasmos.Kernel,
+    child: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """No environment, no files of ours but its pipes, no input but the module."""
+    monkeypatch.setenv("SECRET", "hunter2")
+    with (tmp_path / "secret").open("w") as secret:
+        os.set_inheritable(secret.fileno(), True)
+        child(
+            "fds = sorted(int(fd) for fd in os.listdir('/proc/self/fd'))\n"
+            "names = [os.readlink(f'/proc/self/fd/{fd}') for fd in fds if"
+            " os.path.exists(f'/proc/self/fd/{fd}') or fd < 3]\n"
+            "say(('-' + repr((dict(os.environ), names))).encode())"
+        )
+        with pytest.raises(wasmos.ModuleRefused) as seen:
+            kernel.load(SLEEP)
+    told = str(seen.value)
+    assert "hunter2" not in told and "SECRET" not in told
+    assert "secret" not in told, "a file that this process has open"
+    assert "pipe:" in told and "/dev/null" in told
+
+
+def test_real_limits_of_the_child(tmp_path: Path) -> None:
+    """Those that the script sets before it reads: memory, time, no core, no file."""
+    source = Path(compiler._CHILD).read_text()
+    namespace: dict[str, object] = {"__name__": "child"}
+    exec(source.replace("\nmain()\n", "\n"), namespace)
+    limit = namespace["limit"]
+    assert callable(limit)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        import resource
+
+        limit(1 << 30, 7)
+        rows = [
+            resource.getrlimit(what)
+            for what in (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_CORE,
+                         resource.RLIMIT_FSIZE)
+        ]  # fmt: skip
+        os.write(write, repr(rows).encode())
+        os._exit(0)
+    os.close(write)
+    with open(read) as told:
+        assert told.read() == repr([(1 << 30, 1 << 30), (7, 7), (0, 0), (0, 0)])
+    os.waitpid(pid, 0)
+
+
+def test_many_open_files(kernel: wasmos.Kernel) -> None:
+    """More than fit the bit sets of `select`."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert hard == resource.RLIM_INFINITY or hard >= 2_048
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2_048, hard))
+    files = []
+    try:
+        files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]
+        assert kernel.wait(kernel.spawn(program("#7"))).code == 7
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_compilation_that_nobody_waits_for() -> None:
+    """Cancelled: its child is gone."""
+    options = {"stack_bytes": 512 << 10, "tick_ns": 0}
+    data = gen.COMPILE_BOMBS["huge_function"]()
+    running = compiler.Compilation(data, options, library.library_path())
+    running.cancel()
+    running.cancel()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)

@@ -1,0 +1,143 @@
+"""Proposals that are off the list stay off: in our judgement, and in the engine by itself.
+
+The engine turns proposals on by default as they mature. Each module here is tried twice: through
+the front door, and on the engine alone, as if our own judgement had missed it.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+import wasmos
+from tests.support import wasmgen as gen
+from tests.support.wat import PASSIVE, program
+from wasmos import _core, abi
+from wasmos.engine import library
+
+MAIN = '(func (export "main") (result i32) (i32.const 0))'
+
+# Off the list, in the text format: at least one way to use each.
+OFF = {
+    "memory64": f"(module {MAIN} (memory i64 1))",
+    "memory64 table": f"(module {MAIN} (table i64 1 funcref))",
+    "multi-memory": f"(module {MAIN} (memory 1) (memory 1))",
+    "shared memory": f"(module {MAIN} (memory 1 1 shared))",
+    "atomics": f"(module {MAIN} (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))",
+    "atomic fence": f"(module {MAIN} (func (atomic.fence)))",
+    "gc struct": f"(module {MAIN} (type (struct (field i32))))",
+    "gc array": f"(module {MAIN} (type (array i8)))",
+    "gc i31": f"(module {MAIN} (func (drop (ref.i31 (i32.const 1)))))",
+    "gc anyref local": f"(module {MAIN} (func (local anyref)))",
+    "exceptions tag": f"(module {MAIN} (tag))",
+    "exceptions try": f"(module {MAIN} (func (try_table)))",
+    "exceptions throw_ref": f"(module {MAIN} (func (param exnref) (throw_ref (local.get 0))))",
+    "legacy exceptions": f"(module {MAIN} (func (try (do) (catch_all))))",
+    "wide arithmetic": f"""(module {MAIN} (func (param i64 i64) (result i64 i64)
+        (i64.mul_wide_u (local.get 0) (local.get 1))))""",
+    "custom page sizes": f"(module {MAIN} (memory 1 (pagesize 1)))",
+    "stack switching": f"(module {MAIN} (type $f (func)) (type (cont $f)))",
+    "relaxed simd": f"""(module {MAIN} (func (param v128 v128) (result v128)
+        (i8x16.relaxed_swizzle (local.get 0) (local.get 1))))""",
+    "function references": f"""(module {MAIN} (type $f (func)) (func (param (ref $f))
+        (call_ref $f (local.get 0))))""",
+    "typed null": f"(module {MAIN} (type $f (func)) (func (drop (ref.null $f))))",
+    "component": "(component)",
+    "component with a module": "(component (core module))",
+    "component with a function": '(component (import "f" (func)))',
+    "shared-everything threads": f"(module {MAIN} (global (shared i32) (i32.const 0)))",
+}
+
+
+def binary(what: str) -> bytes:
+    """Encoded by the engine's own tool; what that doesn't know isn't in the engine."""
+    try:
+        return _core.wat2wasm(OFF[what].encode())
+    except ValueError:
+        return b""
+
+
+KNOWN = [what for what in OFF if what not in ("legacy exceptions", "shared-everything threads")]
+
+
+@pytest.fixture(scope="module")
+def engine() -> _core.Engine:
+    library.open_library()
+    return _core.Engine(stack_bytes=512 << 10, tick_ns=0)
+
+
+def test_they_are_real(engine: _core.Engine) -> None:
+    """Each of them is a module that the engine's tools accept: refusals aren't mistakes of ours."""
+    assert [what for what in KNOWN if not binary(what)] == []
+
+
+@pytest.mark.parametrize("what", OFF)
+def test_refused_at_the_door(kernel: wasmos.Kernel, what: str) -> None:
+    with pytest.raises(wasmos.ModuleRefused):
+        kernel.load(OFF[what])
+    assert kernel.tasks == []
+
+
+@pytest.mark.parametrize("what", KNOWN)
+def test_refused_by_the_engine_alone(engine: _core.Engine, what: str) -> None:
+    with pytest.raises(ValueError):
+        _core.Module.compile(engine, binary(what))
+
+
+def test_the_list_names_every_proposal_that_the_engine_can_switch() -> None:
+    """A new version of the engine with a new switch: decide about it, then list it."""
+    import wasmtime._bindings as wheel
+
+    switches = {
+        name.removeprefix("_wasmtime_config_").removesuffix("_set")
+        for name in vars(wheel)
+        if name.startswith(("_wasmtime_config_wasm_", "_wasmtime_config_shared_memory"))
+    }
+    assert switches - set(_core.ENGINE_FEATURES) == {
+        # parts of what is off
+        "wasm_relaxed_simd_deterministic",
+        *(name for name in switches if name.startswith("wasm_component_model_")),
+    }
+
+
+# --- what works -------------------------------------------------------------------------------
+
+ON = {
+    "simd": """(drop (i32x4.add (v128.const i32x4 1 2 3 4) (v128.const i32x4 1 2 3 4)))
+        (i32x4.extract_lane 2 (i32x4.splat #42))""",
+    "bulk memory": "(memory.fill #0 #42 #8) (memory.copy #64 #0 #8) (i32.load8_u #71)",
+    "multi-value": "(call $two) (drop)",
+    "tail calls": "(return_call $forty_two)",
+    "reference types": "(if (ref.is_null (table.get $t #0)) (then (return #42))) #0",
+    "sign extension": "(i32.add (i32.extend8_s #0xFF) #43)",
+    "saturating conversion": "(i32.add (i32.trunc_sat_f32_s (f32.const nan)) #42)",
+    "mutable globals": "(global.set $g #42) (global.get $g)",
+}
+FIELDS = """(func $two (result i32 i32) #42 #1) (func $forty_two (result i32) #42)
+    (table $t 1 funcref) (global $g (mut i32) #0)"""
+
+
+@pytest.mark.parametrize("what", ON)
+def test_works_inside_functions(kernel: wasmos.Kernel, what: str) -> None:
+    task = kernel.spawn(program(ON[what], fields=FIELDS), trusted=True)
+    assert kernel.wait(task).code == 42
+
+
+# --- signatures that abort the engine ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(gen.ABORTS_ENGINE))
+def test_signatures_that_abort_are_refused(kernel: wasmos.Kernel, name: str) -> None:
+    """And the process lives: it goes on serving."""
+    with pytest.raises(wasmos.ModuleRefused):
+        kernel.spawn(gen.made(gen.HOSTILE[name]))
+    kernel.spawn(PASSIVE, service="s", trusted=True)
+    assert kernel.call("s", abi.Ping(1)) == abi.PingReply(2)
+
+
+@pytest.mark.parametrize("name", sorted(gen.HOSTILE))
+def test_hostile_modules_are_refused(kernel: wasmos.Kernel, name: str) -> None:
+    """Through the kernel's own door, with a message about the module."""
+    with pytest.raises(wasmos.ModuleRefused) as seen:
+        kernel.spawn(gen.made(gen.HOSTILE[name]))
+    assert len(str(seen.value)) < 2_000
+    assert kernel.tasks == []

@@ -1,0 +1,202 @@
+"""The architecture, as a test: arrows between layers point down, and importing stays cheap."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import wasmos
+
+PACKAGE = Path(wasmos.__file__).parent
+
+# What each layer may import of the others; itself always, and `errors`, which imports nothing.
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": {"abi"},  # a number's name, when an error is printed
+    "abi": set(),
+    "idl": set(),
+    "engine": {"_core"},
+    "kernel": {"_core", "abi", "engine"},
+    "servers": {"kernel", "abi", "idl"},
+    "personalities": {"kernel", "abi", "idl"},
+    "system": {"kernel", "abi", "idl", "servers", "personalities"},
+    "cli": {"kernel", "abi", "idl", "servers", "personalities", "system"},
+    # The package itself re-exports; each of these is a single file.
+    "__init__": {"kernel", "abi", "system", "servers"},
+    "__main__": {"cli"},
+}
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def absolute(node: ast.ImportFrom, path: Path) -> str:
+    """The module that a `from` names, relative or not."""
+    if not node.level:
+        return node.module or ""
+    package = module_of(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    package = package[: len(package) - node.level + 1]
+    return ".".join([*package, node.module] if node.module else package)
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Each module that a file imports anywhere, with the line; names of packages included."""
+    tree = ast.parse(path.read_text(), str(path))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = absolute(node, path)
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                inner = PACKAGE.parent.joinpath(*full.split("."))
+                is_module = (
+                    full == "wasmos._core"
+                    or inner.with_suffix(".py").exists()
+                    or (inner / "__init__.py").exists()
+                )
+                yield node.lineno, full if is_module else base
+
+
+def target_layer(module: str) -> str | None:
+    """The layer of an imported module, None for what isn't ours."""
+    parts = module.split(".")
+    if parts[0] != "wasmos":
+        return None
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+IDS = [str(path.relative_to(PACKAGE)) for path in SOURCES]
+
+
+def test_every_layer_is_known() -> None:
+    """A new folder gets its place in the order first."""
+    assert {layer_of(path) for path in SOURCES} <= set(MAY_IMPORT)
+    assert len(SOURCES) > 20
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=IDS)
+def test_arrows_point_down(path: Path) -> None:
+    layer = layer_of(path)
+    allowed = MAY_IMPORT[layer] | {layer, "errors"}
+    if layer in ("servers", "personalities", "system", "cli"):
+        allowed.add("__init__")  # `import wasmos`: the public API
+    wrong = [
+        f"{path}:{line}: {layer} imports {module}"
+        for line, module in imports_of(path)
+        if (target := target_layer(module)) is not None and target not in allowed
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=IDS)
+def test_those_above_the_kernel_use_its_public_names(path: Path) -> None:
+    if layer_of(path) in ("kernel", "engine"):
+        return
+    inner = [module for _, module in imports_of(path) if module.startswith("wasmos.kernel.")]
+    assert inner == []
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if layer_of(p) not in ("engine", "kernel")],
+    ids=[i for p, i in zip(SOURCES, IDS, strict=True) if layer_of(p) not in ("engine", "kernel")],
+)  # fmt: skip
+def test_only_engine_and_kernel_know_the_core(path: Path) -> None:
+    assert [line for line, module in imports_of(path) if "_core" in module.split(".")] == []
+    assert "_core" not in {
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+    }
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if layer_of(p) != "engine"],
+    ids=[i for p, i in zip(SOURCES, IDS, strict=True) if layer_of(p) != "engine"],
+)  # fmt: skip
+def test_only_the_engine_knows_wasmtime(path: Path) -> None:
+    """No import, and no path to the library."""
+    assert [line for line, module in imports_of(path) if module.startswith("wasmtime")] == []
+    assert not re.search(r"_libwasmtime|wasmtime_|wasm_engine", path.read_text())
+
+
+def test_the_symbols_of_the_library_are_in_one_file() -> None:
+    """Apart from settings that are looked up by name."""
+    for path in PACKAGE.rglob("*.p[xy][xi]"):
+        if path.name == "capi.pxi":
+            continue
+        symbols = set(re.findall(r'b"(wasm\w*)"', path.read_text()))
+        assert not {s for s in symbols if not s.startswith("wasmtime_pooling_")}, path
+
+
+def test_the_core_is_small_enough_to_read() -> None:
+    lines = sum(
+        len(path.read_text().splitlines())
+        for pattern in ("*.pyx", "*.pxi")
+        for path in PACKAGE.rglob(pattern)
+    )
+    assert lines < 3_000
+
+
+# --- the cost of importing --------------------------------------------------------------------
+
+# Each of them costs more than all of wasmos' own modules.
+EXPENSIVE = {
+    "asyncio", "click", "ctypes", "dataclasses", "email", "http", "importlib.metadata", "inspect",
+    "json", "lark", "logging", "multiprocessing", "pathlib", "prompt_toolkit", "random", "socket",
+    "ssl", "subprocess", "tempfile", "tomllib", "typing", "unittest", "urllib", "wasmtime",
+}  # fmt: skip
+
+
+def imported_by(statement: str) -> set[str]:
+    """The modules that a fresh interpreter has after it, without those it has anyway."""
+    script = (
+        f"import sys; before = set(sys.modules); {statement}; print(*set(sys.modules) - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {script}"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_import_wasmos_is_cheap() -> None:
+    modules = imported_by("import wasmos")
+    assert "wasmos.kernel.kernel" in modules
+    assert modules & EXPENSIVE == set()
+
+
+def test_running_a_guest_is_cheap() -> None:
+    modules = imported_by(
+        "import wasmos; kernel = wasmos.Kernel(virtual_clock=True);"
+        "kernel.wait(kernel.spawn('(module (func (export \"main\")))', trusted=True));"
+        "kernel.close()"
+    )
+    assert modules & EXPENSIVE == set()
+
+
+def test_abi_imports_nothing_of_wasmos() -> None:
+    modules = {
+        module
+        for path in SOURCES
+        if layer_of(path) == "abi"
+        for _, module in imports_of(path)
+        if module.startswith("wasmos")
+    }
+    assert {target_layer(module) for module in modules} <= {"abi"}
