@@ -77,6 +77,7 @@ $(VENV)/.built: $(VENV)/.tools $(BUILD_SOURCES)
 	@PYTHON=$(BIN)/python scripts/doctor.sh --quiet
 	@touch $@.new # as old as the start of the build: what is edited meanwhile is newer
 	@$(STEP) "building wasmos" $(PIP) install --no-build-isolation -e '.[test]'
+	@$(BIN)/python -m compileall -q src # as pip does for what it copies: the first start is fast, too
 	@mv $@.new $@
 
 $(VENV)/.lint: pyproject.toml | $(VENV)/.built

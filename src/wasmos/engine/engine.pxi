@@ -42,6 +42,7 @@ cdef extern from "<time.h>" nogil:
     int nanosleep(const timespec *, timespec *)
 
 cdef enum:
+    MAX_POOL_TASKS = 20_000
     # Room for host frames on a fibre beside the guests' own stacks.
     HOST_STACK_BYTES = 256 * 1024
 
@@ -170,6 +171,10 @@ cdef void use_pool(void *config, dict pool) except *:
         "table_keep_resident": 4096,
         "async_stack_keep_resident": pool["keep_resident_bytes"],
     }
+    # The library panics, and takes the process along, when the reservations
+    # don't fit the address space: 4 GiB and guards a memory, of 47 bits.
+    if tasks > MAX_POOL_TASKS:
+        raise ValueError(f"a pool holds {MAX_POOL_TASKS:,} tasks at most")
     cdef void *setter
     for name, value in rows.items():
         setter = symbol(
@@ -214,6 +219,8 @@ cdef class Engine:
         config_bool(config, "epoch_interruption", not self.deterministic)
         config_bool(config, "consume_fuel", self.deterministic)
         config_bool(config, "parallel_compilation", False)
+        # A memory stays where it is reserved, so its base is read once.
+        config_bool(config, "memory_may_move", False)
         config_byte(config, "strategy", STRATEGY_CRANELIFT)
         config_byte(config, "cranelift_opt_level",
                     OPT_SPEED if optimize else OPT_NONE)

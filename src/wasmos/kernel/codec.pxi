@@ -154,7 +154,11 @@ cdef class Layout:
         """An instance of the class from `size` bytes or more."""
         if <uint32_t>len(raw) < self.size:
             raise ValueError(f"{self.cls.__name__} takes {self.size} bytes")
-        cdef const uint8_t *message = <const uint8_t *><const char *>raw
+        return self.read(<const uint8_t *><const char *>raw)
+
+    cdef object read(self, const uint8_t *message):
+        if self.count == 1:
+            return self.cls(self.get(0, message))
         return self.cls(*[self.get(i, message) for i in range(self.count)])
 
 

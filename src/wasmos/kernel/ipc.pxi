@@ -5,7 +5,7 @@
 # here: this code also runs on fibres, where Python must not.
 #
 # A call returns its result, or PENDING: then its task has been put where it
-# waits, and the shim in the guest's store suspends the fibre until `wake`.
+# waits, and its fibre is suspended before the guest goes on, until `wake`.
 
 cdef inline void make_ready(Kern *k, Task *task) noexcept nogil:
     task.state = READY
@@ -344,20 +344,22 @@ cdef bint take_note(Kern *k, Task *task, int32_t src,
 
 
 # --- what the guest's store is linked with -----------------------------------
-# `call`, `recv` and `lookup` return PENDING when they must wait; the shim then
-# calls `wait`, the only asynchronous one. See SHIM in core.pxi.
+# `call`, `recv` and `lookup` return PENDING when they must wait; see SHIM in
+# core.pxi.
 
 cdef void *host_call(void *env, void *caller, wasmtime_val_raw_t *args,
                      size_t n) noexcept nogil:
     cdef Kern *k = <Kern *>env
-    args[0].i32 = ipc_call(k, k.current, args[0].i32, <uint32_t>args[1].i32)
+    args[0].i32 = suspending(k, ipc_call(
+        k, k.current, args[0].i32, <uint32_t>args[1].i32))
     return NULL
 
 
 cdef void *host_recv(void *env, void *caller, wasmtime_val_raw_t *args,
                      size_t n) noexcept nogil:
     cdef Kern *k = <Kern *>env
-    args[0].i32 = ipc_recv(k, k.current, args[0].i32, <uint32_t>args[1].i32)
+    args[0].i32 = suspending(k, ipc_recv(
+        k, k.current, args[0].i32, <uint32_t>args[1].i32))
     return NULL
 
 
@@ -379,7 +381,26 @@ cdef void *host_lookup(void *env, void *caller, wasmtime_val_raw_t *args,
     task.state = LOOKING_UP
     task.peer = 0
     push(&k.attention, task)
-    args[0].i32 = PENDING
+    args[0].i32 = suspending(k, PENDING)
+    return NULL
+
+
+cdef inline int32_t suspending(Kern *k, int32_t result) noexcept nogil:
+    """Make the next preemption check of the running guest suspend it."""
+    if result == PENDING and not k.deterministic:
+        api.set_epoch_deadline(k.current.context, 0)
+    return result
+
+
+cdef void *host_result(void *env, void *caller, wasmtime_val_raw_t *args,
+                       size_t n) noexcept nogil:
+    cdef Kern *k = <Kern *>env
+    cdef Task *task = k.current
+    cdef int32_t result = PENDING
+    if task.wake:
+        task.wake = False
+        result = task.result
+    args[0].i32 = suspending(k, result)
     return NULL
 
 

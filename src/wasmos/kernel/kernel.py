@@ -9,6 +9,7 @@ It makes progress only while someone waits: in `wait`, `call` or `run`, or in
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 
 from wasmos import _core, abi
 from wasmos.engine.library import open_library
@@ -137,7 +138,7 @@ class Kernel(_core.Core):
         self._coroutines: dict[tuple[int, int], Any] = {}  # (client, serial) → asyncio task
         self._room_wanted: list[Callable[[], object]] = []
         self._watchers: list[Callable[[Exit], object]] = []
-        self._remembered: dict[int, str] = {}
+        self._remembered: OrderedDict[int, str] = OrderedDict()  # ended tasks' names
         self._timers = Timers()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._own_loop = False
@@ -273,12 +274,6 @@ class Kernel(_core.Core):
 
     def _enrol(self, task: Task) -> None:
         self._tasks[task.id] = task
-        self._remembered[task.id] = task.name
-        if len(self._remembered) > REMEMBERED + len(self._tasks):
-            for id in list(self._remembered):
-                if id not in self._tasks:
-                    del self._remembered[id]
-                    break
 
     def find(self, id: int) -> Task | None:
         """The live task with this id."""
@@ -291,7 +286,8 @@ class Kernel(_core.Core):
 
     def name_of(self, id: int) -> str:
         """A task's name, also for some time after its end; "" if unknown."""
-        return self._remembered.get(id, "")
+        task = self._tasks.get(id)
+        return self._remembered.get(id, "") if task is None else task.name
 
     def kill(self, task: Task | int, reason: str = "", *, cause: str = "killed") -> None:
         """End a task now. Whoever waits for it gets -21 aborted. Nothing
@@ -690,6 +686,9 @@ class Kernel(_core.Core):
         self, id: int, cause: str, code: int | None, message: str, frames: list[Any], cpu_ns: int
     ) -> None:
         task = self._tasks.pop(id)
+        self._remembered[id] = task.name
+        if len(self._remembered) > REMEMBERED:
+            self._remembered.popitem(last=False)
         if id in self._kill_reasons:
             cause, message = self._kill_reasons.pop(id)
         if task.deadline is not None:

@@ -1,19 +1,31 @@
 # The one door to a guest's memory.
 #
 # Law: a guest's number becomes a pointer here and nowhere else, by 64-bit
-# arithmetic against the size the memory has now. A pointer is good until the
-# guest runs again, because its memory may then move.
+# arithmetic against the memory's size. Memories don't move (engine.pxi sees to
+# that) and never shrink: the last size seen is enough to say yes, and only a
+# no has to ask the engine.
 
 cdef inline uint8_t *guest_bytes(Task *task, uint32_t address,
                                  uint64_t size) noexcept nogil:
     """`size` bytes at `address`, or NULL if any of them is outside."""
     if task.kind == HOST or task.kind == SERVICE:
         return task.buffer if address == 0 and size <= MESSAGE_BYTES else NULL
-    if not task.has_memory:
-        return NULL
-    if <uint64_t>address + size > api.memory_size(task.context, &task.memory):
-        return NULL
-    return api.memory_data(task.context, &task.memory) + address
+    if <uint64_t>address + size > task.memory_bytes:
+        if not task.has_memory:
+            return NULL
+        task.memory_bytes = api.memory_size(task.context, &task.memory)
+        if <uint64_t>address + size > task.memory_bytes:
+            return NULL
+    return task.memory_base + address
+
+
+cdef inline void adopt_memory(Task *task,
+                              const wasmtime_memory_t *memory) noexcept nogil:
+    """The memory that the guest exports is there."""
+    task.memory = memory[0]
+    task.memory_base = api.memory_data(task.context, memory)
+    task.memory_bytes = api.memory_size(task.context, memory)
+    task.has_memory = True
 
 
 cdef inline uint8_t *guest_message(Task *task,

@@ -154,8 +154,7 @@ cdef void begin_call(Kern *k, Task *task, wasmtime_func_t *func, size_t nargs,
 cdef void started(Kern *k, Task *task) noexcept nogil:
     cdef wasmtime_extern_t item
     if exported(task, b"memory", 6, EXTERN_MEMORY, &item):
-        task.memory = item.of.memory
-        task.has_memory = True
+        adopt_memory(task, &item.of.memory)
     task.phase = INITIALIZING
     if exported(task, b"_initialize", 11, EXTERN_FUNC, &item):
         begin_call(k, task, &item.of.func, 0, 0)

@@ -99,6 +99,8 @@ cdef struct Task:
     wasmtime_instance_t shim
     wasmtime_instance_t instance
     wasmtime_memory_t memory
+    uint8_t *memory_base
+    uint64_t memory_bytes   # as last seen
     wasmtime_func_t entry
     void *future
     void *trap

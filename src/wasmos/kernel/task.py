@@ -90,12 +90,10 @@ class Client(Task):
 
     def begin(self, service: str, message: abi.Message, done: Callable[[], object]) -> None:
         """Send a request. `done` is called when `finish` has an answer."""
-        self._begin(self.kernel.service_id(service), self.kernel.encode(message), done)
-
-    def _begin(self, dst: int, raw: bytes, done: Callable[[], object]) -> None:
+        dst = self.kernel.service_id(service)
         self.busy, self._result, self._done = True, None, done
         try:
-            result = self.kernel.send(self.id, dst, raw)
+            result = self.kernel.exchange(self.id, dst, message)
         except BaseException:
             self.busy = False
             raise
@@ -113,9 +111,10 @@ class Client(Task):
         """The answer. Raises CapabilityDenied or ServiceError."""
         result, self._result, self.busy = self._result, None, False
         assert result is not None
-        if result < 0:
-            raise CapabilityDenied(f"{self.name!r}") if result == -8 else ServiceError(result)
-        return self.kernel.decode(self.kernel.reply_of(self.id))
+        reply = self.kernel.answer_to(self.id) if result == 0 else result
+        if not isinstance(reply, int):
+            return reply
+        raise CapabilityDenied(f"{self.name!r}") if reply == -8 else ServiceError(reply)
 
     def call(self, service: str, message: abi.Message, *, timeout: float | None = None) -> Any:
         """Call a service and wait; see `Kernel.call`. After a TimeoutError

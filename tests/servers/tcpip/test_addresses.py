@@ -19,7 +19,7 @@ PUBLIC = """
     223.255.255.255
     2606:4700:4700::1111 2a00:1450:4001:80b::200e 2001:4860:4860::8888 2001:200::
     2001:db9::1 2003::1 3ffe:ffff::1 64:ff9b::8.8.8.8 ::ffff:8.8.8.8 ::ffff:808:808
-""".split()
+"""
 
 NOT_PUBLIC = """
     0.0.0.0 0.0.0.1 0.255.255.255 10.0.0.0 10.0.0.1 10.255.255.255 100.64.0.0 100.100.100.200
@@ -34,15 +34,15 @@ NOT_PUBLIC = """
     64:ff9b:1::8.8.8.8 100::1 2001::1 2001:0:53aa:64c::1 2001:2::1 2001:10::1 2001:20::1
     2001:db8::1 2002:7f00:1:: 2002:a00:1::1 2002:808:808::1 3fff::1 5f00::1 fc00::1 fd00::1
     fd00:ec2::254 fe80::1 febf::1 fec0::1 ff02::1 ff0e::1 4000::1 ffff::
-""".split()
+"""
 
 
-@pytest.mark.parametrize("text", PUBLIC)
+@pytest.mark.parametrize("text", PUBLIC.split())
 def test_public(text: str) -> None:
     assert is_public(text)
 
 
-@pytest.mark.parametrize("text", NOT_PUBLIC)
+@pytest.mark.parametrize("text", NOT_PUBLIC.split())
 def test_not_public(text: str) -> None:
     assert not is_public(text)
 

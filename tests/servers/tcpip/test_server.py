@@ -13,6 +13,8 @@ import wasmos
 from tests.servers.tcpip.harness import Guest, Peer, World, receive_all, receive_exactly
 from wasmos import abi
 from wasmos.servers.tcpip import Bounds, PortMap
+from wasmos.servers.tcpip.fake import FakeNetwork, FakeStream
+from wasmos.servers.tcpip.network import Endpoint, Events, Stream
 from wasmos.servers.tcpip.sockets import Link
 
 ANY_PORT = "0:80"
@@ -352,7 +354,7 @@ def test_few_may_linger(world: World) -> None:
         world.do(peer.send(b"hello"))
     for _ in peers:
         guest.destroy(guest.accept())
-    assert len(world.tcpip._farewells) == 2
+    assert [len(said) for said in world.tcpip._farewells.values()] == [2]
 
 
 def test_a_silent_connection_is_dropped(world: World) -> None:
@@ -684,6 +686,55 @@ def test_a_name_that_turns_private_is_not_connected_to(fake_world: World) -> Non
         code = guest.error(guest.connect, 80, found)
         public = address.startswith("93.")
         assert code == (abi.ErrorCode.NOT_FOUND if public else abi.ErrorCode.NOT_ALLOWED)
+
+
+# --- a network that never answers ---
+
+
+class Void(FakeNetwork):
+    """Whatever is sent there disappears."""
+
+    def connect(
+        self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, events: Events
+    ) -> Stream:
+        stream, _ = FakeStream.pair(loop)
+        stream.events = events
+        return stream
+
+    async def resolve(self, hostname: str) -> list[str]:
+        return await asyncio.get_running_loop().create_future()
+
+
+def test_nobody_answers(fake_world: World) -> None:
+    fake_world.side.network = Void()
+    fake_world.serve(connect="any", bounds=Bounds(connect_seconds=0))
+    guest = fake_world.guest()
+    assert guest.error(guest.connect, 80, 0x08080808) == abi.ErrorCode.TRY_AGAIN
+    assert guest.error(guest.resolve, "example.org") == abi.ErrorCode.TRY_AGAIN
+    assert fake_world.tcpip._sockets.tasks == []
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [abi.TcpipConnect(0x08080808, 80), abi.TcpipDnsResolve("example.org")],
+    ids=["connect", "resolve"],
+)
+@pytest.mark.parametrize("end", ["task", "service", "kernel"])
+def test_the_end_of_waiting(fake_world: World, request_: abi.Message, end: str) -> None:
+    fake_world.side.network = Void()
+    fake_world.serve(connect="any")
+    guest = fake_world.guest()
+    guest.client.begin("tcpip", request_, lambda: None)
+    guest.settle()
+    if end == "task":
+        guest.client.kill()
+    elif end == "service":
+        fake_world.kernel.kill(fake_world.tcpip.task)
+    else:
+        fake_world.kernel.close()
+    assert fake_world.tcpip._sockets.tasks == []
+    if end != "kernel":
+        fake_world.do(asyncio.sleep(0))
 
 
 # --- closing ---

@@ -21,8 +21,8 @@ class Bounds:
     write_seconds: until a write that waits for the peer is given up: -20.
     silent_seconds: until an accepted connection is dropped that has sent
         nothing. Its task hasn't heard of it, so nobody else can.
-    lingering: connections of all tasks together that may still be sending after
-        they were destroyed; the oldest is cut when there are more.
+    lingering: connections of one task that may still be sending after they
+        were destroyed; the oldest is cut when there are more.
     linger_seconds: for which one of them may.
     """
 
@@ -46,7 +46,7 @@ class Bounds:
         connect_seconds: float = 30.0,
         write_seconds: float = 60.0,
         silent_seconds: float = 30.0,
-        lingering: int = 1024,
+        lingering: int = 256,
         linger_seconds: float = 30.0,
     ) -> None:
         for size in (sockets, receive_bytes, send_bytes):

@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import socket
 from collections import deque
 
 from wasmos.servers.tcpip.network import Door, Endpoint, Events, Listener, Network, Stream
@@ -190,9 +189,7 @@ class FakeNetwork(Network):
         return ours
 
     async def resolve(self, hostname: str) -> list[str]:
-        if hostname not in self.names:
-            raise socket.gaierror(socket.EAI_NONAME, "unknown name")
-        return [self.names[hostname]]
+        return [self.names[hostname]] if hostname in self.names else []
 
     def free(self, listener: FakeListener) -> None:
         """A port is open no more."""

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
 
-BACKLOG = 128  # connections that the host holds for us
+BACKLOG = 1024  # connections that the host holds for us; it has a limit of its own
 ACCEPTS = 64  # at most, before others get a turn
 CHUNK_BYTES = 64 << 10  # moved at most per call
 STARVED_SECONDS = 1.0  # until accepting is tried again when the host has run out
@@ -269,7 +269,12 @@ class HostNetwork(Network):
     async def resolve(self, hostname: str) -> list[str]:
         import asyncio
 
-        found = await asyncio.get_running_loop().getaddrinfo(
-            hostname, None, family=socket.AF_INET, type=socket.SOCK_STREAM
-        )
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(
+                hostname, None, family=socket.AF_INET, type=socket.SOCK_STREAM
+            )
+        except socket.gaierror as error:
+            if error.errno == socket.EAI_AGAIN:
+                raise TimeoutError(errno.ETIMEDOUT, "no name server answers") from error
+            return []
         return [str(address[0]) for *_, address in found]

@@ -138,5 +138,6 @@ class Network:
         raise NotImplementedError
 
     async def resolve(self, hostname: str) -> list[str]:
-        """The IPv4 addresses of a host, in order of preference."""
+        """The IPv4 addresses of a host, in order of preference; none if there is
+        no such host. Raises UnicodeError for what can't be a host's name."""
         raise NotImplementedError

@@ -89,7 +89,7 @@ class Tcpip(Service):
         self._open_ports: set[int] = set()
         self._unsaid: dict[Link, None] = {}  # mailbox full; the oldest first
         self._waits_for_room = False
-        self._farewells: dict[Farewell, asyncio.TimerHandle] = {}
+        self._farewells: dict[int, dict[Farewell, asyncio.TimerHandle]] = {}  # by task
         self._is_stopped = False
 
     @property
@@ -195,7 +195,7 @@ class Tcpip(Service):
         except UnicodeError:
             raise ServiceError(abi.ErrorCode.INVALID_ARG, "not a hostname") from None
         except OSError as error:
-            raise ServiceError(abi.ErrorCode.NOT_FOUND, hostname) from error
+            raise answer(error) from error
         if not found:
             raise ServiceError(abi.ErrorCode.NOT_FOUND, hostname)
         return int(IPv4Address(found[0]))
@@ -317,7 +317,7 @@ class Tcpip(Service):
         for task in self._sockets.tasks:
             for socket in self._sockets.of_task(task):
                 self._drop(socket)
-        for farewell in list(self._farewells):
+        for farewell in [each for said in self._farewells.values() for each in said]:
             farewell.cut()
 
     def _end(self, socket: Socket) -> None:
@@ -328,7 +328,7 @@ class Tcpip(Service):
         self._forget(socket)
         connection = socket.connection
         if connection.error is None:
-            self._see_off(connection.stream, connection.heard_end)
+            self._see_off(socket.owner.caller.id, connection.stream, connection.heard_end)
 
     def _drop(self, socket: Socket) -> None:
         """Free it at once. Nothing happens if it is already."""
@@ -356,19 +356,20 @@ class Tcpip(Service):
             link.silence.cancel()
             link.silence = None
 
-    def _see_off(self, stream: Stream, heard_end: bool) -> None:
-        farewell = Farewell(stream, heard_end=heard_end, over=self._seen_off)
-        self._farewells[farewell] = self.kernel.loop.call_later(
-            self._bounds.linger_seconds, farewell.cut
-        )
+    def _see_off(self, task: int, stream: Stream, heard_end: bool) -> None:
+        farewell = Farewell(stream, heard_end=heard_end, over=lambda it: self._seen_off(task, it))
+        said = self._farewells.setdefault(task, {})
+        said[farewell] = self.kernel.loop.call_later(self._bounds.linger_seconds, farewell.cut)
         farewell.begin()
-        if len(self._farewells) > self._bounds.lingering:
-            next(iter(self._farewells)).cut()
+        if len(said) > self._bounds.lingering:
+            next(iter(said)).cut()
 
-    def _seen_off(self, farewell: Farewell) -> None:
-        timer = self._farewells.pop(farewell, None)
-        if timer is not None:
+    def _seen_off(self, task: int, farewell: Farewell) -> None:
+        said = self._farewells.get(task, {})
+        if (timer := said.pop(farewell, None)) is not None:
             timer.cancel()
+        if not said:
+            self._farewells.pop(task, None)
 
     def _check_running(self) -> None:
         """An `async def` method begins later than it was called."""
