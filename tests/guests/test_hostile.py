@@ -13,7 +13,7 @@ import pytest
 import wasmos
 from tests.support import wat
 from tests.support.vm import Vm
-from tests.support.wat import program, repeat
+from tests.support.wat import M, forever, program, repeat
 from wasmos import abi
 
 HOSTILE = Path(__file__).parents[2] / "guests" / "hostile"
@@ -49,6 +49,16 @@ PARTNERS = {
 }  # fmt: skip
 
 
+# Answers pings, and everything else with "not supported", as every good service does.
+VICTIM = program(
+    forever(
+        f"""{wat.RECEIVE} (if (i32.eq (i32.load #{M}) #9)
+          (then {wat.answer("(i32.add (call $value) #1)")})
+          (else (call $put #{M} #-9 #0) (call $reply {wat.SRC} #{M})))"""
+    )
+)
+
+
 class System:
     """`victim` is an active guest, with Python and passive services beside it."""
 
@@ -57,7 +67,7 @@ class System:
         self.find = find
         self.kernel.serve(Vm(frozenset({"victim"})))
         self.kernel.serve(wat.Plus(), name="console")
-        self.kernel.spawn(wat.SERVER, service="victim", trusted=True)
+        self.kernel.spawn(VICTIM, service="victim", trusted=True)
         self.kernel.spawn(wat.PASSIVE, service="passive", trusted=True)
         self.kernel.spawn(wat.PASSIVE_FIBRE, service="fibre", trusted=True)
         self.settle()
@@ -221,7 +231,7 @@ def test_squatting_while_the_service_is_down(system: System) -> None:
     """The name stays with who may hold it, also in the moment between two lives."""
     system.kernel.kill(system.kernel.services["victim"])
     assert system.kernel.wait(system.spawn("squatter")).code == 0
-    system.kernel.spawn(wat.SERVER, service="victim", trusted=True)
+    system.kernel.spawn(VICTIM, service="victim", trusted=True)
     system.check_services()
 
 

@@ -212,17 +212,20 @@ def test_nor_after_a_violent_end(how: str) -> None:
             assert kernel.wait(looker).code == 0
 
 
-def test_a_full_pool(no_leaks: None) -> None:
-    """One task too many ends with a clear reason, the others live, and its place can be had."""
+@pytest.mark.parametrize("source", [wat.SLEEP, wat.PASSIVE, wat.PASSIVE_FIBRE, wat.SPIN])
+def test_a_full_pool(no_leaks: None, source: str) -> None:
+    """One task too many is refused, the others live, and when one ends there is room again."""
     with wasmos.Kernel(virtual_clock=True, pool_tasks=3) as kernel:
-        tasks = [kernel.spawn(wat.SLEEP, trusted=True) for _ in range(4)]
-        kernel.run(lambda: any(task.exit is not None for task in tasks))
-        [refused] = [task.exit for task in tasks if task.exit is not None]
-        assert (refused.cause, refused.status) == ("refused", 126)
-        assert "limit of" in refused.message
-        for task in tasks:
-            task.kill()
-        assert ended(kernel, program("#7")).code == 7
+        tasks = [kernel.spawn(source, trusted=True) for _ in range(3)]
+        with pytest.raises(wasmos.ServiceError, match="room for 3") as seen:
+            kernel.spawn(source, trusted=True)
+        assert seen.value.code == -16
+        kernel.step(1_000_000)
+        assert [task.exit for task in tasks] == [None] * 3
+        for _ in range(10):
+            tasks.pop().kill()
+            assert ended(kernel, program("#7")).code == 7
+            tasks.append(kernel.spawn(source, trusted=True))
 
 
 def test_a_pool_takes_code_from_the_compiler(no_leaks: None) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import wasmos
 from tests.support import wat
-from tests.support.wat import M, program
+from tests.support.wat import M, program, repeat
 from wasmos import abi
 
 NOT_SUPPORTED, UNEXPECTED, INVALID_ARG, ABORTED = -9, -10, -11, -21
@@ -498,6 +498,29 @@ def test_a_client_that_was_killed_is_not_used_again(kernel: wasmos.Kernel) -> No
     assert kernel.call("s", abi.Ping(1)) == abi.PingReply(1)
 
 
+def test_a_client_that_ends_while_its_message_is_encoded(kernel: wasmos.Kernel) -> None:
+    class Number:
+        def __index__(self) -> int:
+            client.kill()
+            return 1
+
+    kernel.serve(ping(1))
+    client = kernel.client()
+    with pytest.raises(LookupError):
+        client.call("s", abi.Ping(Number()))  # type: ignore[arg-type]
+    assert kernel.call("s", abi.Ping(1)) == abi.PingReply(1)
+
+
+def test_a_message_that_cannot_be_encoded(kernel: wasmos.Kernel) -> None:
+    """The client is as it was, and can call again."""
+    kernel.serve(ping(1))
+    client = kernel.client()
+    for wrong in (2**31, "text", None, 1.5):
+        with pytest.raises((TypeError, OverflowError)):
+            client.call("s", abi.Ping(wrong))  # type: ignore[arg-type]
+    assert client.call("s", abi.Ping(1)) == abi.PingReply(1)
+
+
 def test_one_call_at_a_time(kernel: wasmos.Kernel) -> None:
     kernel.serve(slow_ping(1))
     client = kernel.client()
@@ -551,9 +574,7 @@ def test_a_short_message_shows_nothing_of_an_earlier_one(kernel: wasmos.Kernel) 
     client = kernel.client()
     assert client.call("s", abi.Echo(b"secret" * 170)) == abi.EchoReply(b"secret" * 170)
     kernel.define_messages([], [])
-    result = kernel._send(
-        client.id, kernel.services["raw"], (5000).to_bytes(4, "little") + bytes(4)
-    )
+    result = kernel.send(client.id, kernel.services["raw"], (5000).to_bytes(4, "little") + bytes(4))
     assert result is None or result == 0
     kernel.run(lambda: kernel.find(kernel.services.get("raw", 0)) is None)
     assert kernel.reply_of(client.id)[8:12] == bytes(4)
@@ -563,7 +584,7 @@ def test_a_notification_shorter_than_its_type_is_zeros(kernel: wasmos.Kernel) ->
     """And not whatever lies behind it in the kernel's memory."""
     server = kernel.serve(Everything())
     body = f"""(memory.fill #{M} #0xFF #1512) {wat.RECEIVE}
-        {wat.repeat(1504, f"(if (i32.load8_u offset={M + 8} (local.get $i)) (then (return #1)))")}"""
+        {repeat(1504, f"(if (i32.load8_u offset={M + 8} (local.get $i)) (then (return #1)))")}"""
     task = kernel.spawn(program(body + "#0"), allow=["s"], trusted=True)
     kernel.step(1_000_000)
     short = (32).to_bytes(4, "little") + bytes(4)

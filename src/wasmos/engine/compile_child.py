@@ -44,6 +44,7 @@ def answer(mark: bytes, data: bytes) -> None:
 
 
 def main() -> None:
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # whatever the parent left open
     core_path, library, memory_bytes, seconds, *options = sys.argv[1:]
     core = load_extension(core_path)
     core.load_library(library)

@@ -107,6 +107,7 @@ class Compilation:
         """Feed the module, collect the answer, watch the clock."""
         unsent = memoryview(self._wasm)
         parts: list[bytes] = []
+        received = 0
         poll = select.poll()  # not select(): that can't watch descriptors above 1,023
         poll.register(self._answer, select.POLLIN)
         poll.register(self._request, select.POLLOUT)
@@ -130,6 +131,11 @@ class Compilation:
                 if not part:
                     return b"".join(parts)
                 parts.append(part)
+                received += len(part)
+                if received > self._limits.memory_bytes:
+                    raise CompileLimitExceeded(
+                        f"its machine code is larger than {self._limits.memory_bytes >> 20} MiB"
+                    )
 
     def _feed(self, unsent: memoryview) -> memoryview:
         try:

@@ -64,6 +64,8 @@ ENGINE_FEATURES = {
     "wasm_custom_page_sizes": False,
     "wasm_stack_switching": False,
     "wasm_component_model": False,
+    "wasm_branch_hinting": False,
+    "wasm_compact_imports": False,
 }
 
 cdef int64_t monotonic_ns() noexcept nogil:

@@ -11,6 +11,10 @@ from wasmos.kernel.program import FOUR_CALLS, CompileLimits, Program, admit, ins
 from wasmos.kernel.service import Caller, Service
 from wasmos.kernel.task import Client, Task
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wasmos.kernel.program import Source as Source
+
 __all__ = [
     "ALL",
     "FOUR_CALLS",

@@ -4,6 +4,8 @@
 # is made. What a guest wrote is checked every time: lengths against their
 # arrays, strings for their end.
 
+from cpython.long cimport PyLong_Check
+from cpython.number cimport PyNumber_Index
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.string cimport memchr
 
@@ -90,6 +92,8 @@ cdef class Layout:
         cdef uint8_t *at = message + field.offset
         cdef bytes raw
         cdef uint16_t short_value
+        if field.kind <= FIELD_UINT16 and not PyLong_Check(value):
+            value = PyNumber_Index(value)   # no number loses its fraction here
         if field.kind == FIELD_INT32:
             store_i32(at, value)
         elif field.kind == FIELD_UINT32:

@@ -175,6 +175,10 @@ cdef class Core:
             raise LookupError(f"there is no task {id}")
         return task
 
+    def check_thread(self):
+        """Raises UsageError in any thread but the kernel's own."""
+        self._enter()
+
     # --- set-up ---
 
     def define_messages(self, classes, kernel_only):
@@ -392,7 +396,8 @@ cdef class Core:
         for level in range(PRIORITIES):
             if self.k.ready[level].head is not NULL:
                 return True
-        return self.k.attention.head is not NULL or self.k.dead.head is not NULL
+        return (self.k.attention.head is not NULL or self.k.room_made
+                or self.k.dead.head is not NULL)
 
     cdef int _serve(self) except -1:
         """Do what only Python can: bury the dead, answer for the services."""

@@ -44,6 +44,7 @@ STACK_BYTES = 512 << 10
 DEFAULT_PRIORITY = 8
 MAX_NAME_BYTES = 63
 REMEMBERED = 4096  # ended tasks whose names and exits are still known
+TURNS = 64  # of the loop, for coroutines to take before virtual time passes
 MAX_DENIED = 64  # names that are remembered of a task's denied lookups
 NO_SERVICE = 0x7FFFFFFF
 ALL = "*"
@@ -128,14 +129,15 @@ class Kernel(_core.Core):
         self._numbers: dict[str, int] = {}  # service name → its number in capabilities
         self._names: dict[str, int] = {}  # service name → task id
         self._waiting: dict[str, list[int]] = {}  # service name → who looks it up
-        self._names_wanted: dict[str, list[Callable[[], object]]] = {}
+        self._names_wanted: dict[str, list[asyncio.Future[None]]] = {}
         self._tasks: dict[int, Task] = {}
         self._services: dict[int, Service] = {}
         self._clients: dict[int, Client] = {}
         self._idle_hosts: list[Client] = []
         self._programs: dict[tuple[bytes, int, int], Program] = {}
         self._kill_reasons: dict[int, tuple[str, str]] = {}
-        self._coroutines: dict[tuple[int, int], Any] = {}  # (client, serial) → asyncio task
+        # (client, serial of its call) → (service, the coroutine that will answer)
+        self._coroutines: dict[tuple[int, int], tuple[int, asyncio.Task[Any]]] = {}
         self._room_wanted: list[Callable[[], object]] = []
         self._watchers: list[Callable[[Exit], object]] = []
         self._remembered: OrderedDict[int, str] = OrderedDict()  # ended tasks' names
@@ -204,12 +206,14 @@ class Kernel(_core.Core):
         service: register the task under this name, as a passive service must.
         Raises what `load` raises, and ServiceError if the name is taken.
         """
+        self._check_open()
         limits = limits or Limits()
         program = self.load(source, limits=limits, trusted=trusted)
         shape = program.shape
         assert program.module is not None
         if service is not None:
             self._check_free(service)
+        allow = set(allow)
         numbers = [self._number(each) for each in allow if each != ALL]
         if self._pool_tasks is not None and self.stores >= self._pool_tasks:
             raise ServiceError(
@@ -227,6 +231,7 @@ class Kernel(_core.Core):
             cpu_ns=limits.cpu_ns,
         )
         task = Task(self, id, name or program.name)
+        task.allowed = allow
         self._enrol(task)
         if self.is_over(id):  # a passive service that failed to start: `exit` will say why
             return task
@@ -247,6 +252,7 @@ class Kernel(_core.Core):
     def serve(self, service: Service, *, name: str | None = None) -> Task:
         """A task from a Python service, registered under its name. The
         service called "vm" becomes task 1, as guests expect."""
+        self._check_open()
         name = name or service.name
         if not name:
             raise UsageError(f"{type(service).__name__} has no name")
@@ -265,12 +271,17 @@ class Kernel(_core.Core):
 
     def client(self, name: str = "host", *, allow: Names = (ALL,)) -> Client:
         """A task from which Python calls services; by default it may call all."""
+        self._check_open()
         client = Client(self, self.add_client(Limits().mailbox), name)
         self._clients[client.id] = client
         self._enrol(client)
         for each in allow:
             self.grant(client, each)
         return client
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise UsageError("the kernel is closed")
 
     def _enrol(self, task: Task) -> None:
         self._tasks[task.id] = task
@@ -322,8 +333,8 @@ class Kernel(_core.Core):
         self._tasks[id].services.append(name)
         for waiter in self._waiting.pop(name, []):
             self.answer_lookup(waiter, id)
-        for action in self._names_wanted.pop(name, []):
-            action()
+        for known in self._names_wanted.pop(name, []):
+            resolve(known)
         self.kick()
 
     @property
@@ -364,12 +375,12 @@ class Kernel(_core.Core):
         while name not in self._names:
             known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             wanted = self._names_wanted.setdefault(name, [])
-            wanted.append(action := lambda: resolve(known))
+            wanted.append(known)
             try:
                 await known
             except asyncio.CancelledError:
-                wanted.remove(action)
-                if not wanted:
+                wanted.remove(known)
+                if not wanted and self._names_wanted.get(name) is wanted:
                     del self._names_wanted[name]
                 raise
 
@@ -584,7 +595,7 @@ class Kernel(_core.Core):
         assert self._kick is not None
         if when_ns is not None and self.engine.deterministic:
             # Coroutines first: only when none can run does virtual time pass.
-            for _ in range(3):
+            for _ in range(TURNS):
                 await asyncio.sleep(0)
                 if self._kick.is_set():
                     return
@@ -631,7 +642,7 @@ class Kernel(_core.Core):
         coroutine: Coroutine[Any, Any, Any],
     ) -> None:
         task = self.start(coroutine)
-        self._coroutines[client, serial] = task
+        self._coroutines[client, serial] = service, task
         task.add_done_callback(
             lambda done: self._async_done(service, client, serial, handler, done)
         )
@@ -699,8 +710,8 @@ class Kernel(_core.Core):
             if id in waiting:
                 waiting.remove(id)
         self._clients.pop(id, None)
-        for (client, _), coroutine in list(self._coroutines.items()):
-            if client == id:
+        for (client, _), (service_id, coroutine) in list(self._coroutines.items()):
+            if id in (client, service_id):
                 coroutine.cancel()
         task.exit = Exit(id, task.name, cause, code, message, tuple(frames), cpu_ns / 1e9)
         if (ended := self._services.pop(id, None)) is not None:
@@ -732,12 +743,13 @@ class Kernel(_core.Core):
         """End all tasks, programs before the services they use. Idempotent."""
         if self.closed:
             return
+        self.check_thread()
+        self.closed = True  # first: nobody who hears of an end can begin anew
         for task in self.tasks:
             if task.id not in self._services:
                 self.kill(task, "the kernel was closed")
         for id in sorted(self._services, reverse=True):
             self.kill(id, "the kernel was closed")
-        self.closed = True
         if self._loop is not None and self._own_loop:
             self._drain_loop()
         self._programs.clear()

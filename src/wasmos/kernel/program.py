@@ -13,7 +13,7 @@ from wasmos import _core
 from wasmos.engine import binary, policy
 from wasmos.engine.compiler import Compilation, CompileLimits
 from wasmos.engine.library import open_library
-from wasmos.errors import ModuleRefused
+from wasmos.errors import InternalError, ModuleRefused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ class Program:
         """Turn it into machine code, in a child process unless `trusted`.
         Any thread may do this. Raises ModuleRefused, CompileLimitExceeded."""
         if trusted:
-            self.module = _core.Module.compile(self._kernel.engine, self.info.data)
+            try:
+                self.module = _core.Module.compile(self._kernel.engine, self.info.data)
+            except ValueError as error:
+                raise ModuleRefused(f"{self.name}: {error}") from None
         else:
             self.finish(self.compilation())
 
@@ -70,7 +73,10 @@ class Program:
         except ModuleRefused as error:
             error.args = (f"{self.name}: {error}",)
             raise
-        self.module = _core.Module.load(self._kernel.engine, code)
+        try:
+            self.module = _core.Module.load(self._kernel.engine, code)
+        except ValueError as error:
+            raise InternalError(f"{self.name}: the compiler's answer is broken: {error}") from None
 
     def compilation(self) -> Compilation:
         """The compiler's child, at work."""

@@ -139,4 +139,5 @@ class Client(Task):
         raw = self.kernel.take_mail(self.id)
         if raw is None:
             return None
+        self.kernel.kick()  # who waits for room in the mailbox wants to know
         return int.from_bytes(raw[4:8], "little", signed=True), self.kernel.decode(raw)

@@ -89,9 +89,20 @@ class System:
         if "fs" not in self.manifest.servers:
             return
         self._image = outfit.make_image(self.manifest.fs_files)
+        manifest = self.manifest
+        lost = manifest.fs_save is not None and outfit.would_lose(
+            manifest.fs_save, manifest.fs_load
+        )
+        if lost:
+            raise ManifestError(
+                f"{manifest.path}: [fs] save would replace what is in {manifest.fs_save}; "
+                "choose an empty directory, or the one that load names"
+            )
         if self.manifest.fs_load is not None:
             for note in outfit.load_image(self._image, self.manifest.fs_load):
-                self._log(f"fs: {note}")
+                if manifest.fs_load == manifest.fs_save:
+                    raise ManifestError(f"{manifest.path}: [fs] save would lose {note}")
+                self._log(f"fs: left out {note}")
 
     def _serve(self) -> None:
         manifest = self.manifest
@@ -143,16 +154,17 @@ class System:
     async def _spawned_by_task(self, name: str, caller: Caller) -> Task:
         """What `spawn_task` to `vm` does: a task can't give a child more than
         it holds itself, whatever [spawn] says."""
-        parent = self.kernel.find(caller.id)
         task = await self.start(name, [])
-        if parent is None:
+        parent = self.kernel.find(caller.id)
+        held = set() if parent is None else parent.allowed
+        if ALL in held:
             return task
-        for service in set(task.allowed) - parent.allowed:
-            if ALL not in parent.allowed:
-                self.kernel.revoke(task, service)
-        if ALL in task.allowed and ALL not in parent.allowed:
-            for service in parent.allowed:
-                self.kernel.grant(task, service)
+        # It has not run yet: this is still the slice in which it was spawned.
+        granted = held if ALL in task.allowed else held & task.allowed
+        for service in task.allowed - granted:
+            self.kernel.revoke(task, service)
+        for service in granted - task.allowed:
+            self.kernel.grant(task, service)
         return task
 
     def _ended(self, exit: Exit) -> None:

@@ -6,6 +6,8 @@ does not pay for the others.
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -68,14 +70,11 @@ def tcpip(
 
 def make_image(files: Mapping[str, str]) -> Image:
     """An image with some files in it."""
-    from wasmos.servers.fs import File, Image
+    from wasmos.servers.fs import Image
 
     image = Image()
     for name, text in files.items():
-        image.make_file(name)
-        file = image.find(name)
-        assert isinstance(file, File)
-        image.write(file, 0, text.encode())
+        image.put(name, text.encode())
     return image
 
 
@@ -83,7 +82,15 @@ def load_image(image: Image, path: str) -> list[str]:
     """Add what is in a host directory or a tar file; what was left out."""
     from wasmos.servers.fs.host import load
 
-    return [f"left out {skipped}" for skipped in load(path, image)]
+    return [f"{name}, which is {reason}" for name, reason in load(path, image)]
+
+
+def would_lose(target: str, source: str | None) -> bool:
+    """Whether saving to the directory `target` would delete what isn't ours."""
+    if target.endswith(".tar") or not os.path.isdir(target):
+        return False
+    same = source is not None and os.path.realpath(source) == os.path.realpath(target)
+    return not same and bool(os.listdir(target))
 
 
 def save_image(image: Image, path: str) -> None:

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import BinaryIO
 
-    from wasmos.kernel import CompileLimits, Exit, Service, Task
-    from wasmos.kernel.program import Source
+    from wasmos.kernel import CompileLimits, Exit, Service, Source, Task
     from wasmos.servers.fs import Image
 
 # What `allow` can name here. `vm` lets a program register services and spawn
@@ -160,5 +159,5 @@ def _image(files: str | None, log: Callable[[str], object]) -> Image:
         if not os.path.exists(files):
             raise UsageError(f"{files}: no such file or directory")
         for note in outfit.load_image(image, files):
-            log(f"fs: {note}")
+            log(f"fs: left out {note}")
     return image

@@ -28,14 +28,21 @@ from wasmos.servers.tcpip.ports import PortMap, parse
     ],
 )
 def test_meant(text: str, endpoint: str, guest_port: int) -> None:
-    found, port = parse(text)
+    [found], port = parse(text)
     assert (str(found), port) == (endpoint, guest_port)
+
+
+def test_a_range() -> None:
+    found, port = parse("[::1]:8080-8082:80")
+    assert [str(each) for each in found] == ["[::1]:8080", "[::1]:8081", "[::1]:8082"]
+    assert port == 80
+    assert [str(each) for each in PortMap(["8080-8082:80"]).endpoints(80)] == ["127.0.0.1:8080"]
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "", ":", "::", "80", ":80", "80:", "8080:0", "65536:80", "80:65536", "-1:80", "80:-1",
+        "8-7:80", "0-3:80", "1-2000:80", "1-:80", "-2:80", "1-2-3:80", "", ":", "::", "80", ":80", "80:", "8080:0", "65536:80", "80:65536", "-1:80", "80:-1",
         "8_0:80", " 80:80", "80:80 ", "+80:80", "0x50:80", "٨٠:80", "²:80", "a:80", "80:http",
         "999999999999:80", "localhost:8080:80", ":8080:80", "*:8080:80", "127.1:8080:80",
         "127.0.0.01:8080:80", "256.0.0.1:8080:80", "::1:8080:80", "[::1:8080:80", "::1]:8080:80",

@@ -8,6 +8,8 @@ is named.
     0.0.0.0:8080:80     on every IPv4 address of the host
     [::1]:8080:80       on an IPv6 address, in brackets
     0:80                on any free port; `Tcpip.bound` tells which
+    8080-8089:80        on the first of these that is free: ten tasks can each
+                        have the guest's port 80
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 MAX_PORT = 0xFFFF
+MAX_RANGE = 1000
 
 
 class PortMap:
@@ -37,36 +40,41 @@ class PortMap:
         if isinstance(ports, str):
             ports = (ports,)
         self._identity = unmapped == "loopback"
-        self._endpoints: dict[int, list[Endpoint]] = {}
+        self._choices: dict[int, list[list[Endpoint]]] = {}
         self._taken: dict[Endpoint, str] = {}
         for text in ports:
             self._add(text)
 
     def endpoints(self, guest_port: int) -> list[Endpoint]:
         """Where this guest port is; empty: nowhere."""
-        if guest_port in self._endpoints:
-            return self._endpoints[guest_port]
-        return [Endpoint(LOOPBACK, guest_port)] if self._identity else []
+        return [choice[0] for choice in self.choices(guest_port)]
+
+    def choices(self, guest_port: int) -> list[list[Endpoint]]:
+        """The same, with what else each can be if it is taken."""
+        if guest_port in self._choices:
+            return self._choices[guest_port]
+        return [[Endpoint(LOOPBACK, guest_port)]] if self._identity else []
 
     @property
     def guest_ports(self) -> list[int]:
         """All mapped guest ports, ascending."""
-        return sorted(self._endpoints)
+        return sorted(self._choices)
 
     def _add(self, text: str) -> None:
-        endpoint, guest_port = parse(text)
-        if endpoint in self._taken:
-            raise UsageError(
-                f"port {text!r}: {endpoint} is taken by {self._taken[endpoint]!r} already; "
-                "give it another host port"
-            )
-        if endpoint.port:
-            self._taken[endpoint] = text
-        self._endpoints.setdefault(guest_port, []).append(endpoint)
+        choice, guest_port = parse(text)
+        for endpoint in choice:
+            if endpoint in self._taken:
+                raise UsageError(
+                    f"port {text!r}: {endpoint} is taken by {self._taken[endpoint]!r} already; "
+                    "give it another host port"
+                )
+            if endpoint.port:
+                self._taken[endpoint] = text
+        self._choices.setdefault(guest_port, []).append(choice)
 
 
-def parse(text: str) -> tuple[Endpoint, int]:
-    """`[ADDRESS:]HOST:GUEST` as an endpoint and a guest port."""
+def parse(text: str) -> tuple[list[Endpoint], int]:
+    """`[ADDRESS:]HOST[-LAST]:GUEST` as endpoints to choose from, and a guest port."""
     host_part, _, guest = text.rpartition(":")
     address, _, host = host_part.rpartition(":")
     if not host:
@@ -74,7 +82,14 @@ def parse(text: str) -> tuple[Endpoint, int]:
     guest_port = _port(text, guest)
     if guest_port == 0:
         raise UsageError(f"port {text!r}: a guest's port is 1 to {MAX_PORT}")
-    return Endpoint(_address(text, address), _port(text, host)), guest_port
+    ip = _address(text, address)
+    first, dash, last = host.partition("-")
+    if not dash:
+        return [Endpoint(ip, _port(text, host))], guest_port
+    ports = range(_port(text, first), _port(text, last) + 1)
+    if not 0 < len(ports) <= MAX_RANGE or 0 in ports:
+        raise UsageError(f"port {text!r}: a range has 1 to {MAX_RANGE} ports, upwards from 1")
+    return [Endpoint(ip, port) for port in ports], guest_port
 
 
 def _port(text: str, digits: str) -> int:

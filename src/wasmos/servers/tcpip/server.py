@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias, TypeVar
 
     from wasmos.kernel import Caller
-    from wasmos.servers.tcpip.network import Network, Stream
+    from wasmos.servers.tcpip.network import Listener, Network, Stream
     from wasmos.servers.tcpip.sockets import Owner, Socket
 
     MayConnect: TypeAlias = Callable[[Caller, IPv4Address, int], bool]
@@ -69,6 +69,7 @@ class Tcpip(Service):
     """
 
     name = "tcpip"
+    hears_outside = True
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class Tcpip(Service):
         self._bounds = bounds or Bounds()
         self._on_bound = on_bound
         self._sockets = Sockets(self._bounds.sockets)
-        self._open_ports: set[int] = set()
+        self._open_ports: dict[int, set[int]] = {}  # guest port → the tasks that listen on it
         self._unsaid: dict[Link, None] = {}  # mailbox full; the oldest first
         self._waits_for_room = False
         self._farewells: dict[int, dict[Farewell, asyncio.TimerHandle]] = {}  # by task
@@ -105,31 +106,42 @@ class Tcpip(Service):
     def tcpip_listen(self, caller: Caller, listen_port: int) -> int:
         if listen_port == 0:
             raise ServiceError(abi.ErrorCode.INVALID_ARG, "port 0")
-        if listen_port in self._open_ports:
-            raise ServiceError(abi.ErrorCode.ALREADY_USED, f"port {listen_port}")
-        endpoints = self._ports.endpoints(listen_port)
-        if not endpoints:
+        choices = self._ports.choices(listen_port)
+        if not choices:
             raise ServiceError(abi.ErrorCode.NOT_ALLOWED, f"port {listen_port} isn't mapped")
+        tasks = self._open_ports.get(listen_port, set())
+        # A second task can have the port only where a range leaves room for it.
+        if caller.id in tasks or (tasks and max(map(len, choices)) == 1):
+            raise ServiceError(abi.ErrorCode.ALREADY_USED, f"port {listen_port}")
         owner = self._sockets.owner(caller)
         port = Port(self._sockets.number(), owner, listen_port, self._accept)
-        self._open(port, endpoints)
-        self._open_ports.add(listen_port)
+        self._open(port, choices)
+        self._open_ports.setdefault(listen_port, set()).add(caller.id)
         self._sockets.add(port)
-        self.bound[listen_port] = [listener.endpoint for listener in port.listeners]
+        endpoints = [listener.endpoint for listener in port.listeners]
+        self.bound.setdefault(listen_port, []).extend(endpoints)
         if self._on_bound is not None:
-            for endpoint in self.bound[listen_port]:
+            for endpoint in endpoints:
                 self._on_bound(listen_port, endpoint)
         return port.number
 
-    def _open(self, port: Port, endpoints: list[Endpoint]) -> None:
-        """All of them, or none."""
+    def _open(self, port: Port, choices: list[list[Endpoint]]) -> None:
+        """One of each choice, or nothing."""
         try:
-            for endpoint in endpoints:
-                listener = self._network.listen(self.kernel.loop, endpoint, port)
-                port.listeners.append(listener)
+            for choice in choices:
+                port.listeners.append(self._first_free(port, choice))
         except OSError as error:
             port.close()
             raise answer(error) from error
+
+    def _first_free(self, port: Port, choice: list[Endpoint]) -> Listener:
+        for endpoint in choice[:-1]:
+            try:
+                return self._network.listen(self.kernel.loop, endpoint, port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+        return self._network.listen(self.kernel.loop, choice[-1], port)
 
     def _accept(self, port: Port, stream: Stream) -> None:
         link = self._new_link(port.owner, known=False)
@@ -337,13 +349,19 @@ class Tcpip(Service):
         self._forget(socket)
         if isinstance(socket, Port):
             socket.close()
-            self._open_ports.discard(socket.guest_port)
-            self.bound.pop(socket.guest_port, None)
+            self._unbind(socket)
             return
         socket.connection.stream.close()
         socket.connection.error = ConnectionAbortedError(errno.ECONNABORTED, "dropped")
         if socket.wake is not None:
             socket.wake()  # whoever waits for it has waited long enough
+
+    def _unbind(self, port: Port) -> None:
+        for listener in port.listeners:
+            self.bound[port.guest_port].remove(listener.endpoint)
+        self._open_ports[port.guest_port].discard(port.owner.caller.id)
+        if not self._open_ports[port.guest_port]:
+            del self._open_ports[port.guest_port], self.bound[port.guest_port]
 
     def _forget(self, socket: Socket) -> None:
         self._sockets.remove(socket)
