@@ -25,10 +25,22 @@ def no_leaks() -> Iterator[None]:
     assert _core.live_objects() == before, "the test left live objects of the kernel behind"
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A file that says `BOTH_CLOCKS = True` gets each of its kernels twice: calls that wait and
+    preemption work in another way by each clock."""
+    if "kernel" in metafunc.fixturenames and getattr(metafunc.module, "BOTH_CLOCKS", False):
+        metafunc.parametrize("clock", ["virtual", "real"])
+
+
 @pytest.fixture
-def kernel(no_leaks: None) -> Iterator[wasmos.Kernel]:
+def clock() -> str:
+    return "virtual"
+
+
+@pytest.fixture
+def kernel(no_leaks: None, clock: str) -> Iterator[wasmos.Kernel]:
     """A kernel whose time is counted in instructions, so that every run is the same."""
-    with wasmos.Kernel(virtual_clock=True) as kernel:
+    with wasmos.Kernel(virtual_clock=clock == "virtual") as kernel:
         yield kernel
 
 

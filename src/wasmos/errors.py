@@ -28,6 +28,10 @@ class UsageError(WasmosError):
     """The API was called in a way that can't work."""
 
 
+class Deadlock(UsageError):
+    """Nothing can ever happen again, and somebody waits for something."""
+
+
 class InternalError(WasmosError):
     """An invariant of the kernel is broken: our bug, please report it."""
 

@@ -11,6 +11,8 @@ from tests.support import wat
 from tests.support.wat import M, answer, forever, passive, program, repeat
 from wasmos import abi
 
+BOTH_CLOCKS = True
+
 INVALID_ARG, INVALID_TASK, INVALID_UADDR = -11, -12, -15
 NOT_ALLOWED, NOT_SUPPORTED, ABORTED, DEAD_LOCK = -8, -9, -21, -24
 PAGE = 65536

@@ -11,6 +11,8 @@ from tests.support import wat
 from tests.support.wat import M, answer, forever, passive, program, repeat
 from wasmos import abi
 
+BOTH_CLOCKS = True
+
 ABORTED, INVALID_TASK = -21, -12
 
 # A client that makes its ten calls again and again, and counts those that failed.

@@ -11,6 +11,8 @@ from tests.support import wat
 from tests.support.wat import M, passive, program, repeat
 from wasmos import _core, abi
 
+BOTH_CLOCKS = True
+
 PAGE = 65536
 
 

@@ -11,6 +11,8 @@ from tests.support import wat
 from tests.support.wat import M, passive, program, repeat
 from wasmos import abi
 
+BOTH_CLOCKS = True
+
 ABORTED, INVALID_TASK, DEAD_LOCK = -21, -12, -24
 BOTH = pytest.mark.parametrize("fibre", [False, True], ids=["in place", "fibre"])
 DEEP = "(func $deep (result i32) (i32.add (call $deep) #1))"

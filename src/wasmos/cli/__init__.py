@@ -1,35 +1,44 @@
 """The command line: one file a verb, no logic of its own.
 
 Law: what a program prints goes to standard output, everything else to standard
-error. An error is one line that says what to do next. A verb's module is
-imported when the verb is used.
+error, where no name that a guest chose can play tricks on a terminal. An error
+is one line that says what to do next. A verb's module is imported when the verb
+is used.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 EXIT_USAGE = 2
 EXIT_REFUSED = 126
 EXIT_NOT_FOUND = 127
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141  # as a shell shows the end by SIGPIPE
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run `wasmos`; the exit status."""
     from wasmos.cli.parser import parse
 
+    _open_standard_streams()
     options = parse(sys.argv[1:] if arguments is None else arguments)
     from wasmos.errors import ModuleRefused, WasmosError
 
     try:
         status: int = options.verb(options)
-    except FileNotFoundError as error:
-        return fail(f"{error.filename}: no such file", EXIT_NOT_FOUND)
+        sys.stdout.flush()
     except ModuleRefused as error:
         return fail(f"{error}", EXIT_REFUSED)
-    except (WasmosError, OSError) as error:
+    except WasmosError as error:
         return fail(f"{error}", EXIT_USAGE)
+    except BrokenPipeError:
+        _drop_output()
+        return EXIT_BROKEN_PIPE
+    except OSError as error:
+        _drop_output()
+        return _fail_os(error, getattr(options, "module", None))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return status
@@ -37,5 +46,49 @@ def main(arguments: list[str] | None = None) -> int:
 
 def fail(message: str, status: int) -> int:
     """Print an error; `status`."""
-    print(f"error: {message}", file=sys.stderr)
+    say(f"error: {message}")
     return status
+
+
+def say(line: str) -> None:
+    """Print a line on standard error, if there is somebody to read it."""
+    try:  # noqa: SIM105 - contextlib takes longer to import than all of this
+        print(shown(line), file=sys.stderr, flush=True)
+    except OSError:
+        pass
+
+
+def shown(text: str) -> str:
+    """A text with guests' names in it, without what a terminal would obey."""
+    if text.isascii() and text.isprintable():
+        return text
+    from wasmos.servers.console.visible import Visible
+
+    return Visible().text(text.encode("utf-8", "replace")).decode().replace("\r", "^M")
+
+
+def _fail_os(error: OSError, module: str | None) -> int:
+    what = (error.strerror or str(error)).lower()
+    message = what if error.filename is None else f"{os.fsdecode(error.filename)}: {what}"
+    if error.filename != module or module is None:
+        return fail(message, EXIT_USAGE)
+    return fail(message, EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else EXIT_REFUSED)
+
+
+def _open_standard_streams() -> None:
+    """Who starts us with one of them closed wants nothing of it; that the next
+    file to be opened takes its number is wanted by nobody."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
+def _drop_output() -> None:
+    """What is still to be written can't be: say nothing of it at exit."""
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(descriptor, sys.stdout.fileno())
+    os.close(descriptor)

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 
+from wasmos.cli import EXIT_INTERRUPTED, say
 from wasmos.system.boot import System
 from wasmos.system.manifest import load
 from wasmos.system.shell import Shell
@@ -15,7 +16,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Awaitable, Callable
-    from typing import BinaryIO
+    from typing import BinaryIO, TypeAlias
+
+    Log: TypeAlias = Callable[[str], None]
+    ReadLine: TypeAlias = Callable[[], Awaitable[str | None]]
 
 
 def main(options: argparse.Namespace) -> int:
@@ -27,41 +31,77 @@ async def _main(options: argparse.Namespace) -> int:
 
     def log(line: str) -> None:
         if not options.quiet:
-            print(f"[{time.monotonic() - begun:8.3f}] {line}", file=sys.stderr, flush=True)
+            say(f"[{time.monotonic() - begun:8.3f}] {line}")
 
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    if terminal:
+    if options.no_shell:
+        return await _Session(options, log, sys.stdout.buffer).serve(None)
+    if sys.stdin.isatty() and sys.stdout.isatty():
         from wasmos.cli.terminal import Terminal
 
         with Terminal() as tty:
-            return await _serve(options, log, tty.output, tty.read_line)
+            session = _Session(options, log, tty.output, sys.stdin.buffer)
+            return await session.serve(tty.read_line)
     from wasmos.cli.pipe import Pipe
 
-    pipe = Pipe(sys.stdin)
-    return await _serve(options, log, sys.stdout.buffer, pipe.read_line)
+    return await _Session(options, log, sys.stdout.buffer).serve(Pipe(sys.stdin).read_line)
 
 
-async def _serve(
-    options: argparse.Namespace,
-    log: Callable[[str], None],
-    output: BinaryIO,
-    read_line: Callable[[], Awaitable[str | None]],
-) -> int:
-    """Boot, let the shell run, shut down. Signals end it in good order."""
-    system = System(load(options.manifest), output=output, log=log)
-    await system.boot()
-    shell = Shell(system, read_line, sys.stdout, sys.stderr)
-    serving = asyncio.ensure_future(shell.run())
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, serving.cancel)
-    loop.add_signal_handler(signal.SIGINT, lambda: shell.interrupt() or serving.cancel())
-    try:
-        await serving
-    except asyncio.CancelledError:
-        pass
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        loop.remove_signal_handler(signal.SIGINT)
-        log("shutting down")
-        await system.shutdown()
-    return 0
+class _Session:
+    """From boot to shutdown. With `input` it is one on a terminal."""
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        log: Log,
+        output: BinaryIO,
+        input: BinaryIO | None = None,  # noqa: A002 - as in subprocess
+    ) -> None:
+        self.system = System(load(options.manifest), output=output, input=input, log=log)
+        self._log = log
+        self._terminal = input is not None
+        self._shell: Shell | None = None
+        self._status: int | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def serve(self, read_line: ReadLine | None) -> int:
+        """Boot, let the shell run, shut down. Signals end it in good order."""
+        loop = asyncio.get_running_loop()
+        self._serving = loop.create_task(self._serve(read_line))
+        signals = {
+            signal.SIGTERM: lambda: self._end(0),
+            signal.SIGHUP: lambda: self._end(0),
+            signal.SIGINT: self._interrupt,
+        }
+        for number, action in signals.items():
+            loop.add_signal_handler(number, action)
+        try:
+            await self._serving
+        except asyncio.CancelledError:
+            if self._status is None:
+                raise
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+            if self.system.is_up:
+                self._log("shutting down")
+                await self.system.shutdown()
+        return self._status or 0
+
+    async def _serve(self, read_line: ReadLine | None) -> None:
+        await self.system.boot()
+        if read_line is None:
+            await asyncio.get_running_loop().create_future()  # until a signal
+            return
+        self._shell = Shell(self.system, read_line, sys.stdout, sys.stderr, terminal=self._terminal)
+        await self._shell.run()
+
+    def _interrupt(self) -> None:
+        """Ctrl-C: on a terminal it is meant for what runs there, if anything."""
+        if self._terminal and self._shell is not None and self._shell.interrupt():
+            return
+        self._end(EXIT_INTERRUPTED)
+
+    def _end(self, status: int) -> None:
+        assert self._serving is not None
+        self._status = status
+        self._serving.cancel()

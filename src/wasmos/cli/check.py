@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 
 from wasmos.abi import SERVICES
-from wasmos.cli import EXIT_REFUSED, fail
+from wasmos.cli import EXIT_REFUSED, fail, shown
 from wasmos.errors import ModuleRefused
 from wasmos.kernel import Limits, admit, inspect, read
+from wasmos.system.run import SERVICES as CAN_ALLOW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,11 +44,12 @@ def main(options: argparse.Namespace) -> int:
 def _show(report: dict[str, Any]) -> None:
     if report["accepted"]:
         kind = "a program" if report["kind"] == "active" else "a passive service"
-        print(f"{report['module']}: accepted, {kind}, {report['bytes']:,} bytes")
+        print(shown(f"{report['module']}: accepted, {kind}, {report['bytes']:,} bytes"))
     for what in ("imports", "exports"):
         for row in report.get(what, ()):
-            print(f"  {what[:-1]:7} {row['name']} {row['type']}")
+            print(shown(f"  {what[:-1]:7} {row['name']} {row['type']}"))
     if report["services"]:
         print(f"  its strings name these services: {', '.join(report['services'])}")
-        flags = " ".join(f"--allow {service}" for service in report["services"])
-        print(f"  try: wasmos run {flags} {report['module']}")
+    if report["accepted"] and report["kind"] == "active":
+        flags = "".join(f"--allow {name} " for name in report["services"] if name in CAN_ALLOW)
+        print(shown(f"  try: wasmos run {flags}{report['module']}"))

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EXIT_CODES = """\
-exit codes: the guest's own; 2 usage; 124 time limit; 126 refused module;
-127 no such file; 130 interrupted; 134 trap; 137 killed"""
+exit codes: the guest's own; 2 usage; 124 time limit; 126 refused or unreadable
+module; 127 no such file; 130 interrupted; 134 trap; 137 killed"""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -82,10 +82,19 @@ def _boot(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "boot a system and open its shell",
         "Without a file, the demonstration boots: a web server on http://127.0.0.1:1234/\n"
         "and the shell of the original WasmOS. The folder boot/, if there is one, holds\n"
-        "programs for the shell's `start`. Ctrl-D or `shutdown` ends the system.",
+        "programs for the shell's `start`.\n\n"
+        "On a terminal, what is typed goes to the program that `start` waits for, Ctrl-C\n"
+        "ends it, and Ctrl-D or `shutdown` ends the system. Otherwise the shell reads its\n"
+        "commands from standard input, programs read nothing, and the end of input ends\n"
+        "the system.\n\n"
+        "exit codes: 0 it was shut down, by SIGTERM or SIGHUP too; 2 usage, or it can't\n"
+        "boot; 126 a module of it is refused; 130 interrupted",
     )
     parser.add_argument("manifest", nargs="?", metavar="SYSTEM.toml", help="what to boot")
     parser.add_argument("-q", "--quiet", action="store_true", help="no boot log")
+    parser.add_argument(
+        "--no-shell", action="store_true", help="read no commands; run until a signal comes"
+    )
 
 
 def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -98,11 +107,12 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         f"--listen and --connect grant tcpip.\n\n{EXIT_CODES}",
     )
     add = parser.add_argument
-    add("--allow", action="append", default=[], metavar="SERVICE", help="let it use a service")
+    add("--allow", action="append", default=[], metavar="SERVICE,...", help="let it use services")
     add("--listen", action="append", default=[], metavar="[ADDR:]HOST:GUEST",
         help="let it listen on port GUEST, which is port HOST of 127.0.0.1")  # fmt: skip
-    add("--connect", choices=("none", "any", "all"), default="none",
-        help="let it connect: any public address, or all")  # fmt: skip
+    add("--connect", action="append", default=[], metavar="RULE",
+        help="let it connect to any public address, to all, or as in any:443, 10.1.0.0/16",
+    )  # fmt: skip
     add("--files", metavar="PATH", help="a directory or tar file to start fs with, as a copy")
     _limit(parser, "--timeout", units.seconds, "TIME", None, "end it after, for example 5s")
     _limit(parser, "--cpu", units.seconds, "TIME", None, "end it after so much processor time")
@@ -141,12 +151,20 @@ def _limit(
         try:
             return parse_value(text)
         except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
+            source = f"{variable}: " if isinstance(text, _FromEnvironment) else ""
+            raise argparse.ArgumentTypeError(f"{source}{error}") from None
 
+    found = os.environ.get(variable)
     parser.add_argument(
         flag,
         type=value,
         metavar=metavar,
-        default=os.environ.get(variable, default),
+        default=_FromEnvironment(found) if found else default,  # empty: as if not set
         help=f"{summary} [{variable}]",
     )
+
+
+class _FromEnvironment(str):
+    """A default that the user set, so that an error can say where."""
+
+    __slots__ = ()

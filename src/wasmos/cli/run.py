@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from wasmos.cli import say
 from wasmos.kernel import Limits
-from wasmos.system.run import run
+from wasmos.system.run import SERVICES, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,15 +16,15 @@ if TYPE_CHECKING:
 def main(options: argparse.Namespace) -> int:
     def log(line: str) -> None:
         if not options.quiet:
-            print(line, file=sys.stderr)
+            say(line)
 
     arguments = options.args[1:] if options.args[:1] == ["--"] else options.args
     completed = run(
         options.module,
         arguments,
-        allow=options.allow,
+        allow=[name for names in options.allow for name in names.split(",")],
         listen=options.listen,
-        connect=options.connect,
+        connect=options.connect or "none",
         files=options.files,
         timeout=options.timeout,
         limits=Limits(memory_bytes=int(options.max_memory), cpu_seconds=options.cpu),
@@ -35,9 +36,12 @@ def main(options: argparse.Namespace) -> int:
         log(f"error: {exit}")
         for index, name, offset in exit.backtrace:
             log(f"  at function {index}{f' {name}' if name else ''}, {_offset(offset)}")
-    if completed.denied:
-        wanted = " ".join(f"--allow {name}" for name in completed.denied)
-        log(f"note: {exit.name} was refused {', '.join(completed.denied)}; to allow: {wanted}")
+    # Who is given no arguments misses nothing.
+    denied = [name for name in completed.denied if name != "args"]
+    if denied:
+        names = ", ".join(name if name.isprintable() else repr(name) for name in denied)
+        wanted = " ".join(f"--allow {name}" for name in denied if name in SERVICES)
+        log(f"note: {exit.name} was refused {names}" + (wanted and f"; to allow: {wanted}"))
     return completed.returncode
 
 

@@ -4,8 +4,10 @@ Law: knows no file, no socket and no message by name. The trusted part is
 `_core` (the .pxi files of this folder); the rest is its Python face.
 """
 
+from wasmos.errors import Deadlock
+from wasmos.kernel.event import Event
 from wasmos.kernel.exit import Exit
-from wasmos.kernel.kernel import ALL, Deadlock, Event, Kernel
+from wasmos.kernel.kernel import ALL, Kernel
 from wasmos.kernel.limits import Limits
 from wasmos.kernel.program import FOUR_CALLS, CompileLimits, Program, admit, inspect, read
 from wasmos.kernel.service import Caller, Service

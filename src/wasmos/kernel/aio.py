@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 
-from wasmos.kernel.kernel import Kernel, resolve
+from wasmos.kernel.driver import resolve
+from wasmos.kernel.kernel import Kernel
 from wasmos.kernel.limits import Limits
 from wasmos.kernel.program import Program
 
@@ -45,7 +46,7 @@ class AsyncKernel:
     async def __aenter__(self) -> AsyncKernel:
         self.sync = Kernel(**self._options)
         loop = self.sync.loop  # binds it to the running one
-        self._pump = loop.create_task(self.sync.drive(lambda: self.sync.closed))
+        self._pump = loop.create_task(self.sync.driver.drive(lambda: self.sync.closed))
         return self
 
     async def __aexit__(

@@ -452,12 +452,14 @@ cdef class Core:
     cdef int _dispatch(self, Task *task) except -1:
         """Let a Python service handle the call of `task`."""
         cdef Task *service = find(&self.k, task.peer)
-        cdef uint8_t *message = guest_message(task, task.message)
-        cdef int32_t type = load_i32(message)
+        cdef uint8_t message[MESSAGE_BYTES]
         cdef int32_t id = task.id
         cdef int32_t service_id = service.id
         cdef uint64_t serial
-        cdef uint32_t size = message_size(&self.k, type)
+        # A copy: any Python code may end the task that the message is of.
+        cdef uint32_t size = copy_message(
+            &self.k, message, guest_message(task, task.message), id)
+        cdef int32_t type = load_i32(message)
         cdef Handler handler
         handler = (<dict>service.handlers).get(type)
         task.calls += 1
@@ -471,7 +473,7 @@ cdef class Core:
             self._answer_error(service_id, id, serial, ERR_NOT_SUPPORTED)
             return 0
         try:
-            result = handler.invoke(self._caller_of(task), message)
+            result = handler.invoke(self._caller_of(id), message)
         except BaseException as error:
             self._raised(service_id, id, serial, handler, error)
             return 0
@@ -481,12 +483,16 @@ cdef class Core:
             self._answer(service_id, id, serial, handler, result)
         return 0
 
-    cdef object _caller_of(self, Task *task):
-        if task.caller is NULL:
-            caller = self._caller(task.id)
+    cdef object _caller_of(self, int32_t id):
+        cdef Task *task = find(&self.k, id)
+        if task is not NULL and task.caller is not NULL:
+            return <object>task.caller
+        caller = self._caller(id)
+        task = find(&self.k, id)    # Python ran: look again
+        if task is not NULL and task.caller is NULL:
             Py_INCREF(caller)
             task.caller = <void *>caller
-        return <object>task.caller
+        return caller
 
     cdef int _raised(self, int32_t service, int32_t client, uint64_t serial,
                      Handler handler, object error) except -1:
@@ -583,7 +589,7 @@ cdef class Core:
         """One one-way message, malformed ones dropped: nobody awaits a word."""
         cdef int32_t id = sender.id
         try:
-            handler.invoke(self._caller_of(sender), message)
+            handler.invoke(self._caller_of(id), message)
         except MalformedMessage:
             emit(&self.k, EV_LOST, id, service, handler.request.type,
                  ERR_INVALID_ARG)
@@ -710,8 +716,12 @@ cdef class Core:
         cdef Layout layout = self.layouts.get(message.TYPE)
         if layout is None:
             raise UsageError(f"{type(message).__name__} is not defined in this kernel")
-        memset(task.buffer, 0, MESSAGE_BYTES)
-        layout.write(task.buffer, message)
+        cdef uint8_t raw[MESSAGE_BYTES]
+        memset(raw, 0, MESSAGE_BYTES)
+        layout.write(raw, message)
+        # Its attributes may have been properties, and have done anything.
+        task = self._idle_client(client)
+        memcpy(task.buffer, raw, MESSAGE_BYTES)
         return self._send(task, dst)
 
     def answer_to(self, int32_t client):

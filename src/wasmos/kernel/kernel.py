@@ -8,7 +8,6 @@ It makes progress only while someone waits: in `wait`, `call` or `run`, or in
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 
 from wasmos import _core, abi
@@ -18,8 +17,11 @@ from wasmos.errors import (
     ServiceError,
     UsageError,
 )
+from wasmos.kernel.driver import Driver, resolve
+from wasmos.kernel.event import Event
 from wasmos.kernel.exit import Exit
 from wasmos.kernel.limits import Limits
+from wasmos.kernel.names import ServiceNames
 from wasmos.kernel.program import Program, admit, read
 from wasmos.kernel.service import Caller, Service, handlers
 from wasmos.kernel.task import Client, Task
@@ -38,45 +40,12 @@ if TYPE_CHECKING:
     # What `allow` takes: service names, "*" for all of them.
     Names: TypeAlias = Iterable[str]
 
-SLICE_NS = 2_000_000  # how long guests run before sockets and timers get a turn
 TICK_NS = 1_000_000
 STACK_BYTES = 512 << 10
 DEFAULT_PRIORITY = 8
-MAX_NAME_BYTES = 63
 REMEMBERED = 4096  # ended tasks whose names and exits are still known
-TURNS = 64  # of the loop, for coroutines to take before virtual time passes
 MAX_DENIED = 64  # names that are remembered of a task's denied lookups
-NO_SERVICE = 0x7FFFFFFF
 ALL = "*"
-
-
-def resolve(future: asyncio.Future[None]) -> None:
-    """End the wait for `future`, which may have been given up meanwhile."""
-    if not future.done():
-        future.set_result(None)
-
-
-class Deadlock(UsageError):
-    """Nothing can ever happen again, and somebody waits for something."""
-
-
-class Event:
-    """One thing that happened. `kind` is spawn, exit, lookup, register, call,
-    reply, oneway, denial, grant, lost or refused; `time_ns` is the kernel's
-    clock; `peer` the other task (0: none); `type` the message's number, for
-    grants and registrations the service's; `code` an error code or detail."""
-
-    __slots__ = ("code", "kind", "name", "peer", "seq", "task", "time_ns", "type")
-
-    def __init__(self, row: tuple[int, int, str, int, int, int, int], name: str) -> None:
-        self.seq, self.time_ns, self.kind, self.task, self.peer, self.type, self.code = row
-        self.name = name
-
-    def __repr__(self) -> str:
-        return (
-            f"<Event {self.seq} {self.kind} task={self.task} {self.name!r} "
-            f"peer={self.peer} type={self.type} code={self.code}>"
-        )
 
 
 class Kernel(_core.Core):
@@ -126,10 +95,7 @@ class Kernel(_core.Core):
     library: str  # path of the engine
 
     def __init__(self, **_options: object) -> None:
-        self._numbers: dict[str, int] = {}  # service name → its number in capabilities
-        self._names: dict[str, int] = {}  # service name → task id
-        self._waiting: dict[str, list[int]] = {}  # service name → who looks it up
-        self._names_wanted: dict[str, list[asyncio.Future[None]]] = {}
+        self.names = ServiceNames(self)
         self._tasks: dict[int, Task] = {}
         self._services: dict[int, Service] = {}
         self._clients: dict[int, Client] = {}
@@ -141,11 +107,8 @@ class Kernel(_core.Core):
         self._room_wanted: list[Callable[[], object]] = []
         self._watchers: list[Callable[[Exit], object]] = []
         self._remembered: OrderedDict[int, str] = OrderedDict()  # ended tasks' names
-        self._timers = Timers()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._own_loop = False
-        self._nothing_left = False
-        self._kick: asyncio.Event | None = None
+        self.timers = Timers()
+        self.driver = Driver(self)
         self.closed = False
         self.started_ns = self.now_ns
         self.define_messages(abi.MESSAGES.values(), abi.KERNEL_ONLY)
@@ -212,9 +175,9 @@ class Kernel(_core.Core):
         shape = program.shape
         assert program.module is not None
         if service is not None:
-            self._check_free(service)
+            self.names.check_free(service)
         allow = set(allow)
-        numbers = [self._number(each) for each in allow if each != ALL]
+        numbers = [self.names.number(each) for each in allow if each != ALL]
         if self._pool_tasks is not None and self.stores >= self._pool_tasks:
             raise ServiceError(
                 abi.ErrorCode.TOO_MANY_TASKS, f"the pool has room for {self._pool_tasks}"
@@ -256,7 +219,7 @@ class Kernel(_core.Core):
         name = name or service.name
         if not name:
             raise UsageError(f"{type(service).__name__} has no name")
-        self._check_free(name)
+        self.names.check_free(name)
         id = self.add_service(
             handlers(service, self), Limits().mailbox, abi.VM if name == "vm" else 0
         )
@@ -313,94 +276,54 @@ class Kernel(_core.Core):
 
     # --- names and authority ---
 
-    def _number(self, name: str) -> int:
-        if not name or len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
-            raise UsageError(f"a service name has 1 to {MAX_NAME_BYTES} bytes: {name!r}")
-        return self._numbers.setdefault(name, len(self._numbers))
-
-    def _check_free(self, name: str) -> None:
-        self._number(name)
-        if name in self._names:
-            raise ServiceError(abi.ErrorCode.ALREADY_EXISTS, f"service {name!r}")
-
     def register(self, task: Task | int, name: str) -> None:
         """Make a task the one behind `name`; who waits for it goes on. The
         name is free again when the task ends. Raises ServiceError (-3)."""
         id = task if isinstance(task, int) else task.id
-        self._check_free(name)
-        self.set_service(id, self._number(name))
-        self._names[name] = id
+        self.names.register(id, name)
         self._tasks[id].services.append(name)
-        for waiter in self._waiting.pop(name, []):
-            self.answer_lookup(waiter, id)
-        for known in self._names_wanted.pop(name, []):
-            resolve(known)
         self.kick()
+
+    async def registered(self, name: str) -> None:
+        """Wait until somebody is the service `name`."""
+        await self.names.registered(name)
 
     @property
     def services(self) -> dict[str, int]:
         """Every registered service name and the task behind it."""
-        return dict(sorted(self._names.items()))
+        return dict(sorted(self.names.tasks.items()))
+
+    def service_id(self, service: str) -> int:
+        """The task behind a service name. Raises LookupError."""
+        if service not in self.names.tasks:
+            raise LookupError(f"nobody is the service {service!r}")
+        return self.names.tasks[service]
 
     def grant(self, task: Task, service: str) -> None:
         """Let a task send to `service` ("*": to everyone)."""
         task.allowed.add(service)
-        if service == ALL:
-            self.set_omnipotent(task.id, True)
-        else:
-            self.set_capability(task.id, self._number(service), True)
+        self._set_held(task, service, True)
 
     def revoke(self, task: Task, service: str) -> None:
         """Take back what `grant` gave. The next message is refused already."""
         task.allowed.discard(service)
+        self._set_held(task, service, False)
+        if self.names.drop_lookups(task.id):
+            self.kick()
+
+    def _set_held(self, task: Task, service: str, held: bool) -> None:
         if service == ALL:
-            self.set_omnipotent(task.id, False)
+            self.set_omnipotent(task.id, held)
         else:
-            self.set_capability(task.id, self._number(service), False)
-        self._drop_lookups(task.id)
-
-    def _drop_lookups(self, id: int) -> None:
-        """Refuse what a task waits to look up, if it may no longer."""
-        for name, waiting in self._waiting.items():
-            if id in waiting and not self.holds(id, self._numbers.get(name, NO_SERVICE)):
-                waiting.remove(id)
-                self.answer_lookup(id, int(abi.ErrorCode.NOT_ALLOWED))
-                self.kick()
-                return
-
-    async def registered(self, name: str) -> None:
-        """Wait until somebody is the service `name`."""
-        import asyncio
-
-        while name not in self._names:
-            known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            wanted = self._names_wanted.setdefault(name, [])
-            wanted.append(known)
-            try:
-                await known
-            except asyncio.CancelledError:
-                wanted.remove(known)
-                if not wanted and self._names_wanted.get(name) is wanted:
-                    del self._names_wanted[name]
-                raise
+            self.set_capability(task.id, self.names.number(service), held)
 
     def _lookup(self, id: int, name: str) -> int | None:
         """A guest's `ipc_lookup`: refused, answered, or left waiting."""
-        if not name:
-            return int(abi.ErrorCode.INVALID_ARG)
-        # A name without a number was granted to nobody, and gets none here: what
-        # guests look up must not grow the kernel.
-        number = self._numbers.get(name, NO_SERVICE)
-        if not self.holds(id, number):
-            task = self._tasks[id]
-            if len(task.denied) < MAX_DENIED:
-                task.denied.add(name)
-            self.record_denial(id, number)
-            return int(abi.ErrorCode.NOT_ALLOWED)
-        if name in self._names:
-            return self._names[name]
-        self._waiting.setdefault(name, []).append(id)
-        return None
+        result = self.names.look_up(id, name)
+        task = self._tasks[id]
+        if result == abi.ErrorCode.NOT_ALLOWED and len(task.denied) < MAX_DENIED:
+            task.denied.add(name)
+        return result
 
     # --- messages from Python ---
 
@@ -429,12 +352,6 @@ class Kernel(_core.Core):
         """Give back what `idle_client` gave."""
         if client.exit is None and not client.busy:
             self._idle_hosts.append(client)
-
-    def service_id(self, service: str) -> int:
-        """The task behind a service name. Raises LookupError."""
-        if service not in self._names:
-            raise LookupError(f"nobody is the service {service!r}")
-        return self._names[service]
 
     def encode(self, message: abi.Message) -> bytes:
         """A message as its receiver will see it. Raises ValueError."""
@@ -470,7 +387,7 @@ class Kernel(_core.Core):
 
     def call_later(self, seconds: float, action: Callable[[], object]) -> Timer:
         """Run `action` after `seconds` of the kernel's clock."""
-        timer = self._timers.add(self.now_ns + int(seconds * 1e9), action)
+        timer = self.timers.add(self.now_ns + int(seconds * 1e9), action)
         self.kick()
         return timer
 
@@ -504,132 +421,30 @@ class Kernel(_core.Core):
         self, until: Callable[[], bool] = lambda: False, *, timeout: float | None = None
     ) -> bool:
         """Run until `until()` is true, or until nothing is left to do if it
-        never is. False if `timeout` seconds passed first. Raises Deadlock
-        when tasks wait that nothing can wake."""
+        never is. It is asked whenever the kernel has done something. False if
+        `timeout` seconds passed first. Raises Deadlock when tasks wait that
+        nothing can wake."""
         deadline = None if timeout is None else self.now_ns + int(timeout * 1e9)
-        while not until():
-            if self._loop is not None:
-                return self._run_in_loop(until, deadline)
-            if deadline is not None and self.now_ns >= deadline:
-                return False
-            more = self.step(SLICE_NS)
-            self._timers.fire(self.now_ns)
-            if more or self.busy or until() or self._loop is not None:
-                continue
-            if not self._idle_until(self._next_ns(deadline), until):
-                return True
-        return True
-
-    def _next_ns(self, deadline: int | None) -> int | None:
-        times = [t for t in (self._timers.next_ns(), deadline) if t is not None]
-        return min(times, default=None)
-
-    def _idle_until(self, when_ns: int | None, until: Callable[[], bool]) -> bool:
-        """Let time pass. False if there is nothing to wait for any more."""
-        if when_ns is None:
-            blocked = [t for t in self.tasks if t.blocked]
-            if until() or not blocked:
-                return False
-            raise Deadlock(
-                "nothing can happen any more: " + "; ".join(t.predicament() for t in blocked)
-            )
-        if self.engine.deterministic:
-            self.advance(when_ns)
-        else:
-            time.sleep(max(0, when_ns - self.now_ns) / 1e9)
-        return True
+        return self.driver.run(until, deadline)
 
     def kick(self) -> None:
-        """Something became ready: the asyncio driver should look."""
-        if self._kick is not None:
-            self._kick.set()
-
-    # --- asyncio ---
+        """Something became ready outside the kernel: look again."""
+        self.driver.kick()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop that services' coroutines run on: the running one,
         or one of the kernel's own that runs while somebody waits."""
-        if self._loop is None:
-            import asyncio
-
-            try:
-                self._loop = asyncio.get_running_loop()
-            except RuntimeError:
-                self._loop = asyncio.new_event_loop()
-                self._own_loop = True
-            self._kick = asyncio.Event()
-        return self._loop
-
-    def _run_in_loop(self, until: Callable[[], bool], deadline: int | None) -> bool:
-        if not self._own_loop:
-            raise UsageError("in a coroutine, await it: use wasmos.AsyncKernel")
-        return self.loop.run_until_complete(self.drive(until, deadline))
-
-    async def drive(self, until: Callable[[], bool], deadline: int | None = None) -> bool:
-        """`run` as a coroutine: takes turns with everything else on the loop."""
-        import asyncio
-
-        assert self._kick is not None
-        while not until():
-            if deadline is not None and self.now_ns >= deadline:
-                return False
-            self._kick.clear()
-            more = self.step(SLICE_NS)
-            self._timers.fire(self.now_ns)
-            if until():
-                break
-            if more or self.busy:
-                await asyncio.sleep(0)
-                continue
-            await self._idle(self._next_ns(deadline), until)
-            if self._nothing_left:
-                self._nothing_left = False
-                return True
-        return True
-
-    async def _idle(self, when_ns: int | None, until: Callable[[], bool]) -> None:
-        """Wait for a kick, at most until `when_ns`."""
-        import asyncio
-
-        assert self._kick is not None
-        if when_ns is not None and self.engine.deterministic:
-            # Coroutines first: only when none can run does virtual time pass.
-            for _ in range(TURNS):
-                await asyncio.sleep(0)
-                if self._kick.is_set():
-                    return
-            self.advance(when_ns)
-            return
-        if when_ns is None and self._own_loop and not self._outside():
-            await asyncio.sleep(0)  # what has just ended may have a word yet
-            if self._kick.is_set() or self.busy:
-                return
-            self._idle_until(None, until)
-            self._nothing_left = True
-            return
-        seconds = None if when_ns is None else max(0, when_ns - self.now_ns) / 1e9
-        try:
-            async with asyncio.timeout(seconds):
-                await self._kick.wait()
-        except TimeoutError:
-            pass
-
-    def _outside(self) -> bool:
-        """Whether anything but guests and timers can still make something
-        happen: a coroutine at work, or a service that hears of the outside."""
-        import asyncio
-
-        if self._coroutines or any(s.hears_outside for s in self._services.values()):
-            return True
-        driver = asyncio.current_task()
-        return any(not t.done() and t is not driver for t in asyncio.all_tasks(self.loop))
+        return self.driver.loop
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine on the kernel's loop, for servers."""
-        task = self.loop.create_task(work)
-        task.add_done_callback(lambda _: self.kick())
-        return task
+        return self.driver.start(work)
+
+    def waits_for_outside(self) -> bool:
+        """Whether a coroutine is at work for a caller, or a service hears of
+        things outside: then there is no deadlock, whoever is blocked."""
+        return bool(self._coroutines) or any(s.hears_outside for s in self._services.values())
 
     # --- hooks of the core ---
 
@@ -704,11 +519,7 @@ class Kernel(_core.Core):
             cause, message = self._kill_reasons.pop(id)
         if task.deadline is not None:
             task.deadline.cancel()
-        for name in task.services:
-            del self._names[name]
-        for waiting in self._waiting.values():
-            if id in waiting:
-                waiting.remove(id)
+        self.names.forget(id, task.services)
         self._clients.pop(id, None)
         for (client, _), (service_id, coroutine) in list(self._coroutines.items()):
             if id in (client, service_id):
@@ -750,22 +561,8 @@ class Kernel(_core.Core):
                 self.kill(task, "the kernel was closed")
         for id in sorted(self._services, reverse=True):
             self.kill(id, "the kernel was closed")
-        if self._loop is not None and self._own_loop:
-            self._drain_loop()
+        self.driver.close()
         self._programs.clear()
-
-    def _drain_loop(self) -> None:
-        import asyncio
-
-        loop = self.loop
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
 
     def __enter__(self) -> Kernel:
         return self

@@ -6,13 +6,14 @@ boot with a message that says which, and takes down what came up before.
 
 from __future__ import annotations
 
+import asyncio
 import os
 
-from wasmos.errors import ManifestError, UsageError, WasmosError
-from wasmos.kernel import ALL
+from wasmos.errors import ManifestError, ModuleRefused, UsageError, WasmosError
+from wasmos.kernel import ALL, Client
 from wasmos.kernel.aio import AsyncKernel
-from wasmos.system import outfit
-from wasmos.system.manifest import TaskPlan
+from wasmos.system import outfit, units
+from wasmos.system.manifest import DEMO, SERVERS, TaskPlan
 from wasmos.system.programs import Programs
 
 TYPE_CHECKING = False
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 class System:
     """A system that was described by a manifest.
 
-    output, input: the console, as binary streams.
+    output, input: the console, as binary streams. Input reaches the program in
+        the foreground, and nobody else.
     log: takes a line of the boot log.
     """
 
@@ -43,18 +45,21 @@ class System:
         self.manifest = manifest
         self.programs = Programs(manifest.programs)
         self.aio = AsyncKernel()
+        self.foreground: Task | None = None
+        self.is_up = False
         self._log = log
         self._output = output
         self._input = input
         self._image: Image | None = None
         self._arguments: dict[int, list[str]] = {}
+        self._followed: dict[int, Callable[[], object]] = {}  # task → call when it is a service
 
     async def boot(self) -> None:
         """Bring everything up. Raises WasmosError, and then nothing is up."""
+        self._load_image()  # files first: a bad image is found before anything runs
         await self.aio.__aenter__()
         self.kernel = self.aio.sync
         try:
-            self._load_image()  # files first: a bad image is found before anything runs
             self._serve()  # servers, in the manifest's order
             self.kernel.watch(self._ended)  # from here on, ends are reported
             for plan in self.manifest.tasks.values():  # programs, likewise
@@ -62,6 +67,7 @@ class System:
         except BaseException:
             await self.aio.close()
             raise
+        self.is_up = True
         self._log(f"{self.manifest.name} is up: {len(self.kernel.tasks)} tasks")
 
     async def start(self, name: str, arguments: list[str]) -> Task:
@@ -75,60 +81,125 @@ class System:
             plan.priority = self.manifest.spawn.priority
         return await self._spawn(plan, arguments or plan.args)
 
+    async def follow(self, task: Task) -> Exit | None:
+        """Have a task in the foreground until it ends, or turns out to be a
+        service, which never would: then None."""
+        loop = asyncio.get_running_loop()
+        registered: asyncio.Future[None] = loop.create_future()
+        ended = loop.create_task(self.aio.wait(task))
+        self.foreground = task
+        # Called just before the name is the task's.
+        self._followed[task.id] = lambda: loop.call_soon(registered.cancel)
+        try:
+            await asyncio.wait((ended, registered), return_when=asyncio.FIRST_COMPLETED)
+            return ended.result() if ended.done() else None
+        finally:
+            ended.cancel()
+            registered.cancel()
+            self.foreground = None
+            del self._followed[task.id]
+
     async def shutdown(self) -> None:
         """End all tasks, then save what is to be kept."""
+        self.is_up = False
         self.kernel.unwatch(self._ended)
-        await self.aio.close()
-        if self._image is not None and self.manifest.fs_save is not None:
-            outfit.save_image(self._image, self.manifest.fs_save)
-            self._log(f"fs: saved to {self.manifest.fs_save}")
+        try:
+            await self.aio.close()
+        finally:
+            if self._image is not None and self.manifest.fs_save is not None:
+                outfit.save_image(self._image, self.manifest.fs_save)
+                self._log(f"fs: saved to {self.manifest.fs_save}")
 
     # --- steps ---
 
     def _load_image(self) -> None:
-        if "fs" not in self.manifest.servers:
-            return
-        self._image = outfit.make_image(self.manifest.fs_files)
         manifest = self.manifest
-        lost = manifest.fs_save is not None and outfit.would_lose(
-            manifest.fs_save, manifest.fs_load
-        )
-        if lost:
-            raise ManifestError(
-                f"{manifest.path}: [fs] save would replace what is in {manifest.fs_save}; "
-                "choose an empty directory, or the one that load names"
-            )
-        if self.manifest.fs_load is not None:
-            for note in outfit.load_image(self._image, self.manifest.fs_load):
-                if manifest.fs_load == manifest.fs_save:
-                    raise ManifestError(f"{manifest.path}: [fs] save would lose {note}")
+        if "fs" not in manifest.servers:
+            return
+        self._image = outfit.make_image()
+        load, save = manifest.fs_load, manifest.fs_save
+        if save is not None:
+            self._check_save(save, load)
+        if load is not None and load == save and not os.path.exists(load):
+            self._log(f"fs: {load} is not there yet")  # the first time
+        elif load is not None:
+            try:
+                notes = outfit.load_image(self._image, load)
+            except UsageError as error:
+                raise self._wrong("fs", "load", str(error)) from None
+            for note in notes:
+                if load == save:
+                    raise self._wrong("fs", "save", f"save would lose {note}")
                 self._log(f"fs: left out {note}")
+        try:
+            outfit.add_files(self._image, manifest.fs_files)
+        except UsageError as error:
+            raise self._wrong("fs", "files", str(error)) from None
+
+    def _check_save(self, save: str, load: str | None) -> None:
+        """Now, and not when there is something to lose."""
+        folder = os.path.dirname(save.rstrip(os.sep))
+        if not os.path.isdir(folder):
+            raise self._wrong("fs", "save", f"save: there is no directory {folder}; make it")
+        if outfit.would_lose(save, load):
+            raise self._wrong(
+                "fs", "save",
+                f"save would replace what is in {save}; "
+                "choose an empty directory, or the one that load names",
+            )  # fmt: skip
 
     def _serve(self) -> None:
         manifest = self.manifest
         makers: dict[str, Callable[[], Service]] = {
-            "vm": lambda: outfit.vm(self._spawned_by_task),
-            "console": lambda: outfit.console(self._output, self._input),
+            "vm": lambda: outfit.vm(self._spawned_by_task, self._registers),
+            "console": lambda: outfit.console(self._output, self._input, self._is_foreground),
             "args": lambda: outfit.args(self._arguments),
             "echo": outfit.echo,
             "pong": outfit.pong,
             "fs": lambda: outfit.fs(self._image),
-            "tcpip": lambda: outfit.tcpip(manifest.listen, manifest.connect, self._log),
+            "tcpip": lambda: outfit.tcpip(
+                manifest.listen, manifest.connect, self._log, self._is_operator
+            ),
         }
         for name in manifest.servers:
             try:
                 task = self.kernel.serve(makers[name]())
             except UsageError as error:
-                raise ManifestError(f"{manifest.path}: {error}") from None
+                raise self._wrong(name, "listen", str(error)) from None
             self._log(f"task {task.id:2} {name}")
+        for folder in manifest.programs:
+            if manifest.path != DEMO and not os.path.isdir(folder):
+                self._log(f"programs: there is no directory {folder}")
 
     async def _launch(self, plan: TaskPlan) -> None:
+        section = f"task.{plan.name}"
+        where = f"{self.manifest.where(section, 'module')}: [{section}]"
         try:
             task = await self._spawn(plan, plan.args)
-        except (LookupError, OSError, WasmosError) as error:
-            raise ManifestError(f"{self.manifest.path}: [task.{plan.name}] {error}") from None
+        except ModuleRefused as error:
+            error.args = (f"{where} {error}",)
+            raise
+        except OSError as error:
+            problem = (error.strerror or str(error)).lower()
+            raise ManifestError(f"{where} {error.filename}: {problem}") from None
+        except (LookupError, WasmosError) as error:
+            raise ManifestError(f"{where} {error}") from None
         allowed = ", ".join(plan.allow) or "nothing"
         self._log(f"task {task.id:2} {plan.name} (may use {allowed})")
+        self._hint(section, plan)
+
+    def _hint(self, section: str, plan: TaskPlan) -> None:
+        """A name that nobody has may still be had by somebody, later."""
+        manifest = self.manifest
+        names = {name for each in manifest.tasks.values() for name in (each.name, each.service)}
+        known = {ALL, *SERVERS, *self.kernel.services, *filter(None, names)}
+        for name in plan.allow:
+            if name not in known and (hint := units.nearest(name, known)).startswith("did"):
+                where = manifest.where(section, name)
+                self._log(f"{where}: nobody is the service {name!r} yet; {hint}")
+
+    def _wrong(self, section: str, key: str, problem: str) -> ManifestError:
+        return ManifestError(f"{self.manifest.where(section, key)}: {problem}")
 
     async def _spawn(self, plan: TaskPlan, arguments: list[str]) -> Task:
         path = plan.module if os.path.isabs(plan.module) else self.programs.path(plan.module)
@@ -151,6 +222,8 @@ class System:
         self._arguments[task.id] = [plan.name, *arguments]
         return task
 
+    # --- what servers ask ---
+
     async def _spawned_by_task(self, name: str, caller: Caller) -> Task:
         """What `spawn_task` to `vm` does: a task can't give a child more than
         it holds itself, whatever [spawn] says."""
@@ -167,7 +240,18 @@ class System:
             self.kernel.grant(task, service)
         return task
 
+    def _registers(self, caller: Caller, _name: str) -> bool:
+        if (tell := self._followed.get(caller.id)) is not None:
+            tell()
+        return True
+
+    def _is_foreground(self, task: int) -> bool:
+        return self.foreground is not None and self.foreground.id == task
+
+    def _is_operator(self, task: int) -> bool:
+        return isinstance(self.kernel.find(task), Client)
+
     def _ended(self, exit: Exit) -> None:
         self._arguments.pop(exit.task, None)
-        if not exit.ok:
+        if not exit.ok and not self._is_foreground(exit.task):  # the shell says it
             self._log(str(exit))

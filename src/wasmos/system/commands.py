@@ -152,15 +152,17 @@ async def delete(shell: Shell, arguments: list[str]) -> None:
 
 @command
 async def start(shell: Shell, arguments: list[str]) -> None:
-    """Run a program and wait for its end; with & at the end, don't wait.
+    """Run a program until it ends or is a service; with & at the end, don't wait.
     start NAME [ARGS...] [&]"""
     background = arguments[-1:] == ["&"]
     words = arguments[:-1] if background else arguments
     if not words:
         raise Usage
     task = await shell.system.start(words[0], words[1:])
-    if background or task.services:
-        shell.say(f"task {task.id} {' '.join(task.services)}".rstrip())
+    if task.services:
+        shell.say(f"task {task.id} is the service {', '.join(task.services)}")
+    elif background:
+        shell.say(f"task {task.id}")
     else:
         await shell.follow(task)
 
@@ -176,7 +178,13 @@ async def sleep(shell: Shell, arguments: list[str]) -> None:
 async def ping(shell: Shell, arguments: list[str]) -> None:
     """Send a value to the pong service.
     ping VALUE"""
-    value = int(exactly(arguments, 1)[0])
+    [text] = exactly(arguments, 1)
+    try:
+        value = int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+    if not -(1 << 31) <= value < 1 << 31:
+        raise ValueError(f"{text} doesn't fit 32 bits")
     reply = await shell.call("pong", abi.Ping(value))
     shell.say(f"pong answers {reply.value}")
 
@@ -211,7 +219,8 @@ async def ps(shell: Shell, arguments: list[str]) -> None:
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        shell.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        shell.say("  ".join(cells).rstrip())
 
 
 @command

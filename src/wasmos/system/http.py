@@ -7,6 +7,7 @@ only carries them from one to the other.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from wasmos import abi
@@ -46,7 +47,8 @@ async def get(shell: Shell, url: str) -> str:
     except h11.RemoteProtocolError as error:
         raise ValueError(f"the answer is not HTTP: {error}") from None
     finally:
-        await shell.call("tcpip", abi.TcpipDestroy(sock))
+        with suppress(ServiceError):  # what went wrong before is what to say
+            await shell.call("tcpip", abi.TcpipDestroy(sock))
 
 
 async def _send(shell: Shell, sock: int, data: bytes) -> None:
@@ -76,23 +78,33 @@ async def _received(shell: Shell, sock: int) -> bytes:
         data: bytes = (await shell.call("tcpip", abi.TcpipRead(sock))).data
         if data:
             return data
-        if await _news(shell) == "closed":
+        if await _news(shell, sock) == "closed":
             return b""
 
 
-async def _news(shell: Shell) -> str:
+async def _news(shell: Shell, sock: int) -> str:
+    """What tcpip says of this socket. Other mail is late news of earlier ones,
+    or a guest's that pretends."""
     client = shell.client
+    tcpip = shell.kernel.service_id("tcpip")
     arrived = asyncio.Event()
     client.on_mail = arrived.set
     try:
-        while (mail := client.receive()) is None:
-            await arrived.wait()
-            arrived.clear()
+        while True:
+            try:
+                mail = client.receive()
+            except (ServiceError, ValueError):
+                continue  # not from tcpip, which makes no such thing
+            if mail is None:
+                await arrived.wait()
+                arrived.clear()
+                continue
+            src, message = mail
+            if src != tcpip:
+                continue
+            if message == abi.TcpipClosed(sock):
+                return "closed"
+            if message == abi.TcpipData(sock):
+                return "data"
     finally:
         client.on_mail = None
-    _, message = mail
-    if isinstance(message, abi.TcpipClosed):
-        return "closed"
-    if isinstance(message, abi.TcpipData):
-        return "data"
-    raise ServiceError(abi.ErrorCode.UNEXPECTED, f"{message!r}")

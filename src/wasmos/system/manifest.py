@@ -8,20 +8,26 @@ error can be booted as far as the manifest goes.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 
-from wasmos.errors import ManifestError
+from wasmos.errors import ManifestError, UsageError
 from wasmos.kernel import ALL, Limits
 from wasmos.system import units
+from wasmos.system.programs import ENDINGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any, NoReturn
 
 SERVERS = ("vm", "console", "args", "echo", "pong", "fs", "tcpip")
-CONNECT = ("none", "any", "all")
+SPAWN_KEYS = (
+    "allow", "priority", "memory", "cpu_time", "deadline", "table_elements", "mailbox",
+)  # fmt: skip
+TASK_KEYS = ("module", "args", "service", *SPAWN_KEYS)
 DEMO = os.path.join(os.path.dirname(__file__), "demo.toml")
+MAX_COUNT = 1 << 30
 
 
 class TaskPlan:
@@ -40,7 +46,7 @@ class TaskPlan:
 class Manifest:
     """A system as its file describes it; paths are absolute."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, text: str = "") -> None:
         self.path = path
         self.name = os.path.splitext(os.path.basename(path))[0]
         self.programs: list[str] = []
@@ -49,9 +55,33 @@ class Manifest:
         self.fs_save: str | None = None
         self.fs_files: dict[str, str] = {}
         self.listen: list[str] = []
-        self.connect = "none"
+        self.connect: str | list[str] = "none"
         self.tasks: dict[str, TaskPlan] = {}
         self.spawn = TaskPlan("spawn")
+        self._lines = text.splitlines()
+
+    def where(self, section: str | None, word: str) -> str:
+        """File and line of a word in a section, or of the section.
+
+        tomllib keeps no positions: it is the first line that shows the word."""
+        pattern = re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])")
+        inside = section is None
+        head = 0
+        for number, line in enumerate(self._lines, 1):
+            if (name := _head(line)) is not None and section is not None:
+                inside = name == section or name.startswith(f"{section}.")
+                head = head or (number if inside else 0)
+            if inside and pattern.search(line.partition("#")[0]):
+                return f"{self.path}:{number}"
+        if section is not None and not head:  # written as an inline table, or with dots
+            return self.where(None, word)
+        return f"{self.path}:{head}" if head else self.path
+
+
+def _head(line: str) -> str | None:
+    """The section that a line begins."""
+    match = re.match(r"\s*\[\[?([^]]+)\]", line)
+    return None if match is None else re.sub(r"[\s\"']", "", match[1])
 
 
 def load(path: str | None = None) -> Manifest:
@@ -64,19 +94,22 @@ def load(path: str | None = None) -> Manifest:
             text = file.read().decode()
         tables = tomllib.loads(text)
     except OSError as error:
-        raise ManifestError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problem = (error.strerror or str(error)).lower()
+        raise ManifestError(f"{path}: {problem}") from None
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: not UTF-8, which TOML is, at byte {error.start}") from None
+    except tomllib.TOMLDecodeError as error:
         raise ManifestError(f"{path}: {error}") from None
-    return _Reader(path, base, text).read(tables)
+    return _Reader(base, Manifest(path, text)).read(tables)
 
 
 class _Reader:
     """Walks the tables; every method either takes a value or raises."""
 
-    def __init__(self, path: str, base: str, text: str) -> None:
+    def __init__(self, base: str, manifest: Manifest) -> None:
         self.base = base
-        self.lines = text.splitlines()
-        self.manifest = Manifest(path)
+        self.manifest = manifest
+        self.section: str | None = None  # where we are, for errors
 
     def read(self, tables: dict[str, Any]) -> Manifest:
         readers: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -84,32 +117,35 @@ class _Reader:
             "fs": self._fs,
             "tcpip": self._tcpip,
             "task": self._tasks,
-            "spawn": lambda table: self._plan("spawn", self.manifest.spawn, table),
+            "spawn": lambda table: self._plan(self.manifest.spawn, table, SPAWN_KEYS),
         }
         for name, table in tables.items():
+            self.section = None
             self._known(name, readers, "section")
             if not isinstance(table, dict):
                 self._fail(name, f"{name} is a section: write [{name}]")
+            self.section = name
             readers[name](table)
         return self.manifest
 
     def _system(self, table: dict[str, Any]) -> None:
         manifest = self.manifest
         for key, value in table.items():
-            self._known(key, ("name", "programs", "servers"), "key", "system")
+            self._known(key, ("name", "programs", "servers"), "key")
             if key == "name":
                 manifest.name = self._text(key, value)
             elif key == "programs":
-                folders = [self._path(item) for item in self._texts(key, value)]
-                manifest.programs = [folder for folder in folders if os.path.isdir(folder)]
+                manifest.programs = [self._path(item) for item in self._texts(key, value)]
             else:
                 manifest.servers = self._texts(key, value)
                 for server in manifest.servers:
                     self._known(server, SERVERS, "server")
+                    if manifest.servers.count(server) > 1:
+                        self._fail(server, f"server {server!r} is listed twice")
 
     def _fs(self, table: dict[str, Any]) -> None:
         for key, value in table.items():
-            self._known(key, ("load", "save", "files"), "key", "fs")
+            self._known(key, ("load", "save", "files"), "key")
             if key == "load":
                 self.manifest.fs_load = self._path(self._text(key, value))
             elif key == "save":
@@ -122,37 +158,61 @@ class _Reader:
                 }
 
     def _tcpip(self, table: dict[str, Any]) -> None:
+        from wasmos.servers.tcpip.addresses import Destinations
+        from wasmos.servers.tcpip.ports import PortMap
+
         for key, value in table.items():
-            self._known(key, ("listen", "connect"), "key", "tcpip")
+            self._known(key, ("listen", "connect"), "key")
             if key == "listen":
-                self.manifest.listen = self._texts(key, value)
-            else:
-                self.manifest.connect = self._text(key, value)
-                self._known(self.manifest.connect, CONNECT, "value of connect")
+                self.manifest.listen = texts = self._texts(key, value)
+                self._sensible(key, texts, PortMap)
+                continue
+            if isinstance(value, str):
+                value = [value]
+            rules = self._texts(key, value)
+            self.manifest.connect = rules[0] if len(rules) == 1 else rules
+            if rules not in (["none"], ["all"]):
+                self._sensible(key, rules, Destinations)
+
+    def _sensible(self, key: str, texts: list[str], judge: Callable[[list[str]], object]) -> None:
+        """What the server takes: each alone, so that the line is found, and all together."""
+        for text in texts:
+            try:
+                judge([text])
+            except UsageError as error:
+                self._fail(text, str(error))
+        try:
+            judge(texts)
+        except UsageError as error:
+            self._fail(key, str(error))
 
     def _tasks(self, table: dict[str, Any]) -> None:
         for name, entries in table.items():
+            self.section = "task"
             if not isinstance(entries, dict):
                 self._fail(name, f"write [task.{name}]")
+            if not name.isprintable() or not name:
+                self._fail(name, f"{name!r} can't be a task's name")
             plan = TaskPlan(name)
-            self._plan(f"task.{name}", plan, entries)
+            self.section = f"task.{name}"
+            self._plan(plan, entries, TASK_KEYS)
             self.manifest.tasks[name] = plan
 
-    def _plan(self, section: str, plan: TaskPlan, table: dict[str, Any]) -> None:
+    def _plan(self, plan: TaskPlan, table: dict[str, Any], keys: tuple[str, ...]) -> None:
         setters: dict[str, Callable[[str, Any], None]] = {
             "module": lambda k, v: setattr(plan, "module", self._module(self._text(k, v))),
             "args": lambda k, v: setattr(plan, "args", self._texts(k, v)),
-            "allow": lambda k, v: setattr(plan, "allow", self._names(k, v)),
-            "service": lambda k, v: setattr(plan, "service", self._text(k, v)),
-            "priority": lambda k, v: setattr(plan, "priority", self._priority(k, v)),
+            "allow": lambda k, v: setattr(plan, "allow", self._names(k, self._texts(k, v))),
+            "service": lambda k, v: setattr(plan, "service", self._service(k, v)),
+            "priority": lambda k, v: setattr(plan, "priority", self._whole(k, v, 15)),
             "memory": lambda k, v: self._limit(plan, k, v, "memory_bytes", units.size),
             "cpu_time": lambda k, v: self._limit(plan, k, v, "cpu_seconds", units.seconds),
             "deadline": lambda k, v: self._limit(plan, k, v, "deadline_seconds", units.seconds),
-            "table_elements": lambda k, v: self._limit(plan, k, v, "table_elements", int),
-            "mailbox": lambda k, v: self._limit(plan, k, v, "mailbox", int),
+            "table_elements": lambda k, v: self._count(plan, k, v),
+            "mailbox": lambda k, v: self._count(plan, k, v),
         }
         for key, value in table.items():
-            self._known(key, setters, "key", section)
+            self._known(key, keys, "key")
             setters[key](key, value)
 
     def _limit(
@@ -160,24 +220,34 @@ class _Reader:
     ) -> None:
         try:
             plan.limits = plan.limits.replace(**{field: parse(value)})
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             self._fail(key, f"{key}: {error}")
 
-    def _module(self, text: str) -> str:
-        """A program's name, or a path relative to the manifest."""
-        return self._path(text) if os.sep in text else text
+    def _count(self, plan: TaskPlan, key: str, value: object) -> None:
+        plan.limits = plan.limits.replace(**{key: self._whole(key, value, MAX_COUNT)})
 
-    def _names(self, key: str, value: object) -> list[str]:
-        names = self._texts(key, value)
+    def _whole(self, key: str, value: object, most: int) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+            self._fail(key, f"{key} is a number from 0 to {most:,}, not {value!r}")
+        return value
+
+    def _module(self, text: str) -> str:
+        """A program's name, or the path of a file, relative to the manifest."""
+        path = self._path(text)
+        if os.sep in text or (text.endswith(ENDINGS) and os.path.isfile(path)):
+            return path
+        return text
+
+    def _service(self, key: str, value: object) -> str:
+        return self._names(key, [self._text(key, value)])[0]
+
+    def _names(self, key: str, names: list[str]) -> list[str]:
         for name in names:
-            if name != ALL and not 0 < len(name.encode()) <= 63:
+            if key == "allow" and name == ALL:
+                continue
+            if not (name.isprintable() and 0 < len(name.encode()) <= 63):
                 self._fail(key, f"{name!r} can't be a service's name")
         return names
-
-    def _priority(self, key: str, value: object) -> int:
-        if not isinstance(value, int) or not 0 <= value <= 15:
-            self._fail(key, f"{key} is a number from 0 to 15, not {value!r}")
-        return value
 
     def _text(self, key: str, value: object) -> str:
         if not isinstance(value, str):
@@ -190,19 +260,15 @@ class _Reader:
         return value
 
     def _path(self, text: str) -> str:
+        if "\0" in text:
+            self._fail("\0", f"{text!r} can't be a path")
         return os.path.join(self.base, os.path.expanduser(text))
 
-    def _known(self, name: str, known: Any, kind: str, section: str | None = None) -> None:
+    def _known(self, name: str, known: Collection[str], kind: str) -> None:
         if name in known:
             return
-        import difflib
+        where = f" in [{self.section}]" if self.section and kind == "key" else ""
+        self._fail(name, f"unknown {kind} {name!r}{where}; {units.nearest(name, known)}")
 
-        where = f" in [{section}]" if section else ""
-        near = difflib.get_close_matches(name, list(known), 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
-        self._fail(name, f"unknown {kind} {name!r}{where}; {hint}")
-
-    def _fail(self, key: str, problem: str) -> NoReturn:
-        # tomllib keeps no positions: the first line that shows the word is it.
-        line = next((n for n, text in enumerate(self.lines, 1) if key in text), 1)
-        raise ManifestError(f"{self.manifest.path}:{line}: {problem}")
+    def _fail(self, word: str, problem: str) -> NoReturn:
+        raise ManifestError(f"{self.manifest.where(self.section, word)}: {problem}")

@@ -8,28 +8,42 @@ from __future__ import annotations
 
 import os
 
+from wasmos.abi import ErrorCode
+from wasmos.errors import ServiceError, UsageError, WasmosError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from ipaddress import IPv4Address
-    from typing import BinaryIO, TypeAlias
+    from typing import Any, BinaryIO
 
     from wasmos.kernel import Caller, Service, Task
     from wasmos.servers.fs import Image
+    from wasmos.servers.tcpip import PortMap
 
-    MayConnect: TypeAlias = Callable[[Caller, IPv4Address, int], bool]
+EVERYWHERE = "0.0.0.0/0"
 
 
-def vm(spawn: Callable[[str, Caller], Awaitable[Task]] | None) -> Service:
+def vm(
+    spawn: Callable[[str, Caller], Awaitable[Task]] | None,
+    may_register: Callable[[Caller, str], bool] | None = None,
+) -> Service:
     from wasmos.servers.vm import Vm
 
-    return Vm(spawn)
+    return Vm(spawn, may_register=may_register)
 
 
-def console(output: BinaryIO | None, source: BinaryIO | None) -> Service:
-    from wasmos.servers.console import Console
+def console(
+    output: BinaryIO | None,
+    source: BinaryIO | None,
+    may_read: Callable[[int], bool] | None = None,
+) -> Service:
+    if may_read is None:
+        from wasmos.servers.console import Console
 
-    return Console(output, source)
+        return Console(output, source)
+    from wasmos.system.operator import SharedConsole
+
+    return SharedConsole(output, source, may_read)
 
 
 def args(arguments: Mapping[int, Sequence[str]]) -> Service:
@@ -57,32 +71,85 @@ def fs(image: Image | None) -> Service:
 
 
 def tcpip(
-    listen: Sequence[str], connect: str | MayConnect, log: Callable[[str], object]
+    listen: Sequence[str],
+    connect: str | Sequence[str],
+    log: Callable[[str], object],
+    is_operator: Callable[[int], bool] | None = None,
 ) -> Service:
+    """Raises UsageError for ports and rules that make no sense or can't be had."""
     from wasmos.servers.tcpip import PortMap, Tcpip
 
-    return Tcpip(
-        ports=PortMap(listen),
-        connect=connect,
-        on_bound=lambda port, endpoint: log(f"tcpip: port {port} is {endpoint}"),
-    )
+    ports = PortMap(listen)
+    _check_free(ports)
+    rules = [connect] if isinstance(connect, str) else list(connect)
+    rules = [EVERYWHERE if rule == "all" else rule for rule in rules]
+    options: dict[str, Any] = {
+        "ports": ports,
+        "on_bound": lambda port, endpoint: log(f"tcpip: port {port} is {endpoint}"),
+    }
+    if is_operator is None:
+        return Tcpip(connect="none" if rules == ["none"] else rules, **options)
+    from wasmos.system.operator import SharedTcpip
+
+    return SharedTcpip(rules, is_operator, **options)
 
 
-def make_image(files: Mapping[str, str]) -> Image:
-    """An image with some files in it."""
-    from wasmos.servers.fs import Image
+def _check_free(ports: PortMap) -> None:
+    """Whoever listens later only hears an error code: say now what the matter is."""
+    for guest_port in ports.guest_ports:
+        for choice in ports.choices(guest_port):
+            errors = [_refusal(endpoint.host, endpoint.port) for endpoint in choice]
+            if None not in errors:
+                one = choice[0] if len(choice) == 1 else f"{choice[0]} to {choice[-1].port}"
+                raise UsageError(
+                    f"{one}, for port {guest_port}: {errors[-1]}; choose another host port, "
+                    "or 0 for any"
+                )
 
-    image = Image()
-    for name, text in files.items():
-        image.put(name, text.encode())
-    return image
+
+def _refusal(host: str, port: int) -> str | None:
+    """Why nobody can listen there."""
+    import socket
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            probe.listen()
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return None
 
 
 def load_image(image: Image, path: str) -> list[str]:
-    """Add what is in a host directory or a tar file; what was left out."""
+    """Add what is in a host directory or a tar file; what was left out.
+    Raises UsageError, which names the path."""
     from wasmos.servers.fs.host import load
 
-    return [f"{name}, which is {reason}" for name, reason in load(path, image)]
+    try:
+        return [f"{name}, which is {reason}" for name, reason in load(path, image)]
+    except OSError as error:
+        raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except WasmosError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def add_files(image: Image, files: Mapping[str, str]) -> None:
+    """Add files, but not in place of what was loaded. Raises UsageError."""
+    for name, text in files.items():
+        try:
+            image.put(name, text.encode())
+        except ServiceError as error:
+            if error.code != ErrorCode.ALREADY_EXISTS:
+                raise UsageError(f"{name!r}: {error}") from None
+
+
+def make_image() -> Image:
+    """An empty image."""
+    from wasmos.servers.fs import Image
+
+    return Image()
 
 
 def would_lose(target: str, source: str | None) -> bool:

@@ -10,6 +10,7 @@ import os
 from wasmos.errors import UsageError
 from wasmos.kernel import Kernel, Limits
 from wasmos.system import outfit
+from wasmos.system.units import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def run(
     *,
     allow: Iterable[str] = (),
     listen: Sequence[str] = (),
-    connect: str = "none",
-    files: str | None = None,
+    connect: str | Sequence[str] = "none",
+    files: str | os.PathLike[str] | None = None,
     timeout: float | None = None,
     limits: Limits | None = None,
     compile_limits: CompileLimits | None = None,
@@ -74,7 +75,8 @@ def run(
     args: its arguments; giving some grants `args`.
     allow: the services it may use, of SERVICES; nothing by default.
     listen, connect: ports as in `8080:80`, and where `tcpip` may connect to
-        ("none", "any" for public addresses, "all"); giving them grants `tcpip`.
+        ("none", "any" for public addresses, "all", or rules such as
+        "any:443" and "10.1.0.0/16"); giving them grants `tcpip`.
     files: a host directory or tar file that `fs` starts with, in memory;
         giving it grants `fs`. The original is never changed.
     timeout: seconds until it is ended, whatever it waits for.
@@ -131,33 +133,27 @@ def _granted(
     allow: Iterable[str],
     args: Sequence[str],
     listen: Sequence[str],
-    connect: str,
-    files: str | None,
+    connect: str | Sequence[str],
+    files: str | os.PathLike[str] | None,
 ) -> list[str]:
     """What was asked for, in so many words or by giving what needs it."""
     asked = set(allow)
     unknown = asked.difference(SERVICES)
     if unknown:
-        import difflib
-
         name = min(unknown)
-        near = difflib.get_close_matches(name, SERVICES, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(SERVICES)}"
-        raise UsageError(f"no service {name!r} to allow; {hint}")
+        raise UsageError(f"no service {name!r} to allow; {nearest(name, SERVICES)}")
     if args:
         asked.add("args")
     if files is not None:
         asked.add("fs")
-    if listen or connect != "none":
+    if listen or connect not in ("none", ["none"], [], ()):
         asked.add("tcpip")
     return [service for service in SERVICES if service in asked]
 
 
-def _image(files: str | None, log: Callable[[str], object]) -> Image:
-    image = outfit.make_image({})
+def _image(files: str | os.PathLike[str] | None, log: Callable[[str], object]) -> Image:
+    image = outfit.make_image()
     if files is not None:
-        if not os.path.exists(files):
-            raise UsageError(f"{files}: no such file or directory")
-        for note in outfit.load_image(image, files):
+        for note in outfit.load_image(image, os.fspath(files)):
             log(f"fs: left out {note}")
     return image

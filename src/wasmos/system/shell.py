@@ -8,9 +8,12 @@ that fails says why and the shell goes on.
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 
-from wasmos.errors import WasmosError
+from wasmos.errors import ServiceError, WasmosError
+from wasmos.servers.console.visible import Visible
+from wasmos.system import units
 from wasmos.system.commands import COMMANDS, Usage
 
 TYPE_CHECKING = False
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from wasmos.system.boot import System
 
 MAX_LINE = 4096
+# What people type out of habit.
+HABITS = {"exit": "shutdown", "quit": "shutdown", "rm": "delete", "rmdir": "delete", "run": "start",
+          "touch": "write", "curl": "http", "wget": "http", "top": "ps"}  # fmt: skip
 
 
 class Shell:
@@ -30,6 +36,8 @@ class Shell:
 
     read_line: the next line without its end, or None at the end of input.
     output: where answers go; `errors`: where complaints go.
+    terminal: whether these obey control characters, which a file, a web page or
+        a task's name may hold: they are shown then.
     """
 
     def __init__(
@@ -38,12 +46,16 @@ class Shell:
         read_line: Callable[[], Awaitable[str | None]],
         output: TextIO,
         errors: TextIO,
+        *,
+        terminal: bool = False,
     ) -> None:
         self.system = system
         self.kernel = system.kernel
         self.client = self.kernel.client("shell")
-        self.foreground: Task | None = None
         self.done = False
+        self._command: asyncio.Task[None] | None = None
+        self._is_interrupted = False
+        self._terminal = terminal
         self._read_line = read_line
         self._output = output
         self._errors = errors
@@ -58,24 +70,42 @@ class Shell:
 
     async def execute(self, line: str) -> None:
         """Do what one line says."""
+        if len(line) > MAX_LINE:
+            self.complain(f"a line has at most {MAX_LINE:,} characters")
+            return
         try:
-            words = shlex.split(line[:MAX_LINE], comments=True)
-        except ValueError as error:
-            self.complain(f"{error}: close the quotation")
+            words = shlex.split(line, comments=True)
+        except ValueError:
+            self.complain("a quotation is not closed, or a backslash ends the line")
             return
         if not words:
             return
         name, *arguments = words
         command = COMMANDS.get(name)
         if command is None:
-            self.complain(f"unknown command {name!r}; help lists them")
+            known = [*COMMANDS, HABITS.get(name, "help")]
+            hint = units.nearest(HABITS.get(name, name), known)
+            hint = hint if hint.startswith("did") else "help lists them"
+            self.complain(f"unknown command {_short(name)!r}; {hint}")
             return
+        self._command = asyncio.ensure_future(command.run(self, arguments))
+        self._is_interrupted = False
         try:
-            await command.run(self, arguments)
+            await self._command
         except Usage:
             self.complain(f"usage: {command.usage}")
-        except (WasmosError, LookupError, OSError, TimeoutError, ValueError) as error:
+        except ServiceError as error:  # most say what, and not of whom
+            self.complain(f"{_short(' '.join(words))}: {error}")
+        except TimeoutError as error:
+            self.complain(f"{name}: {str(error) or 'no answer in time'}")
+        except (WasmosError, LookupError, OSError, OverflowError, ValueError) as error:
             self.complain(f"{name}: {error}")
+        except asyncio.CancelledError:
+            if not self._is_interrupted:
+                raise
+            self.complain(f"{name}: interrupted")
+        finally:
+            self._command = None
 
     async def call(self, service: str, message: Message, timeout: float = 30.0) -> Any:
         """Call a service as the shell's task. It gets a new one if the old
@@ -85,26 +115,40 @@ class Shell:
         return await self.system.aio.call(service, message, client=self.client, timeout=timeout)
 
     def say(self, text: str) -> None:
+        if self._terminal:
+            text = Visible().text(text.encode("utf-8", "replace")).decode()
         self._output.write(text + "\n")
         self._output.flush()
 
     def complain(self, text: str) -> None:
-        self._errors.write(text + "\n")
-        self._errors.flush()
+        text = Visible().text(text.encode("utf-8", "replace")).decode()
+        try:
+            self._errors.write(text + "\n")
+            self._errors.flush()
+        except OSError:
+            pass  # nobody listens: no reason to bring the system down
 
     def interrupt(self) -> bool:
-        """Ctrl-C: end the program in the foreground. False if there is none."""
-        if self.foreground is None:
+        """Ctrl-C: end the program in the foreground, or the command. False if
+        there is neither."""
+        if self.system.foreground is not None:
+            self.kernel.kill(self.system.foreground, "interrupted")
+        elif self._command is not None:
+            self._is_interrupted = True
+            self._command.cancel()
+        else:
             return False
-        self.kernel.kill(self.foreground, "interrupted")
         return True
 
     async def follow(self, task: Task) -> None:
-        """Wait for a program in the foreground, and say how it ended."""
-        self.foreground = task
-        try:
-            exit = await self.system.aio.wait(task)
-        finally:
-            self.foreground = None
-        if exit.code:
-            self.complain(f"{exit.name}: exit code {exit.code}")
+        """Wait for a program in the foreground, and say how it ended if that
+        isn't well."""
+        exit = await self.system.follow(task)
+        if exit is None:
+            self.say(f"task {task.id} is the service {', '.join(task.services)}")
+        elif not exit.ok:
+            self.complain(str(exit))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -1,4 +1,4 @@
-"""Sizes and times as people write them: `64MiB`, `5s`.
+"""What people write: sizes and times like `64MiB` and `5s`, and names with typing errors.
 
 Law: a number without a unit is bytes or seconds; anything that isn't
 understood is an error that shows what would be.
@@ -6,11 +6,16 @@ understood is an error that shows what would be.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 _SIZES = {
     "": 1, "b": 1,
     "k": 1 << 10, "kb": 10**3, "kib": 1 << 10,
     "m": 1 << 20, "mb": 10**6, "mib": 1 << 20,
     "g": 1 << 30, "gb": 10**9, "gib": 1 << 30,
+    "t": 1 << 40, "tb": 10**12, "tib": 1 << 40,
 }  # fmt: skip
 _TIMES = {
     "": 1.0,
@@ -22,28 +27,41 @@ _TIMES = {
     "min": 60.0,
     "h": 3600.0,
 }
+# The kernel counts in 64 bits: bytes, and nanoseconds since it began.
+MAX_SIZE = 1 << 60
+MAX_SECONDS = 1e9
 
 
 def size(text: str | int) -> int:
     """Bytes. Raises ValueError."""
-    return int(_parse(str(text), _SIZES, "a size like 64MiB"))
+    return int(_parse(str(text), _SIZES, MAX_SIZE, "a size like 64MiB"))
 
 
 def seconds(text: str | float) -> float:
     """Seconds. Raises ValueError."""
-    return _parse(str(text), _TIMES, "a time like 5s or 250ms")
+    return _parse(str(text), _TIMES, MAX_SECONDS, "a time like 5s or 250ms")
 
 
-def _parse(text: str, units: dict[str, float] | dict[str, int], wanted: str) -> float:
+def _parse(text: str, units: dict[str, float] | dict[str, int], most: float, wanted: str) -> float:
     number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
     unit = text.strip()[len(number) :].strip().lower()
     try:
         value = float(number) * units[unit]
     except (ValueError, KeyError):
         raise ValueError(f"{text!r} is not {wanted}") from None
-    if not 0 <= value < float("inf"):
+    if not value >= 0:  # nor NaN
         raise ValueError(f"{text!r} is not {wanted}")
+    if value > most:
+        raise ValueError(f"{text!r} is too much")
     return value
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """A hint for who wrote a name that isn't known."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
 
 
 def show_size(value: int) -> str:

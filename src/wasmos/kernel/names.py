@@ -1,0 +1,107 @@
+"""Service names: who is who, who waits for whom, and the numbers behind them.
+
+Law: a name has one task, and is free again when that task ends. In
+capabilities a service is a number; a name gets one when it is granted or
+registered, never by being looked up: guests can't make this table grow.
+"""
+
+from __future__ import annotations
+
+from wasmos import abi
+from wasmos.errors import ServiceError, UsageError
+from wasmos.kernel.driver import resolve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+
+    from wasmos import _core
+
+MAX_NAME_BYTES = 63
+NO_SERVICE = 0x7FFFFFFF  # a number that nobody was granted
+
+
+class ServiceNames:
+    """The registry of one kernel. `tasks`: service name → task id."""
+
+    def __init__(self, core: _core.Core) -> None:
+        self._core = core
+        self.tasks: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
+        self._waiting: dict[str, list[int]] = {}  # guests in ipc_lookup
+        self._wanted: dict[str, list[asyncio.Future[None]]] = {}  # coroutines
+
+    def number(self, name: str) -> int:
+        """The number of a service in capabilities. Raises UsageError."""
+        if not name or len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+            raise UsageError(f"a service name has 1 to {MAX_NAME_BYTES} bytes: {name!r}")
+        return self._numbers.setdefault(name, len(self._numbers))
+
+    def check_free(self, name: str) -> None:
+        """Raises ServiceError (-3) if somebody has the name."""
+        self.number(name)
+        if name in self.tasks:
+            raise ServiceError(abi.ErrorCode.ALREADY_EXISTS, f"service {name!r}")
+
+    def register(self, id: int, name: str) -> None:
+        """Make task `id` the one behind `name`, and tell who waits for it."""
+        self.check_free(name)
+        self._core.set_service(id, self.number(name))
+        self.tasks[name] = id
+        for waiter in self._waiting.pop(name, []):
+            self._core.answer_lookup(waiter, id)
+        for known in self._wanted.pop(name, []):
+            resolve(known)
+
+    def forget(self, id: int, names: list[str]) -> None:
+        """Task `id`, which was these services, is gone."""
+        for name in names:
+            del self.tasks[name]
+        self._stop_waiting(id)
+
+    def look_up(self, id: int, name: str) -> int | None:
+        """What to answer task `id`: a task, an error code, or None: it waits."""
+        if not name:
+            return int(abi.ErrorCode.INVALID_ARG)
+        if not self._may(id, name):
+            self._core.record_denial(id, self._numbers.get(name, NO_SERVICE))
+            return int(abi.ErrorCode.NOT_ALLOWED)
+        if name in self.tasks:
+            return self.tasks[name]
+        self._waiting.setdefault(name, []).append(id)
+        return None
+
+    def drop_lookups(self, id: int) -> bool:
+        """Refuse what task `id` waits to look up, if it no longer may."""
+        name = next((n for n, ids in self._waiting.items() if id in ids), None)
+        if name is None or self._may(id, name):
+            return False
+        self._stop_waiting(id)
+        self._core.answer_lookup(id, int(abi.ErrorCode.NOT_ALLOWED))
+        return True
+
+    async def registered(self, name: str) -> None:
+        """Wait until somebody is the service `name`."""
+        import asyncio
+
+        while name not in self.tasks:
+            known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            wanted = self._wanted.setdefault(name, [])
+            wanted.append(known)
+            try:
+                await known
+            except asyncio.CancelledError:
+                wanted.remove(known)
+                if not wanted and self._wanted.get(name) is wanted:
+                    del self._wanted[name]
+                raise
+
+    def _may(self, id: int, name: str) -> bool:
+        return self._core.holds(id, self._numbers.get(name, NO_SERVICE))
+
+    def _stop_waiting(self, id: int) -> None:
+        for name, ids in list(self._waiting.items()):
+            if id in ids:
+                ids.remove(id)
+                if not ids:
+                    del self._waiting[name]

@@ -1,0 +1,61 @@
+"""Servers that the operator's shell shares with the guests.
+
+Law: what is typed reaches only the program in the foreground; the operator's own hand,
+the shell, is not held by the rules that the operator made for guests.
+"""
+
+from __future__ import annotations
+
+from wasmos.abi import ErrorCode
+from wasmos.errors import CapabilityDenied, ServiceError
+from wasmos.kernel import Caller
+from wasmos.servers.console import Console
+from wasmos.servers.tcpip import Tcpip
+from wasmos.servers.tcpip.addresses import Destinations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from ipaddress import IPv4Address
+    from typing import Any, BinaryIO
+
+NONE = ["none"]
+
+
+class SharedConsole(Console):
+    """A console whose input `may_read` gives to one task and not to another:
+    who may not is at the end of its input at once."""
+
+    def __init__(
+        self, output: BinaryIO | None, source: BinaryIO | None, may_read: Callable[[int], bool]
+    ) -> None:
+        super().__init__(output, source)
+        self._may_read = may_read
+
+    async def console_read(self, caller: Caller, len: int) -> bytes:  # noqa: A002
+        if not self._may_read(caller.id):
+            raise ServiceError(ErrorCode.EOF)
+        return await super().console_read(caller, len)
+
+
+class SharedTcpip(Tcpip):
+    """Sockets where `rules` say where guests may connect to, and the operator
+    may connect anywhere and look up any name."""
+
+    def __init__(
+        self, rules: list[str], is_operator: Callable[[int], bool], **options: Any
+    ) -> None:
+        super().__init__(connect=self._may_go, **options)
+        self._rules = None if rules == NONE else Destinations(rules)
+        self._is_operator = is_operator
+
+    def _may_go(self, caller: Caller, ip: IPv4Address, port: int) -> bool:
+        if self._is_operator(caller.id):
+            return True
+        return self._rules is not None and self._rules.allow(ip, port)
+
+    async def tcpip_dns_resolve(self, caller: Caller, hostname: str) -> int:
+        # A question to a name server is a message to the outside, too.
+        if self._rules is None and not self._is_operator(caller.id):
+            raise CapabilityDenied("connecting is switched off")
+        return await super().tcpip_dns_resolve(caller, hostname)
