@@ -1,8 +1,8 @@
 # cython: language_level=3
 """The trusted core of wasmos: engine bindings and the kernel's fast path.
 
-Read in this order: engine/capi, engine/engine; kernel/task, memory, authority,
-ipc, sched, codec, core. Each file opens with its law.
+Read in this order: engine/capi, engine/engine; kernel/task, memory, events,
+authority, ipc, sched, codec, core. Each file opens with its law.
 """
 
 from wasmos.errors import InternalError, ServiceError, UsageError

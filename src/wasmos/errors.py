@@ -28,7 +28,7 @@ class UsageError(WasmosError):
     """The API was called in a way that can't work."""
 
 
-class Deadlock(UsageError):
+class Deadlock(WasmosError):
     """Nothing can ever happen again, and somebody waits for something."""
 
 
@@ -80,10 +80,6 @@ class GuestTrap(TaskFailed):
 
 class DeadlineExceeded(TaskFailed):
     """The guest used up its processor time or its deadline."""
-
-
-class MemoryLimitExceeded(TaskFailed):
-    """The guest needs more memory than its limit at once."""
 
 
 class TaskKilled(TaskFailed):

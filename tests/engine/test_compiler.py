@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,6 +190,7 @@ def test_a_child_that_refuses(kernel: wasmos.Kernel, child: Callable[[str], None
         "sys.stdin.buffer.read(); signal.pause()",
         "os.close(0); signal.pause()",
         "say(real()); signal.pause()",
+        "say(real()); os.close(1); signal.pause()",
     ],
 )
 def test_children_that_never_end(
@@ -218,54 +220,45 @@ def test_a_child_that_does_not_read(kernel: wasmos.Kernel, child: Callable[[str]
         kernel.load(gen.program(customs=[gen.custom("x", bytes(1 << 20))]))
 
 
-def test_what_a_child_can_see(
-    kernel: wasmos.Kernel,
-    child: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    """No environment, no files of ours but its pipes, no input but the module."""
+@pytest.fixture
+def waiting_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """/proc of a real child that has prepared itself and waits for its module. This process has a
+    secret in its environment and one in a file that a child could inherit."""
     monkeypatch.setenv("SECRET", "hunter2")
+    limits = wasmos.CompileLimits(seconds=7, memory_bytes=1 << 30)
     with (tmp_path / "secret").open("w") as secret:
         os.set_inheritable(secret.fileno(), True)
-        child(
-            "fds = sorted(int(fd) for fd in os.listdir('/proc/self/fd'))\n"
-            "names = [os.readlink(f'/proc/self/fd/{fd}') for fd in fds if"
-            " os.path.exists(f'/proc/self/fd/{fd}') or fd < 3]\n"
-            "say(('-' + repr((dict(os.environ), names))).encode())"
-        )
-        with pytest.raises(wasmos.ModuleRefused) as seen:
-            kernel.load(SLEEP)
-    told = str(seen.value)
-    assert "hunter2" not in told and "SECRET" not in told
-    assert "secret" not in told, "a file that this process has open"
-    assert "pipe:" in told and "/dev/null" in told
+        options = {"stack_bytes": 512 << 10, "tick_ns": 0}
+        running = compiler.Compilation(b"", options, library.library_path(), limits)
+    proc = Path(f"/proc/{running._pid}")
+    try:
+        while not re.search(r"Max file size +0 +0", (proc / "limits").read_text()):
+            assert (proc / "stat").read_text().split()[2] != "Z", "it ended by itself"
+        yield proc
+    finally:
+        running.cancel()
 
 
-def test_real_limits_of_the_child(tmp_path: Path) -> None:
-    """Those that the script sets before it reads: memory, time, no core, no file."""
-    source = Path(compiler._CHILD).read_text()
-    namespace: dict[str, object] = {"__name__": "child"}
-    exec(source.replace("\nmain()\n", "\n"), namespace)
-    limit = namespace["limit"]
-    assert callable(limit)
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        import resource
+def test_limits_of_the_child(waiting_child: Path) -> None:
+    """Set before it reads the first byte of the module."""
+    text = (waiting_child / "limits").read_text()
+    for row in (
+        f"Max address space +{1 << 30} +{1 << 30} ",
+        "Max cpu time +8 +8 ",
+        "Max core file size +0 +0 ",
+        "Max file size +0 +0 ",
+    ):
+        assert re.search(row, text), text
 
-        limit(1 << 30, 7)
-        rows = [
-            resource.getrlimit(what)
-            for what in (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_CORE,
-                         resource.RLIMIT_FSIZE)
-        ]  # fmt: skip
-        os.write(write, repr(rows).encode())
-        os._exit(0)
-    os.close(write)
-    with open(read) as told:
-        assert told.read() == repr([(1 << 30, 1 << 30), (7, 7), (0, 0), (0, 0)])
-    os.waitpid(pid, 0)
+
+def test_what_the_child_can_see(waiting_child: Path) -> None:
+    """No environment, no argument but what it needs, and no file of ours but its pipes."""
+    assert (waiting_child / "environ").read_bytes() == b""
+    arguments = (waiting_child / "cmdline").read_bytes().decode().split("\0")
+    assert arguments[1:4] == ["-I", "-S", compiler._CHILD]
+    assert arguments[6:] == ["1073741824", "8", "stack_bytes=524288", "tick_ns=0", ""]
+    files = [os.readlink(link) for link in sorted((waiting_child / "fd").iterdir())]
+    assert [file.split(":")[0] for file in files] == ["pipe", "pipe", "/dev/null"]
 
 
 def test_many_open_files(kernel: wasmos.Kernel) -> None:

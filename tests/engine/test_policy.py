@@ -273,3 +273,10 @@ def test_bombs_are_admitted_or_refused(make: Callable[[], bytes]) -> None:
         admit(make())
     except ModuleRefused as error:
         assert len(str(error)) < 600
+
+
+@pytest.mark.parametrize("rest", [MAIN, MEMORY + HANDLE + BUFFER])
+@pytest.mark.parametrize("kind", ["(param i64)", "(param i32 i32)", "(result i32)"])
+def test_initialize_takes_and_gives_nothing(kind: str, rest: str) -> None:
+    assert "_initialize" in refused(rest + f'(func (export "_initialize") {kind} unreachable)')
+    assert admit(rest + '(func (export "_initialize"))')

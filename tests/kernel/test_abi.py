@@ -8,7 +8,7 @@ import pytest
 
 import wasmos
 from tests.support import wat
-from tests.support.wat import M, answer, forever, passive, program, repeat
+from tests.support.wat import M, answer, forever, passive, program, repeat, settle
 from wasmos import abi
 
 BOTH_CLOCKS = True
@@ -168,8 +168,7 @@ def test_call_of_one_who_ends_before_it_answers(kernel: wasmos.Kernel, ending: s
     body = """(local.set $i (call $ask @s #9 #41))
         (if (i32.ne (call $value) #41) (then (return #1))) (local.get $i)"""
     task = kernel.spawn(program(body), allow=["s"], trusted=True)
-    while kernel.step(10_000):
-        pass
+    settle(kernel)
     if server.exit is None:  # it waits for the word to end
         assert task.account()["state"] == "sending"
         assert kernel.notify(starter.task if hasattr(starter, "task") else starter.id, server.id,
@@ -296,8 +295,7 @@ def test_reply_outside_the_memory_answers_nobody(kernel: wasmos.Kernel) -> None:
 
 def test_lookup_waits_for_the_registration(kernel: wasmos.Kernel) -> None:
     task = kernel.spawn(program("@plus"), allow=["plus"], trusted=True)
-    while kernel.step(10_000):
-        pass
+    settle(kernel)
     assert task.account()["state"] == "looking up"
     service = kernel.serve(wat.Plus())
     assert kernel.wait(task).code == service.id
@@ -305,7 +303,7 @@ def test_lookup_waits_for_the_registration(kernel: wasmos.Kernel) -> None:
 
 def test_lookup_of_several_wakes_all_of_them(kernel: wasmos.Kernel) -> None:
     tasks = [kernel.spawn(program("@plus"), allow=["plus"], trusted=True) for _ in range(5)]
-    kernel.step(100_000)
+    settle(kernel)
     service = kernel.serve(wat.Plus())
     assert [kernel.wait(task).code for task in tasks] == [service.id] * 5
 
@@ -313,8 +311,7 @@ def test_lookup_of_several_wakes_all_of_them(kernel: wasmos.Kernel) -> None:
 def test_lookup_after_the_service_ended_waits_again(kernel: wasmos.Kernel) -> None:
     kernel.serve(wat.Plus()).kill()
     task = kernel.spawn(program("@plus"), allow=["plus"], trusted=True)
-    while kernel.step(10_000):
-        pass
+    settle(kernel)
     assert task.blocked
     again = kernel.serve(wat.Plus())
     assert kernel.wait(task).code == again.id
@@ -336,7 +333,7 @@ def test_receive_from_nobody(kernel: wasmos.Kernel, id: int) -> None:
 def test_receive_from_one_who_ends(kernel: wasmos.Kernel) -> None:
     other = kernel.spawn(wat.SLEEP, trusted=True)
     task = kernel.spawn(program(f"(call $recv #{other.id} #{M})"), trusted=True)
-    kernel.step(1_000_000)
+    settle(kernel)
     assert task.account()["peer"] == other.id
     other.kill()
     assert kernel.wait(task).code == ABORTED
@@ -398,7 +395,7 @@ def test_stranger_cannot_answer_a_call_that_awaits(kernel: wasmos.Kernel) -> Non
     )  # fmt: skip
     kernel.serve(type("Gate", (wasmos.Service,), {"name": "gate"})())
     client = kernel.spawn(program("(call $ask @s #9 #1)"), allow=["s"], trusted=True)
-    kernel.step(1_000_000)
+    settle(kernel)
     assert client.account() | {"state": "awaiting reply", "peer": server.id} == client.account()
     forged = f"(call $put #{M} #10 #666) (call $reply #{client.id} #{M}) #0"
     kernel.wait(kernel.spawn(program(forged), allow=["*"], trusted=True))
@@ -407,7 +404,7 @@ def test_stranger_cannot_answer_a_call_that_awaits(kernel: wasmos.Kernel) -> Non
 
 def test_reply_to_an_open_receive_is_one_way(kernel: wasmos.Kernel) -> None:
     receiver = kernel.spawn(program(wat.RECEIVE + "(call $value)"), service="s", trusted=True)
-    kernel.step(1_000_000)
+    settle(kernel)
     assert code(kernel, f"(call $put #{M} #9 #33) (call $reply @s #{M}) #0") == 0
     assert kernel.wait(receiver).code == 33
 
@@ -426,7 +423,8 @@ def test_reply_to_one_who_does_not_receive_is_lost_and_logged(
         other.kill()
         kernel.spawn(program(wat.RECEIVE + forever()), service="other", trusted=True)
     receiver = kernel.spawn(source, allow=["other"], trusted=True)
-    kernel.step(1_000_000)
+    state = {"closed": "receiving", "running": "ready", "calling": "awaiting reply"}[whom]
+    kernel.run(lambda: receiver.account()["state"] == state)
     sender = kernel.spawn(
         program(f"(call $put #{M} #9 #33) (call $reply #{receiver.id} #{M}) #0"),
         allow=["*"], priority=15, trusted=True,
@@ -471,7 +469,7 @@ def test_mailbox_keeps_the_order(kernel: wasmos.Kernel, report: wat.Reporter) ->
         trusted=True,
     )
     client = kernel.spawn(program("(call $ask @reader #9 #99)"), allow=["reader"], trusted=True)
-    kernel.step(1_000_000)
+    settle(kernel)
     assert client.account()["state"] == "sending"
     assert all(kernel.notify(source.id, reader.id, abi.TaskDestroyed(n)) for n in range(10))
     assert reader.account()["mailbox"] == 9
@@ -507,7 +505,7 @@ def test_room_is_announced_when_the_receiver_ends(kernel: wasmos.Kernel) -> None
     told: list[bool] = []
     kernel.when_room(lambda: told.append(True))
     task.kill()
-    kernel.step(1_000)
+    settle(kernel)
     assert told == [True]
 
 
@@ -528,7 +526,7 @@ def test_one_way_from_the_kernels_own_service(kernel: wasmos.Kernel, report: wat
     body = f"""(drop (call $ask #1 #19 #0)) {wat.RECEIVE} (call $report (i32.load #{M}))
         (call $report {wat.SRC}) (call $value)"""
     task = kernel.spawn(program(body), allow=["*"], trusted=True)
-    kernel.step(1_000_000)
+    settle(kernel)
     victim.kill()
     assert kernel.wait(task).code == victim.id
     assert report.numbers == [21, 1]
@@ -562,7 +560,7 @@ def test_python_service_refuses_types_it_does_not_know(kernel: wasmos.Kernel, ty
 @pytest.mark.parametrize("type", [-1, -(2**31), *range(1, 9)])
 def test_forged_one_way_messages_disturb_nobody(kernel: wasmos.Kernel, type: int) -> None:
     receiver = kernel.spawn(program(wat.RECEIVE + "(call $value)"), service="s", trusted=True)
-    kernel.step(1_000_000)
+    settle(kernel)
     assert code(kernel, f"(call $put #{M} #{type} #666) (call $reply @s #{M}) #0") == 0
     assert receiver.exit is None
     assert code(kernel, f"(call $put #{M} #9 #1) (call $reply @s #{M}) #0") == 0

@@ -6,7 +6,7 @@ import pytest
 
 import wasmos
 from tests.support import wat
-from tests.support.wat import M, forever, passive, program, repeat
+from tests.support.wat import M, forever, passive, program, repeat, settle
 from wasmos import abi
 
 BOTH_CLOCKS = True
@@ -37,7 +37,7 @@ def services(kernel: wasmos.Kernel) -> Sink:
     kernel.serve(sink)
     for name, source in SORTS.items():
         kernel.spawn(source, service=name, trusted=True)
-    kernel.step(1_000_000)
+    settle(kernel)
     return sink
 
 
@@ -117,7 +117,7 @@ def test_a_capability_outlives_the_service(kernel: wasmos.Kernel) -> None:
     first = kernel.serve(Sink())
     body = repeat(2, "(drop @go) (if (call $ask @sink #9 #1) (then (return #1)))")
     task = kernel.spawn(program(body + "#0"), allow=["sink", "go"], trusted=True)
-    kernel.step(1_000_000)
+    settle(kernel)
     first.kill()
     second = Sink()
     kernel.serve(second)
@@ -179,7 +179,7 @@ def test_revoking_counts_at_once(kernel: wasmos.Kernel, report: wat.Reporter, na
         4, "(call $report (call $ask (local.get $j) #9 #1)) (drop @gate)"
     )
     task = kernel.spawn(program(body + "#0"), allow=[name, "report", "gate"], trusted=True)
-    kernel.step(1_000_000)
+    settle(kernel)
     kernel.revoke(task, name)
     kernel.serve(wat.Plus(), name="gate")
     assert kernel.wait(task).code == 0
@@ -191,7 +191,7 @@ def test_revoking_everything(kernel: wasmos.Kernel) -> None:
     body = f"(drop (call $recv @gate #{M})) (call $ask #{kernel.services['sink']} #9 #1)"
     gate = kernel.serve(wat.Plus(), name="gate")
     task = kernel.spawn(program(body), allow=["*", "gate"], trusted=True)
-    kernel.step(1_000_000)
+    settle(kernel)
     kernel.revoke(task, "*")
     kernel.notify(gate.id, task.id, abi.TaskDestroyed(1))
     assert kernel.wait(task).code == NOT_ALLOWED
@@ -210,7 +210,7 @@ def test_revoking_one_of_two_keeps_the_other(kernel: wasmos.Kernel) -> None:
 def test_revoking_while_a_lookup_waits(kernel: wasmos.Kernel) -> None:
     """The lookup was allowed when it began, but its answer isn't any more."""
     task = kernel.spawn(program("@late"), allow=["late"], trusted=True)
-    kernel.step(1_000_000)
+    settle(kernel)
     kernel.revoke(task, "late")
     kernel.serve(wat.Plus(), name="late")
     assert kernel.wait(task).code == NOT_ALLOWED
@@ -228,7 +228,7 @@ def test_revoking_while_a_call_is_under_way(kernel: wasmos.Kernel) -> None:
         program(body + "(i32.add (local.get $i) (call $ask (local.get $j) #9 #1))"),
         allow=["s"], trusted=True,
     )  # fmt: skip
-    kernel.step(1_000_000)
+    settle(kernel)
     kernel.revoke(task, "s")
     kernel.notify(gate.id, service.id, abi.TaskDestroyed(0))
     assert kernel.wait(task).code == 5 + NOT_ALLOWED
@@ -240,7 +240,7 @@ def test_granting_while_it_runs(kernel: wasmos.Kernel) -> None:
         (call $ask @sink #9 #1)"""
     gate = kernel.serve(wat.Plus(), name="gate")
     task = kernel.spawn(program(body), allow=["gate"], trusted=True)
-    kernel.step(1_000_000)
+    settle(kernel)
     kernel.grant(task, "sink")
     kernel.notify(gate.id, task.id, abi.TaskDestroyed(0))
     assert kernel.wait(task).code == 0
@@ -264,12 +264,12 @@ def test_one_way_messages_need_a_capability(kernel: wasmos.Kernel) -> None:
     sink = services(kernel)
     source = program(f"(call $put #{M} #21 #5) (call $reply #{kernel.services['sink']} #{M}) #0")
     kernel.wait(kernel.spawn(source, trusted=True))
-    kernel.step(1_000_000)
+    settle(kernel)
     assert sink.seen == []
     allowed = kernel.spawn(source, allow=["sink"], trusted=True)
     kernel.wait(allowed)
     # The sender may be gone by the time it is read; then nobody handles it.
-    kernel.step(1_000_000)
+    settle(kernel)
     assert sink.seen in ([], [(allowed.id, 5)])
 
 
@@ -280,16 +280,16 @@ def test_a_service_may_write_to_those_who_may_call_it(kernel: wasmos.Kernel, gra
     task = kernel.spawn(
         program(wat.RECEIVE + "(call $value)"), allow=["sink"] if granted else [], trusted=True
     )
-    kernel.step(1_000_000)
+    settle(kernel)
     assert kernel.notify(id, task.id, abi.TaskDestroyed(5))
-    kernel.step(1_000_000)
+    settle(kernel)
     assert (task.exit.code if task.exit else None) == (5 if granted else None)
     assert denials(kernel) == ([] if granted else [(id, task.id)])
 
 
 def test_tasks_without_a_capability_between_them(kernel: wasmos.Kernel) -> None:
     receiver = kernel.spawn(wat.SLEEP, trusted=True)
-    kernel.step(1_000_000)
+    settle(kernel)
     source = program(f"(call $put #{M} #9 #5) (call $reply #{receiver.id} #{M}) #0")
     sender = kernel.spawn(source, allow=["other"], trusted=True)
     assert kernel.wait(sender).code == 0

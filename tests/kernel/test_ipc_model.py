@@ -303,7 +303,7 @@ class Stories(RuleBasedStateMachine):
 
 
 Stories.TestCase.settings = settings(
-    max_examples=250, stateful_step_count=40, deadline=None, derandomize=True, database=None
+    max_examples=120, stateful_step_count=40, deadline=None, derandomize=True, database=None
 )
 test_stories = Stories.TestCase
 

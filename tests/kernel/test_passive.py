@@ -8,7 +8,7 @@ import pytest
 
 import wasmos
 from tests.support import wat
-from tests.support.wat import M, passive, program, repeat
+from tests.support.wat import M, passive, program, repeat, settle
 from wasmos import abi
 
 BOTH_CLOCKS = True
@@ -146,7 +146,7 @@ def test_clients_that_end_while_they_queue(kernel: wasmos.Kernel) -> None:
         name = "gate"
 
         async def ping(self, caller: wasmos.Caller, value: int) -> int:
-            await self.kernel.sleep(1)
+            await self.kernel.sleep(0.01)
             return value
 
     kernel.serve(Gate())
@@ -155,7 +155,7 @@ def test_clients_that_end_while_they_queue(kernel: wasmos.Kernel) -> None:
     clients = [
         spawn(kernel, program(f"(drop (call $ask @s #9 #{n})) (call $value)")) for n in range(4)
     ]
-    kernel.run(lambda: False, timeout=0.5)
+    kernel.run(lambda: False, timeout=0.005)
     clients[0].kill()
     clients[2].kill()
     assert [kernel.wait(clients[n]).code for n in (1, 3)] == [1, 3]
@@ -167,7 +167,7 @@ def test_clients_that_end_while_they_queue(kernel: wasmos.Kernel) -> None:
 @BOTH
 def test_a_trap_ends_the_service_not_the_caller(kernel: wasmos.Kernel, fibre: bool) -> None:
     service = spawn(kernel, passive("unreachable", fibre=fibre), service="s", name="bad")
-    kernel.step(1_000_000)
+    settle(kernel)
     body = """(local.set $i (call $ask @s #9 #41))
         (if (i32.ne (call $value) #41) (then (return #1)))
         (i32.add (i32.mul (local.get $i) #100) (call $ask #2 #9 #0))"""
@@ -182,7 +182,7 @@ def test_a_trap_ends_the_service_not_the_caller(kernel: wasmos.Kernel, fibre: bo
 def test_a_trap_seen_from_python(kernel: wasmos.Kernel, fibre: bool) -> None:
     spawn(kernel, passive("(drop (i32.load #65536))", fibre=fibre), service="s")
     assert error_of(kernel) == ABORTED
-    kernel.step(1_000)
+    settle(kernel)
     with pytest.raises(LookupError):
         kernel.call("s", abi.Ping(1))
     spawn(kernel, wat.PASSIVE, service="s")
@@ -256,7 +256,7 @@ def test_a_service_has_a_whole_stack_under_a_deep_client(fibre: bool) -> None:
                 break
             deepest = depth
         assert deepest >= 1000
-        kernel.step(1_000)
+        settle(kernel)
         spawn(kernel, source, service="s")
         ask = f"(func $then (result i32) (drop (call $ask @s #9 #{deepest})) (call $value))"
         client = program(f"(call $dive #{deepest // 2})", fields=DIVE + ask)
@@ -285,7 +285,7 @@ def test_endless_recursion_called_from_deep_python(kernel: wasmos.Kernel) -> Non
         return error_of(kernel)
 
     for depth in (0, 500):
-        kernel.step(1_000)
+        settle(kernel)
         spawn(kernel, source, service="s")
         assert call(depth) == ABORTED
 

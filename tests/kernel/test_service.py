@@ -195,6 +195,61 @@ def test_interrupts_reach_whoever_runs_the_kernel(
     assert kernel.wait(task).code == UNEXPECTED
 
 
+INTERRUPTIONS = [KeyboardInterrupt(), MemoryError(), RecursionError(), SystemExit()]
+
+
+@pytest.mark.parametrize("error", INTERRUPTIONS, ids=repr)
+def test_interrupted_in_a_lookup(no_leaks: None, error: BaseException) -> None:
+    """The guest's lookup isn't lost: it is answered when the kernel runs on."""
+    interruptions = [error]
+
+    class Interrupted(wasmos.Kernel):
+        def _lookup(self, id: int, name: str) -> int | None:
+            if interruptions:
+                raise interruptions.pop()
+            return super()._lookup(id, name)
+
+    with Interrupted(virtual_clock=True) as kernel:
+        server = kernel.serve(ping(1))
+        task = kernel.spawn(program("@s"), allow=["s"], trusted=True)
+        with pytest.raises(type(error)):
+            kernel.wait(task)
+        assert kernel.wait(task).code == server.id
+
+
+@pytest.mark.parametrize("error", INTERRUPTIONS, ids=repr)
+def test_interrupted_when_a_call_is_over(kernel: wasmos.Kernel, error: BaseException) -> None:
+    """By what a client wants done then: the others' calls go on."""
+    kernel.serve(ping(1))
+    client = kernel.client()
+
+    def done() -> None:
+        raise error
+
+    client.begin("s", abi.Ping(1), done)
+    task = kernel.spawn(program("(call $ask @s #9 #1)"), allow=["s"], trusted=True)
+    with pytest.raises(type(error)):
+        kernel.wait(task)
+    assert kernel.wait(task).code == 0
+    assert client.finish() == abi.PingReply(1)
+
+
+@pytest.mark.parametrize("error", INTERRUPTIONS, ids=repr)
+def test_interrupted_when_a_task_ends(kernel: wasmos.Kernel, error: BaseException) -> None:
+    """By whoever watches: the task is over all the same, and so is the next one."""
+    first, second = (kernel.spawn(program("#3"), trusted=True) for _ in range(2))
+
+    def watch(ended: wasmos.Exit) -> None:
+        if ended.task == first.id:
+            raise error
+
+    kernel.watch(watch)
+    with pytest.raises(type(error)):
+        kernel.wait(first)
+    assert kernel.wait(second).code == 3
+    assert kernel.find(first.id) is None and first.exit is not None
+
+
 @pytest.mark.parametrize("error", [ValueError(), RecursionError(), KeyboardInterrupt()], ids=repr)
 def test_one_way_methods_that_raise(
     kernel: wasmos.Kernel, caplog: pytest.LogCaptureFixture, error: BaseException

@@ -121,6 +121,12 @@ SLEEP = program(RECEIVE + "#0")  # until somebody writes to it
 TRAP = program("unreachable")
 
 
+def settle(kernel: wasmos.Kernel) -> None:
+    """Run until no task is ready any more; not for systems in which one computes for ever."""
+    while kernel.step(1_000_000):
+        pass
+
+
 class Reporter(wasmos.Service):
     """Collects what guests report, in order: `numbers`, and `rows` with who said it."""
 

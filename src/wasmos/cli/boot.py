@@ -97,9 +97,10 @@ class _Session:
 
     def _interrupt(self) -> None:
         """Ctrl-C: on a terminal it is meant for what runs there, if anything."""
-        if self._terminal and self._shell is not None and self._shell.interrupt():
-            return
-        self._end(EXIT_INTERRUPTED)
+        if self._terminal and self._shell is not None:
+            self._shell.interrupt()
+        else:
+            self._end(EXIT_INTERRUPTED)
 
     def _end(self, status: int) -> None:
         assert self._serving is not None

@@ -1,7 +1,7 @@
 """The words of the command line.
 
 Law: a tool's flags come before the module, everything after it is the guest's.
-Each flag that takes a value can also be set as WASMOS_<FLAG>.
+A limit can also be set by the environment, as WASMOS_<FLAG>.
 """
 
 from __future__ import annotations

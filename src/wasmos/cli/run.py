@@ -24,7 +24,7 @@ def main(options: argparse.Namespace) -> int:
         arguments,
         allow=[name for names in options.allow for name in names.split(",")],
         listen=options.listen,
-        connect=options.connect or "none",
+        connect=options.connect,
         files=options.files,
         timeout=options.timeout,
         limits=Limits(memory_bytes=int(options.max_memory), cpu_seconds=options.cpu),

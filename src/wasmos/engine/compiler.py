@@ -1,8 +1,8 @@
 """Compiling modules that nobody vouches for, in a child process.
 
 Law: what a guest's author wrote is compiled where it can hurt only itself: a
-child with limits on memory and time, no files, no network use, and nothing of
-the parent's but the module. Compiling is unbounded by nature (engine policy:
+child with limits on memory, time and written files, and nothing of the
+parent's but the module: no environment, no open files. Compiling is unbounded by nature (engine policy:
 a slow compile is no vulnerability), so the bound is the child's life. Machine
 code is loaded only from that child's pipe, never from a file.
 """

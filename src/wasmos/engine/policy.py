@@ -36,6 +36,7 @@ KERNEL_MODULE = "env"
 
 ACTIVE, PASSIVE = "active", "passive"
 MAIN, HANDLE, BUFFER, MEMORY_NAME = "main", "ipc_handle", "ipc_buffer", "memory"
+INITIALIZE = "_initialize"
 _NOTHING: FuncType = ((), ())
 _CODE: FuncType = ((), ("i32",))
 _PASSIVE_EXPORTS: dict[str, FuncType] = {HANDLE: (("i32",), ()), BUFFER: _CODE}
@@ -267,6 +268,7 @@ def _offers(item: Import, imports: Offer) -> str:
 
 
 def _shape(info: ModuleInfo, entry: str) -> Shape:
+    _check_initialize(info)
     passive = [name for name in _PASSIVE_EXPORTS if name in info.exports]
     if entry in info.exports:
         if passive:
@@ -278,6 +280,16 @@ def _shape(info: ModuleInfo, entry: str) -> Shape:
     if passive:
         return _passive(info)
     raise ModuleRefused(_nothing_to_run(info, entry))
+
+
+def _check_initialize(info: ModuleInfo) -> None:
+    """It is called before everything else, as reactors want it; and by a call that doesn't look
+    at types, so they are looked at here."""
+    if INITIALIZE in info.exports and info.signature(INITIALIZE) != _NOTHING:
+        raise ModuleRefused(
+            f"its export {quote(INITIALIZE)} is {_what_is(info, INITIALIZE)} instead of a function "
+            "() -> (); give it no parameters and no result"
+        )
 
 
 def _active(info: ModuleInfo, entry: str) -> Shape:

@@ -84,7 +84,7 @@ cdef class Core:
         self.modules = {}
         self.thread = PyThread_get_thread_ident()
         if ring == 0 or ring & (ring - 1):
-            raise ValueError("ring must be a power of two")
+            raise ValueError(f"the number of events kept is a power of two, not {ring}")
         k.mask = MIN_TABLE - 1
         k.next_id = FIRST_ID
         k.rng = seed
@@ -288,6 +288,7 @@ cdef class Core:
         cdef Kern *k = &self.k
         cdef wasmtime_extern_t item
         cdef wasmtime_val_raw_t value
+        value.v128[0] = value.v128[1] = 0
         task.linker = api.linker_new(self.engine.ptr)
         self._allow_handler(task)
         ticker_start(k.ticker)

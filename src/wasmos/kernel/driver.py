@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from wasmos.kernel.kernel import Kernel
 
-SLICE_NS = 2_000_000  # how long guests run before everything else gets a turn
+SLICE_NS = 4_000_000  # how long guests run before everything else gets a turn
 TURNS = 20  # of the loop, for coroutines to take before virtual time passes
 
 

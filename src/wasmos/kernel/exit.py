@@ -63,7 +63,10 @@ class Exit:
     def status(self) -> int:
         """As the exit status of a process: the guest's own code (its low
         eight bits), 124 for limits on time, 126 refused, 134 trap, 137 killed."""
-        return self.code & 0xFF if self.code is not None else CAUSES[self.cause][0]
+        if self.code is None:
+            return CAUSES[self.cause][0]
+        # No failure becomes a success by being cut to eight bits.
+        return self.code & 0xFF or (1 if self.code else 0)
 
     def check(self) -> Exit:
         """Itself if it is `ok`. Raises GuestExit, GuestTrap,

@@ -102,6 +102,7 @@ cdef void finished(Kern *k, Task *task) noexcept nogil:
     task.future = NULL
     census.futures -= 1
     if task.trap is not NULL or task.error is not NULL:
+        bill_client(k, task)
         # An error that isn't a trap: the engine had no room for it.
         die(k, task, EXIT_REFUSED if task.trap is NULL and task.phase <= STARTING
             else EXIT_TRAPPED)

@@ -21,7 +21,7 @@ from wasmos.errors import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FunctionType
-    from typing import ClassVar
+    from typing import Any, ClassVar
 
     from wasmos.kernel.kernel import Kernel
 
@@ -43,6 +43,9 @@ class Service:
     # Whether things outside, a socket or a device, can wake its clients: then
     # a kernel where nobody can go on waits for them, instead of saying so.
     hears_outside: ClassVar[bool] = False
+    # Where its messages are defined: `wasmos.abi`, or a module that
+    # `python -m wasmos.idl own.idl --python own.py` made.
+    interface: ClassVar[Any] = abi
     _methods: ClassVar[dict[str, FunctionType]] = {}
 
     kernel: Kernel
@@ -51,7 +54,7 @@ class Service:
     def __init_subclass__(cls) -> None:
         cls._methods = dict(cls._methods)
         for name, member in vars(cls).items():
-            if name in abi.RPCS or name in abi.ONEWAYS:
+            if name in cls.interface.RPCS or name in cls.interface.ONEWAYS:
                 _check_signature(cls, name, member)
                 cls._methods[name] = member
 
@@ -65,16 +68,18 @@ class Service:
         """The service's task ended, or its kernel closes: let go of things."""
 
 
-def request_of(name: str) -> type[abi.Message]:
+def request_of(interface: Any, name: str) -> type[abi.Message]:
     """The class of the message that a method called `name` handles."""
-    return abi.RPCS[name].request if name in abi.RPCS else abi.ONEWAYS[name]
+    rpc = interface.RPCS.get(name)
+    request: type[abi.Message] = interface.ONEWAYS[name] if rpc is None else rpc.request
+    return request
 
 
 def _check_signature(cls: type[Service], name: str, method: FunctionType) -> None:
     code = getattr(method, "__code__", None)
     if code is None:
         raise UsageError(f"{cls.__name__}.{name} must be a plain method")
-    wanted = ("self", "caller", *(field.name for field in request_of(name).FIELDS))
+    wanted = ("self", "caller", *(field.name for field in request_of(cls.interface, name).FIELDS))
     found = code.co_varnames[: code.co_argcount]
     if found != wanted:
         raise UsageError(
@@ -86,8 +91,9 @@ def handlers(service: Service, core: _core.Core) -> dict[int, _core.Handler]:
     """The kernel's table for a service: message type → handler."""
     table: dict[int, _core.Handler] = {}
     for name, function in service._methods.items():
-        request = core.layout(request_of(name).TYPE)
-        reply = core.layout(abi.RPCS[name].reply.TYPE) if name in abi.RPCS else None
+        rpc = service.interface.RPCS.get(name)
+        request = core.layout(request_of(service.interface, name).TYPE)
+        reply = None if rpc is None else core.layout(rpc.reply.TYPE)
         assert request is not None
         is_async = bool(function.__code__.co_flags & _CO_COROUTINE)
         if is_async and reply is None:

@@ -55,12 +55,10 @@ class Task:
         else:
             self._on_end.append(action)
 
-    def ended(self) -> None:
-        """The kernel says that it is gone."""
-        assert self.exit is not None
-        for action in self._on_end:
-            action(self.exit)
-        self._on_end.clear()
+    def farewells(self) -> list[Callable[[Exit], object]]:
+        """Whom the kernel tells that it is gone."""
+        actions, self._on_end = self._on_end, []
+        return actions
 
     @property
     def blocked(self) -> bool:

@@ -202,7 +202,7 @@ class System:
         return ManifestError(f"{self.manifest.where(section, key)}: {problem}")
 
     async def _spawn(self, plan: TaskPlan, arguments: list[str]) -> Task:
-        path = plan.module if os.path.isabs(plan.module) else self.programs.path(plan.module)
+        path = plan.path or self.programs.path(plan.module)
         allow = list(plan.allow)
         if arguments and "args" in self.manifest.servers and ALL not in allow:
             allow.append("args")

@@ -36,6 +36,7 @@ class TaskPlan:
     def __init__(self, name: str) -> None:
         self.name = name
         self.module = name
+        self.path: str | None = None  # of the module's file, instead of a program's name
         self.args: list[str] = []
         self.allow: list[str] = []
         self.service: str | None = None
@@ -55,7 +56,7 @@ class Manifest:
         self.fs_save: str | None = None
         self.fs_files: dict[str, str] = {}
         self.listen: list[str] = []
-        self.connect: str | list[str] = "none"
+        self.connect = ["none"]
         self.tasks: dict[str, TaskPlan] = {}
         self.spawn = TaskPlan("spawn")
         self._lines = text.splitlines()
@@ -64,18 +65,26 @@ class Manifest:
         """File and line of a word in a section, or of the section.
 
         tomllib keeps no positions: it is the first line that shows the word."""
-        pattern = re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])")
-        inside = section is None
-        head = 0
-        for number, line in enumerate(self._lines, 1):
-            if (name := _head(line)) is not None and section is not None:
-                inside = name == section or name.startswith(f"{section}.")
-                head = head or (number if inside else 0)
-            if inside and pattern.search(line.partition("#")[0]):
-                return f"{self.path}:{number}"
-        if section is not None and not head:  # written as an inline table, or with dots
+        lines = self._lines_of(section)
+        if not lines and section is not None:  # written as an inline table, or with dots
             return self.where(None, word)
-        return f"{self.path}:{head}" if head else self.path
+        word = re.escape(word)
+        for pattern in (rf"[\"']{word}[\"']", rf"(?<![\w-]){word}(?![\w-])", ""):
+            for number, line in lines:
+                if re.search(pattern, line.partition("#")[0]):
+                    return f"{self.path}:{number}"
+        return self.path
+
+    def _lines_of(self, section: str | None) -> list[tuple[int, str]]:
+        """The lines of a section and those below it, with their numbers."""
+        found = []
+        inside = section is None
+        for number, line in enumerate(self._lines, 1):
+            if section is not None and (name := _head(line)) is not None:
+                inside = name == section or name.startswith(f"{section}.")
+            if inside:
+                found.append((number, line))
+        return found
 
 
 def _head(line: str) -> str | None:
@@ -158,8 +167,8 @@ class _Reader:
                 }
 
     def _tcpip(self, table: dict[str, Any]) -> None:
-        from wasmos.servers.tcpip.addresses import Destinations
         from wasmos.servers.tcpip.ports import PortMap
+        from wasmos.system.outfit import destinations
 
         for key, value in table.items():
             self._known(key, ("listen", "connect"), "key")
@@ -167,12 +176,9 @@ class _Reader:
                 self.manifest.listen = texts = self._texts(key, value)
                 self._sensible(key, texts, PortMap)
                 continue
-            if isinstance(value, str):
-                value = [value]
-            rules = self._texts(key, value)
-            self.manifest.connect = rules[0] if len(rules) == 1 else rules
-            if rules not in (["none"], ["all"]):
-                self._sensible(key, rules, Destinations)
+            rules = [value] if isinstance(value, str) else self._texts(key, value)
+            self._sensible(key, rules, destinations)
+            self.manifest.connect = rules
 
     def _sensible(self, key: str, texts: list[str], judge: Callable[[list[str]], object]) -> None:
         """What the server takes: each alone, so that the line is found, and all together."""
@@ -200,7 +206,7 @@ class _Reader:
 
     def _plan(self, plan: TaskPlan, table: dict[str, Any], keys: tuple[str, ...]) -> None:
         setters: dict[str, Callable[[str, Any], None]] = {
-            "module": lambda k, v: setattr(plan, "module", self._module(self._text(k, v))),
+            "module": lambda k, v: self._module(plan, self._text(k, v)),
             "args": lambda k, v: setattr(plan, "args", self._texts(k, v)),
             "allow": lambda k, v: setattr(plan, "allow", self._names(k, self._texts(k, v))),
             "service": lambda k, v: setattr(plan, "service", self._service(k, v)),
@@ -231,12 +237,11 @@ class _Reader:
             self._fail(key, f"{key} is a number from 0 to {most:,}, not {value!r}")
         return value
 
-    def _module(self, text: str) -> str:
+    def _module(self, plan: TaskPlan, text: str) -> None:
         """A program's name, or the path of a file, relative to the manifest."""
-        path = self._path(text)
+        plan.module, path = text, self._path(text)
         if os.sep in text or (text.endswith(ENDINGS) and os.path.isfile(path)):
-            return path
-        return text
+            plan.path = path
 
     def _service(self, key: str, value: object) -> str:
         return self._names(key, [self._text(key, value)])[0]

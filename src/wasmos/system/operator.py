@@ -11,7 +11,6 @@ from wasmos.errors import CapabilityDenied, ServiceError
 from wasmos.kernel import Caller
 from wasmos.servers.console import Console
 from wasmos.servers.tcpip import Tcpip
-from wasmos.servers.tcpip.addresses import Destinations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address
     from typing import Any, BinaryIO
 
-NONE = ["none"]
+    from wasmos.servers.tcpip.addresses import Destinations
 
 
 class SharedConsole(Console):
@@ -39,14 +38,14 @@ class SharedConsole(Console):
 
 
 class SharedTcpip(Tcpip):
-    """Sockets where `rules` say where guests may connect to, and the operator
-    may connect anywhere and look up any name."""
+    """Sockets where `rules` say where guests may connect to (None: nowhere),
+    and the operator may connect anywhere and look up any name."""
 
     def __init__(
-        self, rules: list[str], is_operator: Callable[[int], bool], **options: Any
+        self, rules: Destinations | None, is_operator: Callable[[int], bool], **options: Any
     ) -> None:
         super().__init__(connect=self._may_go, **options)
-        self._rules = None if rules == NONE else Destinations(rules)
+        self._rules = rules
         self._is_operator = is_operator
 
     def _may_go(self, caller: Caller, ip: IPv4Address, port: int) -> bool:

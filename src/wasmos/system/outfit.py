@@ -10,6 +10,7 @@ import os
 
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError, UsageError, WasmosError
+from wasmos.system.units import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from wasmos.kernel import Caller, Service, Task
     from wasmos.servers.fs import Image
     from wasmos.servers.tcpip import PortMap
+    from wasmos.servers.tcpip.addresses import Destinations
 
+CONNECT = ("none", "any", "all")
 EVERYWHERE = "0.0.0.0/0"
 
 
@@ -72,7 +75,7 @@ def fs(image: Image | None) -> Service:
 
 def tcpip(
     listen: Sequence[str],
-    connect: str | Sequence[str],
+    connect: Sequence[str],
     log: Callable[[str], object],
     is_operator: Callable[[int], bool] | None = None,
 ) -> Service:
@@ -81,17 +84,30 @@ def tcpip(
 
     ports = PortMap(listen)
     _check_free(ports)
-    rules = [connect] if isinstance(connect, str) else list(connect)
-    rules = [EVERYWHERE if rule == "all" else rule for rule in rules]
+    allowed = destinations(connect)
     options: dict[str, Any] = {
         "ports": ports,
         "on_bound": lambda port, endpoint: log(f"tcpip: port {port} is {endpoint}"),
     }
     if is_operator is None:
-        return Tcpip(connect="none" if rules == ["none"] else rules, **options)
+        return Tcpip(connect=allowed or "none", **options)
     from wasmos.system.operator import SharedTcpip
 
-    return SharedTcpip(rules, is_operator, **options)
+    return SharedTcpip(allowed, is_operator, **options)
+
+
+def destinations(rules: Sequence[str]) -> Destinations | None:
+    """Where `tcpip` may connect to; None: nowhere. Raises UsageError."""
+    from wasmos.servers.tcpip.addresses import Destinations
+
+    for rule in rules:
+        if rule.isalpha() and rule not in CONNECT:
+            raise UsageError(f"no destination {rule!r}; {nearest(rule, CONNECT)}")
+    if "none" not in rules:
+        return Destinations(EVERYWHERE if rule == "all" else rule for rule in rules)
+    if len(rules) > 1:
+        raise UsageError('destination "none" stands alone')
+    return None
 
 
 def _check_free(ports: PortMap) -> None:

@@ -56,8 +56,8 @@ def run(
     source: Source,
     args: Sequence[str] = (),
     *,
-    allow: Iterable[str] = (),
-    listen: Sequence[str] = (),
+    allow: str | Iterable[str] = (),
+    listen: str | Sequence[str] = (),
     connect: str | Sequence[str] = "none",
     files: str | os.PathLike[str] | None = None,
     timeout: float | None = None,
@@ -87,6 +87,9 @@ def run(
     """
     import io
 
+    if isinstance(args, str):
+        raise UsageError(f"args is a list of strings, not {args!r}")
+    allow, listen, connect = _listed(allow), _listed(listen), _listed(connect)
     granted = _granted(allow, args, listen, connect, files)
     limits = limits or Limits()
     if timeout is not None:
@@ -99,7 +102,7 @@ def run(
             "console": lambda: outfit.console(output if captured is None else captured, stdin),
             "args": lambda: outfit.args(arguments),
             "fs": lambda: outfit.fs(_image(files, log)),
-            "tcpip": lambda: outfit.tcpip(listen, connect, log),
+            "tcpip": lambda: outfit.tcpip(listen, connect or ["none"], log),
             "echo": outfit.echo,
             "pong": outfit.pong,
             "vm": lambda: outfit.vm(None),
@@ -129,11 +132,15 @@ def _wait(kernel: Kernel, task: Task) -> Exit:
         raise
 
 
+def _listed(value: str | Iterable[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
 def _granted(
     allow: Iterable[str],
     args: Sequence[str],
     listen: Sequence[str],
-    connect: str | Sequence[str],
+    connect: Sequence[str],
     files: str | os.PathLike[str] | None,
 ) -> list[str]:
     """What was asked for, in so many words or by giving what needs it."""
@@ -146,7 +153,7 @@ def _granted(
         asked.add("args")
     if files is not None:
         asked.add("fs")
-    if listen or connect not in ("none", ["none"], [], ()):
+    if listen or connect not in ([], ["none"]):
         asked.add("tcpip")
     return [service for service in SERVICES if service in asked]
 

@@ -1,0 +1,50 @@
+"""Guests that talk on the console, for tests of the shell and the command line."""
+
+from __future__ import annotations
+
+from tests.support import wat
+from tests.support.wat import M
+from wasmos import abi
+
+WRITE, READ, READ_REPLY = abi.ConsoleWrite.TYPE, abi.ConsoleRead.TYPE, abi.ConsoleReadReply.TYPE
+DATA, LENGTH = 8, 1032  # both messages have their bytes at the same place
+
+
+def _bytes(at: int, content: bytes) -> str:
+    escaped = "".join(f"\\{byte:02x}" for byte in content)
+    return f'(data (i32.const {at}) "{escaped}")'
+
+
+def _say(length: int) -> str:
+    """Print what lies at M + DATA already."""
+    return (
+        f"(i32.store #{M} #{WRITE}) (i32.store offset={LENGTH} #{M} #{length}) "
+        f"(drop (call $call @console #{M}))"
+    )
+
+
+def printer(text: str | bytes, code: int = 0, then: str = "") -> str:
+    """Prints a text of at most 1,024 bytes, does `then`, and returns `code`."""
+    content = text.encode() if isinstance(text, str) else text
+    return wat.program(f"{_say(len(content))} {then} #{code}", fields=_bytes(M + DATA, content))
+
+
+def reader(prompt: str = "", *, at_end: int = 0, once: bool = False) -> str:
+    """Prints a prompt; then what it reads, each piece with its first letter in the other case, to
+    the end of its input, or only `once`. Exit code: `at_end`, or 1 for another error."""
+    loop = f"""
+      (loop $more
+        (i32.store #{M} #{READ}) (i32.store offset={DATA} #{M} #1024)
+        (drop (call $call @console #{M}))
+        (if (i32.ne (i32.load #{M}) #{READ_REPLY}) (then
+          (return (select #{at_end} #1 (i32.eq (i32.load #{M}) #{int(abi.ErrorCode.EOF)})))))
+        (i32.store8 offset={DATA} #{M} (i32.xor (i32.load8_u offset={DATA} #{M}) #32))
+        (i32.store #{M} #{WRITE})
+        (drop (call $call @console #{M}))
+        (br_if $more #{int(not once)})) #0"""
+    content = prompt.encode()
+    first = _say(len(content)) if content else ""
+    return wat.program(first + loop, fields=_bytes(M + DATA, content) if content else "")
+
+
+ENDLESS = printer("round and round\n", then=wat.forever())
