@@ -17,7 +17,7 @@ import wasmos
 WASMOS = [sys.executable, "-m", "wasmos"]
 GUESTS = Path(wasmos.__file__).parent / "guests"
 HELLO = str(GUESTS / "hello.wasm")
-SECONDS = 40  # a process that takes longer hangs
+SECONDS = 10  # a process that takes longer hangs
 
 # A system with all there is and nothing that another one could be in the way of.
 SYSTEM = """

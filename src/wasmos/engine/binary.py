@@ -72,6 +72,7 @@ MAX_CUSTOM_SECTIONS = 10_000
 MAX_NAME_BYTES = 100_000  # the engine's own limit, as are the next two
 MAX_VALUES = 1_000  # parameters, or results, of one function
 MAX_LOCALS = 50_000  # of one function
+MAX_GROUPS = 2_000_000  # of locals, in all functions: more than a second to read
 MAX_CONSTANT_STEPS = 1_000  # instructions in one constant expression
 
 
@@ -933,6 +934,7 @@ class CompileCost(_Record):
         "element_bytes",
         "exports",
         "functions",
+        "groups",
         "hardest_body",
         "largest_body",
         "locals_total",
@@ -957,6 +959,7 @@ class CompileCost(_Record):
         # Locals times bytes of one function. Joining many locals at many loops is what takes the
         # compiler longest for its size: the cube of the locals, and no other number here shows it.
         self.hardest_body = 0
+        self.groups = 0  # of locals, empty ones too: each costs us a look, whatever it declares
 
 
 def compile_cost(info: ModuleInfo) -> CompileCost:
@@ -970,7 +973,7 @@ def compile_cost(info: ModuleInfo) -> CompileCost:
     for function in info.functions[len(info.functions) - _defined_functions(info) :]:
         length = reader.u32("function body's length")
         start = reader.skip(length, "function body")
-        count = params[function] + _count_locals(reader, start, reader.pos)
+        count = params[function] + _count_locals(reader, start, reader.pos, cost)
         reader.pos = start + length
         cost.locals_total += count
         cost.most_locals = max(cost.most_locals, count)
@@ -980,11 +983,15 @@ def compile_cost(info: ModuleInfo) -> CompileCost:
     return cost
 
 
-def _count_locals(reader: _Reader, start: int, end: int) -> int:
+def _count_locals(reader: _Reader, start: int, end: int, cost: CompileCost) -> int:
     """Borrows the section's reader: making one for each body would double the time."""
     section_end, reader.pos, reader.end = reader.end, start, end
     total = 0
-    for _ in range(reader.count("groups of locals", MAX_LOCALS, 2)):
+    groups = reader.count("groups of locals", MAX_LOCALS, 2)
+    cost.groups += groups
+    if cost.groups > MAX_GROUPS:
+        raise BinaryError(start, f"more than {MAX_GROUPS} groups of locals")
+    for _ in range(groups):
         total += reader.u32("number of locals")
         reader.value_type()
         if total > MAX_LOCALS:

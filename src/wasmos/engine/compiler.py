@@ -84,7 +84,7 @@ class Compilation:
         CompileLimitExceeded if the child hit a limit."""
         try:
             answer = self._exchange()
-            status = self._reap()
+            status = self._ended()
         finally:
             self.cancel()
         if answer[:1] == b"+" and status == 0:
@@ -115,11 +115,8 @@ class Compilation:
             left = self._deadline - time.monotonic()
             ready = dict(poll.poll(max(left, 0) * 1000))
             readable, writable = self._answer in ready, self._request in ready
-            if left <= 0 and not readable:
-                raise CompileLimitExceeded(
-                    f"compiling took longer than {self._limits.seconds:g} s; "
-                    "give it more with compile_limits, or refuse it"
-                )
+            if left <= 0:
+                raise self._too_slow()
             if writable:
                 unsent = self._feed(unsent)
                 if not unsent:
@@ -142,6 +139,27 @@ class Compilation:
             return unsent[os.write(self._request, unsent[:_CHUNK]) :]
         except BrokenPipeError:
             return unsent[:0]  # the child is gone: its answer says why
+
+    def _too_slow(self) -> CompileLimitExceeded:
+        return CompileLimitExceeded(
+            f"compiling took longer than {self._limits.seconds:g} s; "
+            "give it more with compile_limits, or refuse it"
+        )
+
+    def _ended(self) -> int:
+        """The child's exit status. It has said all; that it ends, too, is part
+        of the answer, and waited for no longer than for the rest."""
+        assert self._pid is not None
+        pause = 0.0002
+        while True:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                self._pid = None
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > self._deadline:
+                raise self._too_slow()
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
 
     def _reap(self) -> int:
         if self._pid is None:

@@ -10,6 +10,28 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 cdef extern from "pythread.h" nogil:
     unsigned long PyThread_get_thread_ident()
 
+cdef extern from * nogil:
+    """
+    #include <pthread.h>
+    /* The lowest address of the calling thread's stack. */
+    static void *stack_low(void) {
+    #ifdef __APPLE__
+        pthread_t self = pthread_self();
+        return (char *)pthread_get_stackaddr_np(self) - pthread_get_stacksize_np(self);
+    #else
+        pthread_attr_t attributes;
+        void *low = NULL;
+        size_t size;
+        if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+            pthread_attr_getstack(&attributes, &low, &size);
+            pthread_attr_destroy(&attributes);
+        }
+        return low;
+    #endif
+    }
+    """
+    void *stack_low()
+
 # What each store is linked with: the four calls as guests know them, made of
 # functions that answer at once. One that must wait says PENDING and moves the
 # task's preemption deadline to now: the check at the head of the loop below
@@ -69,6 +91,7 @@ cdef class Core:
     cdef dict handlers       # service task id → {message type → Handler}
     cdef dict modules        # task id → Module, kept while the task lives
     cdef unsigned long thread
+    cdef size_t stack_low    # where that thread's stack ends
     cdef bint stepping
     cdef object pending_exception
 
@@ -83,6 +106,7 @@ cdef class Core:
         self.handlers = {}
         self.modules = {}
         self.thread = PyThread_get_thread_ident()
+        self.stack_low = <size_t>stack_low()
         if ring == 0 or ring & (ring - 1):
             raise ValueError(f"the number of events kept is a power of two, not {ring}")
         k.mask = MIN_TABLE - 1
@@ -179,6 +203,18 @@ cdef class Core:
         """Raises UsageError in any thread but the kernel's own."""
         self._enter()
 
+    cdef int _check_stack(self) except -1:
+        """Passive guests called from Python run on the thread's own stack, and
+        the engine takes it that there is as much as it was told."""
+        cdef char here
+        cdef size_t left = <size_t>&here - self.stack_low
+        if left < self.engine.stack_bytes + HOST_STACK_BYTES:
+            raise UsageError(
+                f"this thread's stack has {left >> 10} KiB left, and a guest may use "
+                f"{self.engine.stack_bytes >> 10}: make it larger with "
+                "threading.stack_size(), or give the kernel a smaller stack_bytes")
+        return 0
+
     # --- set-up ---
 
     def define_messages(self, classes, kernel_only):
@@ -245,6 +281,8 @@ cdef class Core:
         self._enter()
         if module.engine is not self.engine:
             raise UsageError("the module was compiled for another kernel")
+        if direct:
+            self._check_stack()
         if priority >= PRIORITIES:
             raise ValueError(f"priority is below {PRIORITIES}")
         cdef Kern *k = &self.k
@@ -702,6 +740,7 @@ cdef class Core:
     cdef object _send(self, Task *task, int32_t dst):
         cdef Kern *k = &self.k
         cdef int32_t result
+        self._check_stack()     # a passive service may run on top of it
         unlink(task)            # it may be here with mail, which can wait
         ticker_start(k.ticker)
         result = ipc_call(k, task, dst, 0)
@@ -734,8 +773,11 @@ cdef class Core:
             return type
         layout = self.layouts.get(type)
         if layout is None:
-            raise ValueError(f"message type {type} is not defined")
-        return layout.read(task.buffer)
+            return ERR_UNEXPECTED
+        try:
+            return layout.read(task.buffer)
+        except MalformedMessage:
+            return ERR_UNEXPECTED
 
     def reply_of(self, int32_t client):
         """The message in the client's buffer: after a call, the answer."""

@@ -37,6 +37,7 @@ FOUR_CALLS = {
 }
 
 MAX_MODULE_BYTES = policy.DEFAULT_MODULE_BYTES
+MAX_TEXT_BYTES = 1 << 20
 
 
 class Program:
@@ -93,12 +94,18 @@ def read(source: Source) -> tuple[str, bytes]:
     in the WebAssembly text format (which begins with a parenthesis)."""
     if isinstance(source, bytes):
         name, data = "module", source
-    elif isinstance(source, str) and source.lstrip()[:1] in ("(", ";"):
+    elif isinstance(source, str) and source[:MAX_TEXT_BYTES].lstrip()[:1] in ("(", ";"):
         name, data = "module", source.encode()
     else:
         path = os.fspath(source)
         name, data = os.path.splitext(os.path.basename(path))[0], _read_file(path)
-    if data[:4] != b"\0asm" and data.lstrip()[:1] in (b"(", b";"):
+    if data[:4] != b"\0asm" and data[:MAX_TEXT_BYTES].lstrip()[:1] in (b"(", b";"):
+        # Translating takes the engine, here, a hundred times the text's size.
+        if len(data) > MAX_TEXT_BYTES:
+            raise ModuleRefused(
+                f"{name}: {len(data):,} bytes of text, the limit is {MAX_TEXT_BYTES:,}; "
+                "translate it to a binary first"
+            )
         open_library()
         try:
             data = _core.wat2wasm(data)

@@ -82,6 +82,7 @@ class Client(Task):
     def __init__(self, kernel: Kernel, id: int, name: str) -> None:
         super().__init__(kernel, id, name)
         self._result: int | None = None
+        self._reply_type = 0
         self.busy = False
         self._done: Callable[[], object] | None = None
         self.on_mail: Callable[[], object] | None = None
@@ -90,6 +91,7 @@ class Client(Task):
         """Send a request. `done` is called when `finish` has an answer."""
         dst = self.kernel.service_id(service)
         self.busy, self._result, self._done = True, None, done
+        self._reply_type = message.TYPE + 1  # an rpc's two numbers follow each other
         try:
             result = self.kernel.exchange(self.id, dst, message)
         except BaseException:
@@ -111,7 +113,9 @@ class Client(Task):
         assert result is not None
         reply = self.kernel.answer_to(self.id) if result == 0 else result
         if not isinstance(reply, int):
-            return reply
+            if reply.TYPE == self._reply_type:
+                return reply
+            raise ServiceError(abi.ErrorCode.UNEXPECTED, f"an answer of type {reply.NAME}")
         raise CapabilityDenied(f"{self.name!r}") if reply == -8 else ServiceError(reply)
 
     def call(self, service: str, message: abi.Message, *, timeout: float | None = None) -> Any:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DIRECTORY = 221
 CHUNK = 1024
+MOST_SHOWN = 1 << 20  # of a file, or entries of a directory: the fs may be anybody's
 
 
 class Usage(Exception):
@@ -84,16 +85,17 @@ async def cat(shell: Shell, arguments: list[str]) -> None:
     cat PATH"""
     [path] = exactly(arguments, 1)
     fd = (await shell.call("fs", abi.FsOpen(path, 0))).fd
-    parts = []
+    data = bytearray()
     try:
-        while True:
-            parts.append((await shell.call("fs", abi.FsRead(fd, CHUNK))).data)
+        while len(data) < MOST_SHOWN:
+            data += (await shell.call("fs", abi.FsRead(fd, CHUNK))).data
+        shell.complain(f"cat: the first {len(data)} bytes of it")
     except ServiceError as error:
         if error.code != abi.ErrorCode.EOF:
             raise
     finally:
         await shell.call("fs", abi.FsClose(fd))
-    shell.say(b"".join(parts).decode("utf-8", "replace").rstrip("\n"))
+    shell.say(data.decode("utf-8", "replace").rstrip("\n"))
 
 
 @command
@@ -111,6 +113,8 @@ async def write(shell: Shell, arguments: list[str]) -> None:
         data = text.encode()
         while data:
             reply = await shell.call("fs", abi.FsWrite(fd, data[:CHUNK]))
+            if not 0 < reply.written_len <= len(data):
+                raise ServiceError(abi.ErrorCode.UNEXPECTED, f"wrote {reply.written_len} bytes")
             data = data[reply.written_len :]
     finally:
         await shell.call("fs", abi.FsClose(fd))
@@ -123,8 +127,7 @@ async def ls(shell: Shell, arguments: list[str]) -> None:
     if len(arguments) > 1:
         raise Usage
     path = arguments[0] if arguments else "/"
-    index = 0
-    while True:
+    for index in range(MOST_SHOWN):
         try:
             entry = await shell.call("fs", abi.FsReaddir(path, index))
         except ServiceError as error:
@@ -133,7 +136,6 @@ async def ls(shell: Shell, arguments: list[str]) -> None:
             return
         size = "directory" if entry.type == DIRECTORY else f"{entry.filesize} bytes"
         shell.say(f"  {size:>12}  {entry.name}")
-        index += 1
 
 
 @command

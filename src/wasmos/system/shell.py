@@ -51,7 +51,7 @@ class Shell:
     ) -> None:
         self.system = system
         self.kernel = system.kernel
-        self.client = self.kernel.client("shell")
+        self.client = self.system.operator("shell")
         self.done = False
         self._command: asyncio.Task[None] | None = None
         self._is_interrupted = False
@@ -111,7 +111,7 @@ class Shell:
         """Call a service as the shell's task. It gets a new one if the old
         one's call was given up."""
         if self.client.exit is not None:
-            self.client = self.kernel.client("shell")
+            self.client = self.system.operator("shell")
         return await self.system.aio.call(service, message, client=self.client, timeout=timeout)
 
     def say(self, text: str) -> None:

@@ -779,4 +779,4 @@ def test_nothing_happens_before_it_is_used() -> None:
 
         kernel.serve(Tcpip(ports=[ANY_PORT]))
         assert kernel.run()
-        assert kernel._loop is None
+        assert kernel.driver._loop is None
