@@ -237,15 +237,15 @@ def test_a_trap_is_told(you: Person) -> None:
     leave(you)
 
 
-def test_a_service_goes_to_the_background_by_itself(you: Person) -> None:
-    you.prompt()
-    you.enter("kill echo")
-    you.prompt()
-    you.enter("start echo_server")
-    you.see(r"task \d+ is the service echo", "shell>")
-    you.enter("echo by way of a guest")
-    you.see("by way of a guest")
-    leave(you)
+def test_a_service_goes_to_the_background_by_itself(system: Path) -> None:
+    system.write_text(SYSTEM.replace('"echo", ', ""))
+    with shell(system) as you:
+        you.prompt()
+        you.enter("start echo_server")
+        you.see(r"task \d+ is the service echo", "shell>")
+        you.enter("echo by way of a guest")
+        you.see("by way of a guest")
+        leave(you)
 
 
 def test_a_dumb_terminal_will_do(system: Path) -> None:

@@ -164,7 +164,7 @@ def test_pool_settings_exist() -> None:
 
 
 def test_the_library_is_the_wheels_own() -> None:
-    assert Path(library.library_path()) == Path(wheel.dll._name)
+    assert Path(library.library_path()) == Path(ffi.dll._name)
 
 
 def test_a_missing_library_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

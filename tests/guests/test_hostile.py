@@ -62,8 +62,8 @@ VICTIM = program(
 class System:
     """`victim` is an active guest, with Python and passive services beside it."""
 
-    def __init__(self, find: Find, **options: object) -> None:
-        self.kernel = wasmos.Kernel(virtual_clock=True, **options)  # type: ignore[arg-type]
+    def __init__(self, find: Find, seed: int = 0) -> None:
+        self.kernel = wasmos.Kernel(virtual_clock=True, seed=seed)
         self.find = find
         self.kernel.serve(Vm(frozenset({"victim"})))
         self.kernel.serve(wat.Plus(), name="console")
@@ -251,12 +251,9 @@ def test_a_flood_costs_the_flooder(system: System) -> None:
 def test_a_flood_of_a_python_service(system: System) -> None:
     """One-way messages that nobody reads in time: the mailbox is bounded, the kernel goes on."""
 
-    class Victim(wasmos.Service):
-        name = "victim"
-
     system.kernel.kill(system.kernel.services["victim"])
     system.settle()
-    victim = system.kernel.serve(Victim())
+    victim = system.kernel.serve(wat.Plus(), name="victim")
     system.spawn("flood_oneway", limits=wasmos.Limits())
     for _ in range(200):
         system.kernel.step(100_000)

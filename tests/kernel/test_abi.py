@@ -163,7 +163,7 @@ ENDINGS = {
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_call_of_one_who_ends_before_it_answers(kernel: wasmos.Kernel, ending: str) -> None:
     """-21, and the message is still the one that was sent."""
-    starter = kernel.serve(type("Starter", (wasmos.Service,), {"name": "starter"})())
+    starter = kernel.serve(wat.Plus(), name="starter")
     server = kernel.spawn(ENDINGS[ending], service="s", allow=["starter"], trusted=True)
     body = """(local.set $i (call $ask @s #9 #41))
         (if (i32.ne (call $value) #41) (then (return #1))) (local.get $i)"""
@@ -171,8 +171,7 @@ def test_call_of_one_who_ends_before_it_answers(kernel: wasmos.Kernel, ending: s
     settle(kernel)
     if server.exit is None:  # it waits for the word to end
         assert task.account()["state"] == "sending"
-        assert kernel.notify(starter.task if hasattr(starter, "task") else starter.id, server.id,
-                             abi.TaskDestroyed(0))  # fmt: skip
+        assert kernel.notify(starter.id, server.id, abi.TaskDestroyed(0))
     assert kernel.wait(task).code == ABORTED
 
 
@@ -393,7 +392,7 @@ def test_stranger_cannot_answer_a_call_that_awaits(kernel: wasmos.Kernel) -> Non
         program(wat.RECEIVE + f"(drop (call $recv @gate #{M}))" + "#0"),
         service="s", allow=["gate"], trusted=True,
     )  # fmt: skip
-    kernel.serve(type("Gate", (wasmos.Service,), {"name": "gate"})())
+    kernel.serve(wat.Plus(), name="gate")
     client = kernel.spawn(program("(call $ask @s #9 #1)"), allow=["s"], trusted=True)
     settle(kernel)
     assert client.account() | {"state": "awaiting reply", "peer": server.id} == client.account()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -259,6 +260,10 @@ def test_a_service_closes_the_kernel(no_leaks: None) -> None:
     assert kernel.tasks == [] and kernel.closed
 
 
+def kill_next(task: wasmos.Task, ended: wasmos.Exit) -> None:
+    task.kill("its turn")
+
+
 def test_a_chain_of_watchers(kernel: wasmos.Kernel) -> None:
     """Each end kills the next, also those that died in the same turn."""
     bad = kernel.spawn(passive("unreachable"), service="bad", trusted=True)
@@ -266,7 +271,7 @@ def test_a_chain_of_watchers(kernel: wasmos.Kernel) -> None:
     sleepers = [kernel.spawn(wat.SLEEP, trusted=True) for _ in range(5)]
     chain = [bad, client, *sleepers]
     for this, following in zip(chain, [*chain[1:], bad], strict=True):
-        this.when_ended(lambda _, following=following: following.kill("its turn"))
+        this.when_ended(partial(kill_next, following))
     assert kernel.wait(sleepers[-1]).message == "its turn"
     assert [task.exit is not None for task in chain] == [True] * 7
     assert client.exit is not None and client.exit.cause in ("returned", "killed")

@@ -270,6 +270,7 @@ def test_padding_of_an_answer_is_zero(kernel: wasmos.Kernel) -> None:
 
     kernel.define_messages([Ask, Told], [])
     request, reply = kernel.layout(3000), kernel.layout(3001)
+    assert request is not None
     handler = _core.Handler(lambda caller: 5, request, reply, False)
     id = kernel.add_service({3000: handler}, 8)
     body = f"""(memory.fill #{M} #0xFF #512) (if (call $ask #{id} #3000 #0) (then (return #-1)))

@@ -111,11 +111,8 @@ def test_a_handler_that_calls_its_caller(kernel: wasmos.Kernel) -> None:
 
 def test_a_handler_that_answers_before_it_returns(kernel: wasmos.Kernel) -> None:
     """By `ipc_reply`: that is the answer, and what its buffer holds at the end is nobody's."""
-    body = """(call $answer #5) (call $reply (i32.load offset=4 (local.get $m)) (local.get $m))
-        (call $answer #6)"""
-    body = body.replace("(call $answer #5)", f"(local.set $i (i32.load offset=4 #{wat.INBOX}))"
-                        "(call $answer #5)").replace("(i32.load offset=4 (local.get $m))",
-                                                     "(local.get $i)")  # fmt: skip
+    body = """(local.set $i (i32.load offset=4 (local.get $m)))
+        (call $answer #5) (call $reply (local.get $i) (local.get $m)) (call $answer #6)"""
     spawn(kernel, passive(body, fibre=True), service="s")
     client = program(
         repeat(

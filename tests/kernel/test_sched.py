@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 import wasmos
@@ -249,7 +251,7 @@ def test_deadline(kernel: wasmos.Kernel, where: str) -> None:
     kernel.serve(Slow())
     spawn(kernel, program(wat.RECEIVE + f"(call $recv #0 #{M})"), service="never", allow=[])
     spawn(kernel, program(f"(call $recv @gate #{M})"), service="busy")
-    kernel.serve(type("Gate", (wasmos.Service,), {"name": "gate"})())
+    kernel.serve(wat.Plus(), name="gate")
     task = spawn(kernel, program(BLOCKED[where]), limits=wasmos.Limits(deadline_seconds=0.5))
     ended = kernel.wait(task)
     assert (ended.cause, ended.status) == ("deadline", 124)
@@ -301,7 +303,7 @@ def test_timeout_of_wait(kernel: wasmos.Kernel) -> None:
 def test_timers_fire_in_order(kernel: wasmos.Kernel) -> None:
     fired: list[str] = []
     for name, seconds in (("c", 3), ("a", 1), ("b", 1), ("z", 0)):
-        kernel.call_later(seconds, lambda name=name: fired.append(name))
+        kernel.call_later(seconds, partial(fired.append, name))
     kernel.call_later(2, lambda: fired.append("never")).cancel()
     kernel.run(lambda: len(fired) == 4)
     assert fired == ["z", "a", "b", "c"]

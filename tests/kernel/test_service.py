@@ -306,8 +306,6 @@ def test_endless_recursion_in_a_method(
 def test_results_that_are_none(
     kernel: wasmos.Kernel, caplog: pytest.LogCaptureFixture, make: Any, result: object
 ) -> None:
-    if isinstance(result, object) and type(result) is object:
-        result = object
     kernel.serve(make(result))
     assert error_of(kernel) == UNEXPECTED
     assert "'s' failed" in caplog.text
@@ -524,6 +522,7 @@ def test_an_answer_is_for_one_call_of_one_client(kernel: wasmos.Kernel) -> None:
     waiting = kernel.spawn(source, allow=["s"], trusted=True)
     kernel.run(timeout=0.1)
     request, reply = kernel.layout(abi.Ping.TYPE), kernel.layout(abi.PingReply.TYPE)
+    assert request is not None
     handler = _core.Handler(ping, request, reply, True)
     serial = task.account()["calls"]
     for who, whom, call in (
@@ -717,13 +716,20 @@ def test_one_way_coroutines_are_refused(kernel: wasmos.Kernel) -> None:
 
 def test_a_service_without_a_name(kernel: wasmos.Kernel) -> None:
     with pytest.raises(wasmos.UsageError, match="no name"):
-        kernel.serve(service(name=""))
+        kernel.serve(service("", ping=lambda self, caller, value: 1))
+
+
+def test_a_service_that_handles_nothing(kernel: wasmos.Kernel) -> None:
+    """Most likely a method's name is misspelt."""
+    with pytest.raises(wasmos.UsageError, match="no method"):
+        kernel.serve(service(pnig=lambda self, caller, value: 1))
+    assert kernel.tasks == []
 
 
 def test_hooks_of_a_service(kernel: wasmos.Kernel) -> None:
     said: list[object] = []
 
-    class Hooked(wasmos.Service):
+    class Hooked(wat.Plus):
         name = "hooked"
 
         def started(self) -> None:

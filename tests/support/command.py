@@ -102,6 +102,11 @@ class Running:
         assert self.process.stdout is not None
         return self.process.stdout.readline().decode()
 
+    def until(self, wanted: str) -> None:
+        """Read standard output up to this line."""
+        while (line := self.read()) != wanted:
+            assert line, f"no {wanted!r}"
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

@@ -15,6 +15,7 @@ EXIT_USAGE = 2
 EXIT_REFUSED = 126
 EXIT_NOT_FOUND = 127
 EXIT_INTERRUPTED = 130
+MAX_LINE = 2000  # of what is shown: names may be long
 EXIT_BROKEN_PIPE = 141  # as a shell shows the end by SIGPIPE
 
 
@@ -64,7 +65,9 @@ def shown(text: str) -> str:
         return text
     from wasmos.servers.console.visible import Visible
 
-    return Visible().text(text.encode("utf-8", "replace")).decode().replace("\r", "^M")
+    # One line stays one line: a name can't begin one of its own.
+    line = Visible().text(text[:MAX_LINE].encode("utf-8", "replace")).decode()
+    return line.replace("\r", "^M").replace("\n", "^J").replace("\t", "^I")
 
 
 def _fail_os(error: OSError, module: str | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 
 from wasmos.abi import SERVICES
@@ -13,6 +14,7 @@ from wasmos.system.run import SERVICES as CAN_ALLOW
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Collection
     from typing import Any
 
 VERSION = 1
@@ -28,8 +30,8 @@ def main(options: argparse.Namespace) -> int:
         report |= {"accepted": False, "reason": str(error)}
     with suppress(ModuleRefused):  # not even readable: the reason says where
         report |= inspect(data)
-    report["services"] = [s for s in SERVICES if s in report.get("strings", ())]
-    report.pop("strings", None)
+    strings = report.pop("strings", ())
+    report["services"] = [name for name in SERVICES if _names(strings, name)]
     if options.output == "json":
         import json
 
@@ -39,6 +41,17 @@ def main(options: argparse.Namespace) -> int:
     if not report["accepted"]:
         return EXIT_REFUSED if options.output == "json" else fail(report["reason"], EXIT_REFUSED)
     return 0
+
+
+def _names(strings: Collection[str], service: str) -> bool:
+    """Whether one of the strings is the name, or ends with it as a word: linkers
+    let strings with the same end share it."""
+    for text in strings:
+        if text.endswith(service):
+            before = text[: -len(service)]
+            if not before or not (before[-1].isalnum() or before[-1] == "_"):
+                return True
+    return False
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -52,4 +65,4 @@ def _show(report: dict[str, Any]) -> None:
         print(f"  its strings name these services: {', '.join(report['services'])}")
     if report["accepted"] and report["kind"] == "active":
         flags = "".join(f"--allow {name} " for name in report["services"] if name in CAN_ALLOW)
-        print(shown(f"  try: wasmos run {flags}{report['module']}"))
+        print(shown(f"  try: wasmos run {flags}{shlex.quote(report['module'])}"))

@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+DASHES = "\0--"  # no argument can be this
+
 EXIT_CODES = """\
 exit codes: the guest's own; 2 usage; 124 time limit; 126 refused or unreadable
 module; 127 no such file; 130 interrupted; 134 trap; 137 killed"""
@@ -34,7 +36,24 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     _boot(verbs)
     _run(verbs)
     _check(verbs)
-    return parser.parse_args(arguments)
+    if arguments[:1] != ["run"]:
+        return parser.parse_args(arguments)
+    options = parser.parse_args([DASHES if word == "--" else word for word in arguments])
+    return _split(parser, options)
+
+
+def _split(parser: argparse.ArgumentParser, options: argparse.Namespace) -> argparse.Namespace:
+    """Take out the one `--` that may stand before or after the module; the others
+    are the guest's. What argparse does to them differs from version to version."""
+    words = [options.module, *options.args]
+    if words[0] == DASHES:
+        del words[0]
+    elif words[1:2] == [DASHES]:
+        del words[1]
+    if not words:
+        parser.error("the following arguments are required: FILE.wasm")
+    options.module, *options.args = ["--" if word == DASHES else word for word in words]
+    return options
 
 
 class _Version(argparse.Action):

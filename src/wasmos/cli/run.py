@@ -18,10 +18,9 @@ def main(options: argparse.Namespace) -> int:
         if not options.quiet:
             say(line)
 
-    arguments = options.args[1:] if options.args[:1] == ["--"] else options.args
     completed = run(
         options.module,
-        arguments,
+        options.args,
         allow=[name for names in options.allow for name in names.split(",")],
         listen=options.listen,
         connect=options.connect,

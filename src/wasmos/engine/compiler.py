@@ -2,9 +2,10 @@
 
 Law: what a guest's author wrote is compiled where it can hurt only itself: a
 child with limits on memory, time and written files, and nothing of the
-parent's but the module: no environment, no open files. Compiling is unbounded by nature (engine policy:
-a slow compile is no vulnerability), so the bound is the child's life. Machine
-code is loaded only from that child's pipe, never from a file.
+parent's but the module: no environment, no open files. Compiling is unbounded
+by nature (engine policy: a slow compile is no vulnerability), so the bound is
+the child's life. Machine code is loaded only from that child's pipe, never from
+a file.
 """
 
 from __future__ import annotations

@@ -551,8 +551,9 @@ cdef class Core:
                     object error) except -1:
         """A method's own failure: told to the subclass; what is not for us
         to catch (KeyboardInterrupt, …) goes on when the kernel can stop."""
-        self._failed(service, client, handler, error)
-        if not isinstance(error, Exception):
+        if isinstance(error, Exception):
+            self._failed(service, client, handler, error)
+        else:
             self.pending_exception = error
         return 0
 

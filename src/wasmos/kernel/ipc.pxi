@@ -335,6 +335,7 @@ cdef bint take_note(Kern *k, Task *task, int32_t src,
         task.mail_tail = before
     task.mail_count -= 1
     if task.wants_room:
+        task.wants_room = False
         k.room_made = True
     memcpy(message, note.data, note.size)
     store_i32(message + 4, note.src)

@@ -14,6 +14,7 @@ from wasmos import _core, abi
 from wasmos.engine.library import open_library
 from wasmos.errors import (
     CapabilityDenied,
+    Deadlock,
     ServiceError,
     UsageError,
 )
@@ -229,6 +230,8 @@ class Kernel(_core.Core):
         """A task from a Python service, registered under its name. The
         service called "vm" becomes task 1, as guests expect."""
         self._check_open()
+        if not isinstance(service, Service):
+            raise UsageError(f"serve an instance of a Service, not {service!r}")
         if service.interface is not abi:
             self.define_messages(service.interface.MESSAGES.values(), ())
         name = name or service.name
@@ -427,7 +430,9 @@ class Kernel(_core.Core):
     def wait(self, task: Task, *, timeout: float | None = None) -> Exit:
         """Run until `task` ends; how it ended. Raises TimeoutError (the task
         goes on), or Deadlock if it never can."""
-        self.run(lambda: task.exit is not None, timeout=timeout)
+        in_time = self.run(lambda: task.exit is not None, timeout=timeout)
+        if task.exit is None and in_time:
+            raise Deadlock(f"{task} has nothing to do, and nothing will change that")
         if task.exit is None:
             raise TimeoutError(f"{task} still runs after {timeout:g} s")
         return task.exit

@@ -37,7 +37,7 @@ class Limits:
         deadline_seconds: float | None = None,
         mailbox: int = 256,
     ) -> None:
-        rows = {
+        rows: dict[str, object] = {
             "memory_bytes": memory_bytes,
             "table_elements": table_elements,
             "cpu_seconds": cpu_seconds,
@@ -45,8 +45,14 @@ class Limits:
             "mailbox": mailbox,
         }
         for name, value in rows.items():
-            if value is not None and value < 0:
-                raise ValueError(f"{name} can't be negative: {value}")
+            if value is None and name.endswith("_seconds"):
+                pass
+            elif not isinstance(value, int | float) or isinstance(value, bool):
+                raise TypeError(f"{name} is a number, not {value!r}")
+            elif not 0 <= value < NO_LIMIT or (
+                isinstance(value, float) and not name.endswith("_seconds")
+            ):
+                raise ValueError(f"{name} can't be {value!r}")
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -57,6 +57,8 @@ class Service:
             if name in cls.interface.RPCS or name in cls.interface.ONEWAYS:
                 _check_signature(cls, name, member)
                 cls._methods[name] = member
+            elif _looks_like_a_handler(name, member):
+                raise UsageError(_misnamed(cls, name))
 
     def task_ended(self, task: int) -> None:
         """Task `task` is gone: free what it held. Called for every task."""
@@ -66,6 +68,21 @@ class Service:
 
     def stopped(self) -> None:
         """The service's task ended, or its kernel closes: let go of things."""
+
+
+def _looks_like_a_handler(name: str, member: object) -> bool:
+    """A public method that wants a `caller` is meant to be called by one."""
+    code = getattr(member, "__code__", None)
+    return code is not None and name[0] != "_" and code.co_varnames[1:2] == ("caller",)
+
+
+def _misnamed(cls: type[Service], name: str) -> str:
+    import difflib
+
+    known = [*cls.interface.RPCS, *cls.interface.ONEWAYS]
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}?" if near else "helpers begin with an underscore"
+    return f"{cls.__name__}.{name}: there is no such message; {hint}"
 
 
 def request_of(interface: Any, name: str) -> type[abi.Message]:

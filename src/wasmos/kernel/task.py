@@ -113,7 +113,7 @@ class Client(Task):
         assert result is not None
         reply = self.kernel.answer_to(self.id) if result == 0 else result
         if not isinstance(reply, int):
-            if reply.TYPE == self._reply_type:
+            if self._reply_type == reply.TYPE:
                 return reply
             raise ServiceError(abi.ErrorCode.UNEXPECTED, f"an answer of type {reply.NAME}")
         raise CapabilityDenied(f"{self.name!r}") if reply == -8 else ServiceError(reply)

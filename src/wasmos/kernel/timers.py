@@ -16,15 +16,20 @@ if TYPE_CHECKING:
 class Timer:
     """One timer; `cancel` makes it never fire."""
 
-    __slots__ = ("action", "serial", "when_ns")
+    __slots__ = ("_timers", "action", "serial", "when_ns")
 
-    def __init__(self, when_ns: int, serial: int, action: Callable[[], object]) -> None:
+    def __init__(
+        self, timers: Timers, when_ns: int, serial: int, action: Callable[[], object]
+    ) -> None:
+        self._timers = timers
         self.when_ns = when_ns
         self.serial = serial
         self.action: Callable[[], object] | None = action
 
     def cancel(self) -> None:
-        self.action = None
+        if self.action is not None:
+            self.action = None
+            self._timers.cancelled(self)
 
     def __lt__(self, other: Timer) -> bool:
         return (self.when_ns, self.serial) < (other.when_ns, other.serial)
@@ -35,13 +40,23 @@ class Timers:
 
     def __init__(self) -> None:
         self._heap: list[Timer] = []
+        self._cancelled = 0  # of those in the heap, more or less
         self._serial = 0
 
     def add(self, when_ns: int, action: Callable[[], object]) -> Timer:
         self._serial += 1
-        timer = Timer(when_ns, self._serial, action)
+        timer = Timer(self, when_ns, self._serial, action)
         heapq.heappush(self._heap, timer)
         return timer
+
+    def cancelled(self, _timer: Timer) -> None:
+        """One in the heap is void. When most are, they are swept out: deadlines
+        that were not reached must not pile up until they would have been."""
+        self._cancelled += 1
+        if self._cancelled > max(64, len(self._heap) // 2):
+            self._heap = [timer for timer in self._heap if timer.action is not None]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
 
     def next_ns(self) -> int | None:
         """When the next timer is due."""
@@ -56,4 +71,5 @@ class Timers:
             due.append(heapq.heappop(self._heap))
         for timer in due:
             if (action := timer.action) is not None:
+                timer.action = None  # it is out of the heap: cancelling it is of no matter
                 action()

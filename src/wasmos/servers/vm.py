@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_TASKS = 256
 MAX_NAMES = 16
+MAX_UNTOLD = 4096  # ends that a watcher's mailbox had no room for
 
 
 class Vm(Service):
@@ -86,6 +87,10 @@ class Vm(Service):
         task = self.kernel.find(caller.id)
         if task is None:
             return
+        if name == ALL or not name.isprintable():
+            raise ServiceError(ErrorCode.INVALID_ARG)
+        if name in self.kernel.services:
+            raise ServiceError(ErrorCode.ALREADY_EXISTS, name)
         if self._may_register is not None and not self._may_register(caller, name):
             raise CapabilityDenied(name)
         if len(task.services) >= self._max_names:
@@ -144,8 +149,10 @@ class Vm(Service):
             if parent == task:
                 self._parents[child] = heir
         self._watchers.pop(task, None)
-        for _, ends in self._watchers.values():
+        for watcher, (_, ends) in list(self._watchers.items()):
             ends.append(task)
+            if len(ends) > MAX_UNTOLD:  # it doesn't listen: it is no watcher any more
+                del self._watchers[watcher]
         self._tell_watchers()
 
     # --- watching ---

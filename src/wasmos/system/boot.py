@@ -51,6 +51,14 @@ class System:
         self._output = output
         self._input = input
         self._image: Image | None = None
+        self._plans: dict[int, str] = {}  # task → its section of the manifest
+        # A service's name → the section whose tasks may be it.
+        self._owners = {
+            name: plan.name
+            for plan in manifest.tasks.values()
+            for name in (plan.name, plan.service)
+            if name is not None
+        }
         self._arguments: dict[int, list[str]] = {}
         self._operators: set[int] = set()
         self._followed: dict[int, Callable[[], object]] = {}  # task → call when it is a service
@@ -227,6 +235,8 @@ class System:
             service=plan.service or (plan.name if passive else None),
         )
         self._arguments[task.id] = [plan.name, *arguments]
+        if plan.name in self.manifest.tasks:
+            self._plans[task.id] = plan.name
         return task
 
     # --- what servers ask ---
@@ -247,7 +257,12 @@ class System:
             self.kernel.grant(task, service)
         return task
 
-    def _registers(self, caller: Caller, _name: str) -> bool:
+    def _registers(self, caller: Caller, name: str) -> bool:
+        """Whether a task may be the service `name`: the names of servers and of
+        the manifest's tasks are theirs, also while they are down."""
+        owner = self._owners.get(name, "" if name in self.manifest.servers else None)
+        if owner is not None and owner != self._plans.get(caller.id):
+            return False
         if (tell := self._followed.get(caller.id)) is not None:
             tell()
         return True
@@ -260,6 +275,7 @@ class System:
 
     def _ended(self, exit: Exit) -> None:
         self._arguments.pop(exit.task, None)
+        self._plans.pop(exit.task, None)
         if exit.task in self._operators:
             self._operators.remove(exit.task)
         elif not exit.ok and not self._is_foreground(exit.task):  # the shell says it

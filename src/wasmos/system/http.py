@@ -31,17 +31,19 @@ async def get(shell: Shell, url: str) -> str:
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if parts.scheme != "http" or not parts.hostname:
         raise ValueError(f"{url!r}: only http://HOST[:PORT]/PATH can be fetched")
-    address = (await shell.call("tcpip", abi.TcpipDnsResolve(parts.hostname))).addr
-    sock = (await shell.call("tcpip", abi.TcpipConnect(address, parts.port or 80))).sock
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=64 << 10)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     host = parts.netloc.rpartition("@")[2]
-    request = h11.Request(
-        method="GET", target=target, headers=[("Host", host), ("Connection", "close")]
-    )
+    headers = [("Host", host), ("Connection", "close")]
     try:
-        await _send(shell, sock, connection.send(request) or b"")
-        await _send(shell, sock, connection.send(h11.EndOfMessage()) or b"")
+        request = connection.send(h11.Request(method="GET", target=target, headers=headers))
+        request = (request or b"") + (connection.send(h11.EndOfMessage()) or b"")
+    except h11.LocalProtocolError as error:
+        raise ValueError(f"{url!r} makes no request: {error}") from None
+    address = (await shell.call("tcpip", abi.TcpipDnsResolve(parts.hostname))).addr
+    sock = (await shell.call("tcpip", abi.TcpipConnect(address, parts.port or 80))).sock
+    try:
+        await _send(shell, sock, request)
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await _body(shell, sock, connection)
     except h11.RemoteProtocolError as error:

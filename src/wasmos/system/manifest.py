@@ -107,8 +107,10 @@ def load(path: str | None = None) -> Manifest:
         raise ManifestError(f"{path}: {problem}") from None
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: not UTF-8, which TOML is, at byte {error.start}") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError is one, numbers that are too long are another
         raise ManifestError(f"{path}: {error}") from None
+    except RecursionError:
+        raise ManifestError(f"{path}: nested too deeply") from None
     return _Reader(base, Manifest(path, text)).read(tables)
 
 

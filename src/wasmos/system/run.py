@@ -90,6 +90,8 @@ def run(
     if isinstance(args, str):
         raise UsageError(f"args is a list of strings, not {args!r}")
     allow, listen, connect = _listed(allow), _listed(listen), _listed(connect)
+    if not all(isinstance(each, str) for each in args):
+        raise UsageError(f"arguments are strings: {list(args)!r}")
     granted = _granted(allow, args, listen, connect, files)
     limits = limits or Limits()
     if timeout is not None:
@@ -108,6 +110,11 @@ def run(
             "vm": lambda: outfit.vm(None),
         }
         program = kernel.prepare(source, limits)
+        if program.shape.kind == "passive":
+            raise UsageError(
+                f"{program.name} is a passive service, which runs when it is called: "
+                "give it a [task] in a manifest and boot that"
+            )
         if program.module is None:
             program.compile_limits = compile_limits
             # The child compiles while the servers come up.
@@ -144,6 +151,8 @@ def _granted(
     files: str | os.PathLike[str] | None,
 ) -> list[str]:
     """What was asked for, in so many words or by giving what needs it."""
+    if isinstance(allow, str):
+        raise UsageError(f"allow is a list of services: write [{allow!r}]")
     asked = set(allow)
     unknown = asked.difference(SERVICES)
     if unknown:

@@ -98,7 +98,9 @@ class Shell:
             self.complain(f"{_short(' '.join(words))}: {error}")
         except TimeoutError as error:
             self.complain(f"{name}: {str(error) or 'no answer in time'}")
-        except (WasmosError, LookupError, OSError, OverflowError, ValueError) as error:
+        except OSError as error:
+            self.complain(f"{name}: {(error.strerror or str(error)).lower()}")
+        except (WasmosError, LookupError, OverflowError, ValueError) as error:
             self.complain(f"{name}: {error}")
         except asyncio.CancelledError:
             if not self._is_interrupted:

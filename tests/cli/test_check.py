@@ -1,0 +1,115 @@
+"""`wasmos check`: what it says of good modules, and of every hostile one."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support import wasmgen
+from tests.support.command import GUESTS, HELLO, wasmos_
+from wasmos.cli import main
+
+
+def checked(*arguments: object) -> tuple[int, str, str]:
+    """As the command does it, in this process: there are many."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(["check", *map(str, arguments)])
+    return status, out.getvalue(), err.getvalue()
+
+
+def test_a_program() -> None:
+    done = wasmos_("check", HELLO)
+    assert done.returncode == 0 and done.stderr == ""
+    size = f"{Path(HELLO).stat().st_size:,}"
+    assert done.stdout.splitlines() == [
+        f"{HELLO}: accepted, a program, {size} bytes",
+        "  import  env.ipc_lookup (i32) -> i32",
+        "  import  env.ipc_call (i32, i32) -> i32",
+        "  export  memory memory",
+        "  export  main () -> i32",
+        "  its strings name these services: console, args",
+        f"  try: wasmos run --allow console --allow args {HELLO}",
+    ]
+
+
+def test_the_advice_is_good() -> None:
+    for guest in ("hello", "ping", "echo", "webserver"):
+        advice = wasmos_("check", GUESTS / f"{guest}.wasm").stdout.splitlines()[-1]
+        words = advice.split("wasmos ")[1].split()
+        done = wasmos_(words[0], "--timeout", "100ms", *words[1:])
+        assert "to allow" not in done.stderr
+
+
+def test_a_passive_service() -> None:
+    done = wasmos_("check", GUESTS / "pong_passive.wasm")
+    assert done.stdout.splitlines()[0].endswith(
+        f"accepted, a passive service, {(GUESTS / 'pong_passive.wasm').stat().st_size:,} bytes"
+    )
+    assert "try:" not in done.stdout
+
+
+def test_json_has_a_version() -> None:
+    done = wasmos_("check", "-o", "json", HELLO)
+    report = json.loads(done.stdout)
+    assert list(report) == [
+        "version", "module", "bytes", "accepted", "kind", "imports", "exports", "services",
+    ]  # fmt: skip
+    assert (report["version"], report["accepted"], report["kind"]) == (1, True, "active")
+    assert report["exports"][1] == {"name": "main", "type": "() -> i32"}
+
+
+def test_json_of_what_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.wat").write_text('(module (import "env" "fork" (func)) (func (export "main")))')
+    done = wasmos_("check", "-o", "json", tmp_path / "x.wat")
+    assert (done.returncode, done.stderr) == (126, "")
+    report = json.loads(done.stdout)
+    assert report["accepted"] is False
+    assert report["reason"].startswith("x: import 'env'.'fork'")
+    assert report["imports"] == [{"name": "env.fork", "type": "() -> ()"}]
+
+
+def test_the_memory_limit_counts() -> None:
+    assert wasmos_("check", "--max-memory", "1k", HELLO).returncode == 126
+
+
+@pytest.mark.parametrize("name", list(wasmgen.HOSTILE))
+def test_hostile_modules_get_an_answer(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "hostile.wasm"
+    path.write_bytes(wasmgen.made(wasmgen.HOSTILE[name]))
+    status, out, err = checked(path)
+    assert status in (0, 126)
+    assert (status == 0) == ("accepted" in out) == (not err)
+    if status:
+        assert err.startswith("error: hostile: ") and len(err) < 2000
+    as_json, document, err_json = checked("-o", "json", path)
+    assert (as_json, err_json) == (status, "")
+    report = json.loads(document)
+    assert report["version"] == 1
+    assert report["accepted"] == (status == 0)
+    assert bool(report.get("reason")) != report["accepted"]
+
+
+def test_names_in_a_module_play_no_tricks(tmp_path: Path) -> None:
+    path = tmp_path / "x.wat"
+    path.write_text(
+        r'(module (import "env" "a\1b[2J\0d\c2\9b1A" (func))'
+        r' (func (export "main")) (func (export "\e2\80\ae\07b")))'
+    )
+    _, out, err = checked(path)
+    for text in (out, err):
+        assert not set(text) & set("\x1b\x9b\r\x07\u202e")
+    assert "a^[[2J^M" in out
+
+
+def test_a_name_with_a_newline_forges_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.wat"
+    path.write_text(
+        r'(module (func (export "main")) (func (export "b\0a  import  nothing at all")))'
+    )
+    _, out, _ = checked(path)
+    assert not any(line.startswith("  import") for line in out.splitlines())

@@ -1,0 +1,483 @@
+"""`wasmos run`: authority, streams, limits and exit status of one program."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support import talkers, wat
+from tests.support.command import GUESTS, HELLO, WASMOS, environment, running, wasmos_
+from tests.support.talkers import printer, reader
+from wasmos import abi
+from wasmos.system.run import SERVICES
+
+Make = Callable[..., Path]
+WAITS = "(drop (call $recv #0 #1024)) #0"
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Make:
+    """Writes a program, gives its path."""
+
+    def make(source: str | bytes, name: str = "guest") -> Path:
+        path = tmp_path / (f"{name}.wasm" if isinstance(source, bytes) else f"{name}.wat")
+        path.write_bytes(source.encode() if isinstance(source, str) else source)
+        return path
+
+    return make
+
+
+# --- what it may do -----------------------------------------------------------------------------
+
+
+def test_nothing_is_granted_by_default(made: Make) -> None:
+    done = wasmos_("run", HELLO)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "note: hello was refused console; to allow: --allow console\n"
+    for service in SERVICES:
+        # A task that nobody granted anything gets -8 from each lookup.
+        done = wasmos_("run", made(wat.program(f"(i32.ne @{service} #-8)")))
+        assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_allow_grants_one_service(made: Make, service: str) -> None:
+    refused = "#0"
+    for name in SERVICES:
+        count = 100 if name == service else 1
+        refused = f"(i32.add {refused} (i32.mul #{count} (i32.lt_s @{name} #0)))"
+    guest = made(wat.program(refused))
+    assert wasmos_("run", "-q", "--allow", service, guest).returncode == len(SERVICES) - 1
+
+
+def test_several_services_with_commas_or_one_by_one() -> None:
+    for flags in (["--allow", "args,console"], ["--allow", "args", "--allow", "console"]):
+        assert wasmos_("run", *flags, HELLO).stdout == "Hello from WasmOS!\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("consol", "did you mean 'console'?"),
+        ("tcp", "did you mean 'tcpip'?"),
+        ("xyz", "there are: console, args, fs, tcpip, echo, pong, vm"),
+        ("", "there are: console, args, fs, tcpip, echo, pong, vm"),
+        ("*", "there are: console, args, fs, tcpip, echo, pong, vm"),
+    ],
+)
+def test_an_unknown_service(name: str, hint: str) -> None:
+    done = wasmos_("run", "--allow", name, HELLO)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: no service {name!r} to allow; {hint}\n"
+
+
+def test_a_note_names_what_was_refused_without_tricks(made: Make) -> None:
+    name = r"x\1b[31m\0aerror: forged\c2\9b2J"
+    guest = made(
+        '(module (import "env" "ipc_lookup" (func $lookup (param i32) (result i32)))'
+        f'(memory (export "memory") 1) (data (i32.const 0) "{name}\\00pong\\00")'
+        '(func (export "main") (drop (call $lookup (i32.const 0)))'
+        f"(drop (call $lookup (i32.const 25)))))"
+    )
+    done = wasmos_("run", guest)
+    assert len(done.stderr.splitlines()) == 1
+    assert "\x1b" not in done.stderr and "\x9b" not in done.stderr
+    assert r"'x\x1b[31m\nerror: forged\x9b2J'" in done.stderr
+    assert done.stderr.endswith("; to allow: --allow pong\n")
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seen"),
+    [
+        (["a", "b c"], "a, b c"),
+        (["--", "a"], "a"),
+        (["--", "--allow", "x"], "--allow, x"),
+        (["--allow", "x", "-q", "--help"], "--allow, x, -q, --help"),
+        (["a", "--", "b"], "a, --, b"),
+        (["--", "--"], "--"),
+        (["é", "", "ü"], "é, , ü"),
+    ],
+)
+def test_what_follows_the_module_is_the_guests(arguments: list[str], seen: str) -> None:
+    done = wasmos_("run", "--allow", "console", HELLO, *arguments)
+    assert done.stdout == f"Hello from WasmOS!\nMy arguments: {seen}\n"
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_dashes_before_the_module() -> None:
+    done = wasmos_("run", "--allow", "console", "--", HELLO, "a", "--")
+    assert done.stdout == "Hello from WasmOS!\nMy arguments: a, --\n"
+    done = wasmos_("run", "--")
+    assert done.returncode == 2 and "required: FILE.wasm" in done.stderr
+
+
+def test_an_argument_that_is_not_utf_8() -> None:
+    done = wasmos_("run", "--allow", "console", HELLO, "\udcff")
+    assert done.stdout.endswith("My arguments: \udcff\n")
+
+
+# --- streams ------------------------------------------------------------------------------------
+
+
+def test_what_it_prints_is_all_of_standard_output(made: Make) -> None:
+    guest = made(printer(b"\x1b[31m\xff\0bytes", then="unreachable"))
+    done = wasmos_("run", "--allow", "console", guest)
+    assert done.stdout == "\x1b[31m\udcff\0bytes"  # to a pipe, as they are
+    assert done.stderr.startswith("error: task 3 'guest' trapped: unreachable executed\n")
+    assert wasmos_("run", "-q", "--allow", "console", guest).stderr == ""
+
+
+@pytest.mark.parametrize("data", [b"", b"one line\n", b"no newline", b"x" * 100_000 + b"\n"])
+def test_standard_input_is_what_it_reads(made: Make, data: bytes) -> None:
+    done = wasmos_("run", "--allow", "console", made(reader()), input=data)
+    assert done.returncode == 0
+    assert done.stdout.lower() == data.decode()
+    assert (done.stdout != data.decode()) == bool(data)
+
+
+def test_standard_input_may_be_a_file(made: Make, tmp_path: Path) -> None:
+    guest = made(reader())
+    (tmp_path / "input").write_text("from a file\n")
+    with open(tmp_path / "input") as file:
+        assert wasmos_("run", "--allow", "console", guest, stdin=file).stdout == "From a file\n"
+    with open(os.devnull) as file:
+        assert wasmos_("run", "--allow", "console", guest, stdin=file).stdout == ""
+
+
+def test_a_program_answers_what_it_is_told(made: Make) -> None:
+    with running("run", "--allow", "console", made(reader())) as guest:
+        for line in ("first\n", "second\n"):
+            guest.write(line)
+            assert guest.read() == line.capitalize()
+        assert guest.end() == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "streams", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "| head -c1 >/dev/null"]
+)
+def test_a_closed_full_or_broken_standard_stream_is_no_traceback(made: Make, streams: str) -> None:
+    guest = made(
+        printer("output\n", then=wat.repeat(2000, f"(drop (call $call @console #{wat.M}))"))
+    )
+    command = f"{' '.join(WASMOS)} run --allow console {guest} {streams}"
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, check=False, env=environment()
+    )
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert done.stderr in ("", "error: no space left on device\n")
+
+
+def test_what_check_prints_to_a_broken_pipe(tmp_path: Path) -> None:
+    command = f"{{ {' '.join(WASMOS)} check {HELLO}; echo $? >{tmp_path}/status; }} | true"
+    for _ in range(3):
+        done = subprocess.run(
+            ["sh", "-c", command], capture_output=True, text=True, check=True, env=environment()
+        )
+        assert done.stderr == ""
+        assert (tmp_path / "status").read_text() in ("141\n", "0\n")  # `true` may be slower
+
+
+# --- how it ends --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [("#0", 0), ("#7", 7), ("#255", 255), ("#-1", 255), ("#256", 1)]
+)
+def test_the_exit_status_is_the_guests(made: Make, body: str, status: int) -> None:
+    done = wasmos_("run", made(wat.program(body)))
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+
+
+def test_a_trap_is_134_and_says_where(made: Make) -> None:
+    guest = made('(module (func $inner unreachable) (func $outer (export "main") call $inner))')
+    done = wasmos_("run", guest)
+    assert (done.returncode, done.stdout) == (134, "")
+    error, *frames = done.stderr.splitlines()
+    assert error == "error: task 2 'guest' trapped: unreachable executed"
+    assert [frame.split(", byte")[0] for frame in frames] == [
+        "  at function 0 inner", "  at function 1 outer",
+    ]  # fmt: skip
+
+
+def test_a_stack_overflow_is_a_trap(made: Make) -> None:
+    done = wasmos_("run", made('(module (func $f (export "main") call $f))'))
+    assert done.returncode == 134
+    assert "stack" in done.stderr
+    assert len(done.stderr.splitlines()) < 100
+
+
+READ = f"""(i32.store #1024 #{abi.ConsoleRead.TYPE}) (i32.store offset=8 #1024 #1)
+           (drop (call $call @console #1024)) #0"""
+LISTEN = f"""(i32.store #1024 #{abi.TcpipListen.TYPE}) (i32.store16 offset=8 #1024 #80)
+             (drop (call $call @tcpip #1024)) (drop (call $recv #0 #1024)) #0"""
+BLOCKED = {
+    "spin": wat.SPIN,
+    "recv": wat.program(WAITS),
+    "recv_from_itself": wat.program("(drop (call $recv #2 #1024)) #0"),
+    "recv_from_a_server": wat.program("(drop (call $recv @pong #1024)) #0"),
+    "lookup": wat.program("(drop @echo) #0").replace("echo\\00", "nobody\\00"),
+    "call_to_console_read": wat.program(READ),
+    "listening": wat.program(LISTEN),
+    "start": '(module (func $s (loop (br 0))) (start $s) (func (export "main")))',
+}
+
+
+@pytest.mark.parametrize("how", BLOCKED)
+def test_the_time_limit_is_kept_whatever_it_waits_for(made: Make, how: str) -> None:
+    read_end, write_end = os.pipe()  # an input that never comes
+    try:
+        done = wasmos_(
+            "run", "--timeout", "50ms", "--listen", "0:80", "--allow", "console,pong,vm,echo",
+            made(BLOCKED[how]), stdin=read_end,
+        )  # fmt: skip
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+    assert done.returncode == 124 or how == "lookup"
+    if how != "lookup":  # a name that it was not granted is no wait
+        assert done.stderr.splitlines()[-1].endswith("reached its deadline: after 0.05 s")
+
+
+def test_the_limit_of_processor_time_is_124_too(made: Make) -> None:
+    done = wasmos_("run", "--cpu", "20ms", made(wat.SPIN))
+    assert done.returncode == 124
+    assert done.stderr == "error: task 2 'guest' used up its processor time\n"
+
+
+def test_a_program_that_waits_for_nothing_is_told_so(made: Make) -> None:
+    done = wasmos_("run", made(wat.program(WAITS)))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: nothing can happen any more: task 2 'guest' is receiving")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT])
+def test_interrupted_is_130(made: Make, number: signal.Signals) -> None:
+    for source in (talkers.ENDLESS, printer("round and round\n", then=WAITS.removesuffix("#0"))):
+        with running("run", "--allow", "console", "--timeout", "1h", made(source)) as guest:
+            assert guest.read() == "round and round\n"
+            guest.signal(number)
+            status, _, stderr = guest.end()
+            assert (status, stderr) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "status", "error"),
+    [
+        ("missing", None, 127, "no such file or directory"),
+        ("a_directory", "directory", 126, "is a directory"),
+        ("empty", b"", 126, "the file is empty"),
+        ("text", b"hello", 126, "it doesn't begin with"),
+        ("half", b"\0asm\x01\0\0\0\x01\xff", 126, "not a module"),
+        ("no_main", "(module)", 126, "nothing to run"),
+        ("bad_text", "(module", 126, "expected `)`"),
+        ("other_main", '(module (func (export "main") (param i32)))', 126, "main"),
+        ("unknown", '(module (import "env" "fork" (func)) (func (export "main")))', 126, "'fork'"),
+        ("wasi", '(module (import "wasi_snapshot_preview1" "fd_write" (func)))', 126, "fd_write"),
+        ("huge", "huge", 126, "larger than"),
+        ("not_utf_8", b"(module \xff)", 126, ""),
+    ],
+)
+def test_what_is_not_run(
+    tmp_path: Path, name: str, content: str | bytes | None, status: int, error: str
+) -> None:
+    path = tmp_path / f"{name}.wasm"
+    if content == "directory":
+        path.mkdir()
+    elif content == "huge":
+        with open(path, "wb") as file:
+            file.write(b"\0asm\x01\0\0\0")
+            file.truncate(1 << 40)
+    elif content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    for verb in ("run", "check"):
+        done = wasmos_(verb, path)
+        # Only compiling finds some things, and `check` doesn't compile.
+        assert done.returncode == status, done
+        assert done.stderr.startswith("error: ") and error in done.stderr
+        if verb == "run":
+            assert done.stdout == ""
+
+
+@pytest.mark.parametrize("verb", ["run", "check"])
+def test_devices_and_fifos_are_not_waited_for(tmp_path: Path, verb: str) -> None:
+    assert wasmos_(verb, "/dev/null").returncode == 126
+    done = wasmos_(verb, "/dev/zero")
+    assert done.returncode == 126 and "larger than" in done.stderr
+
+
+# --- limits -------------------------------------------------------------------------------------
+
+GROWS = wat.program("(i32.eq (memory.grow #{pages}) #-1)".replace("{pages}", "32"))  # by 2 MiB
+
+
+@pytest.mark.parametrize(
+    ("size", "fits"),
+    [
+        ("2MiB", False), ("2.1M", True), ("2163KiB", True), ("2162688", True), ("2162687B", False),
+        ("2k", None), ("3MB", True), ("2 MiB", False), ("1g", True), ("1TiB", True), ("0", None),
+    ],
+)  # fmt: skip
+def test_the_units_of_max_memory(made: Make, size: str, fits: bool | None) -> None:
+    done = wasmos_("run", "--max-memory", size, made(GROWS))
+    if fits is None:
+        assert done.returncode == 126 and "raise the task's memory limit" in done.stderr
+    else:
+        assert done.returncode == int(not fits)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "error"),
+    [
+        ("--max-memory", "1x", "'1x' is not a size like 64MiB"),
+        ("--max-memory", "MiB", "'MiB' is not a size like 64MiB"),
+        ("--max-memory", "-1", "'-1' is not a size"),
+        ("--max-memory=-1", None, "'-1' is not a size"),
+        ("--max-memory", "nan", "'nan' is not a size"),
+        ("--max-memory", "inf", "'inf' is not a size"),
+        ("--max-memory", "1e30", "'1e30' is too much"),
+        ("--timeout", "5 parsecs", "'5 parsecs' is not a time like 5s or 250ms"),
+        ("--timeout", "", "'' is not a time"),
+        ("--timeout", "1e300h", "'1e300h' is too much"),
+        ("--cpu", "1:30", "'1:30' is not a time"),
+        ("--cpu", "99999999999999999999", "is too much"),
+    ],
+)
+def test_wrong_limits(flag: str, value: str | None, error: str) -> None:
+    done = wasmos_("run", flag, *([] if value is None else [value]), HELLO)
+    assert done.returncode == 2
+    assert f"argument {flag.split('=')[0]}: " in done.stderr and error in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["timeout", "cpu", "max-memory"])
+def test_limits_from_the_environment(made: Make, flag: str) -> None:
+    variable = "WASMOS_" + flag.replace("-", "_").upper()
+    wrong = wasmos_("run", HELLO, env={variable: "abc"})
+    assert wrong.returncode == 2
+    assert f"argument --{flag}: {variable}: 'abc' is not a " in wrong.stderr
+    assert wasmos_("run", HELLO, env={variable: ""}).returncode == 0  # as if it weren't there
+    good = {"max-memory": "64k"}.get(flag, "10ms")
+    done = wasmos_("run", made(GROWS if "memory" in flag else wat.SPIN), env={variable: good})
+    assert done.returncode == (1 if "memory" in flag else 124)
+    # The flag wins, even over nonsense.
+    assert wasmos_("run", f"--{flag}", "10", HELLO, env={variable: "abc"}).returncode in (0, 126)
+
+
+# --- files and sockets --------------------------------------------------------------------------
+
+READS = wat.program(
+    f"""
+    (i32.store #1024 #{abi.FsOpen.TYPE})
+    (memory.copy (i32.const 1032) (i32.const 512) (i32.const 8))
+    (drop (call $call @fs #1024))
+    (if (i32.lt_s (i32.load #1024) #0) (then (return (i32.load #1024))))
+    (local.set $i (i32.load offset=8 #1024))
+    (i32.store #1024 #{abi.FsRead.TYPE}) (i32.store offset=8 #1024 (local.get $i))
+    (i32.store offset=12 #1024 #100)
+    (drop (call $call @fs #1024))
+    (i32.store #1024 #{abi.ConsoleWrite.TYPE})
+    (drop (call $call @console #1024)) #0""",
+    fields='(data (i32.const 512) "note.txt")',
+)
+
+
+@pytest.mark.parametrize("kind", ["directory", "tar"])
+def test_files_are_a_copy(made: Make, tmp_path: Path, kind: str) -> None:
+    source = tmp_path / "files"
+    source.mkdir()
+    (source / "note.txt").write_text("a note")
+    (source / "link").symlink_to("note.txt")
+    if kind == "tar":
+        (source / "link").unlink()
+        with tarfile.open(tmp_path / "files.tar", "w") as archive:
+            archive.add(source / "note.txt", "note.txt")
+        source = tmp_path / "files.tar"
+    done = wasmos_("run", "--files", source, "--allow", "console", made(READS))
+    assert (done.returncode, done.stdout) == (0, "a note")
+    expected = "fs: left out link, which is a symbolic link\n" if kind == "directory" else ""
+    assert done.stderr == expected
+    # Without the flag there are no files, but there is a server to say so.
+    assert wasmos_("run", "-q", "--allow", "fs", made(READS)).returncode == 256 - 7
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    done = wasmos_("run", "--files", tmp_path / "none", HELLO)
+    assert (done.returncode, done.stderr) == (
+        2, f"error: {tmp_path}/none: no such file or directory\n",
+    )  # fmt: skip
+    (tmp_path / "broken.tar").write_text("not an archive" * 100)
+    done = wasmos_("run", "--files", tmp_path / "broken.tar", HELLO)
+    assert done.returncode == 2 and done.stderr.startswith(f"error: {tmp_path}/broken.tar: ")
+
+
+def test_listen_and_a_request() -> None:
+    with running(
+        "run", "--listen", "0:80", "--allow", "console", GUESTS / "webserver.wasm"
+    ) as guest:
+        port = guest.port()
+        assert guest.read() == "webserver: listening on port 80\n"
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        assert answer.status == 200 and b"Hello from WasmOS" in answer.read()
+        connection.close()
+        guest.signal(signal.SIGINT)
+        assert guest.end()[0] == 130
+
+
+@pytest.mark.parametrize(
+    ("port", "error"),
+    [("80", "write HOST:GUEST"), ("x:80", "'x' is no port"), ("1.2.3:4:80", "no numeric address"),
+     ("70000:80", "is no port"), ("0:0", "a guest's port is 1 to"), ("", "write HOST:GUEST")],
+)  # fmt: skip
+def test_wrong_ports(port: str, error: str) -> None:
+    done = wasmos_("run", f"--listen={port}", HELLO)
+    assert done.returncode == 2 and error in done.stderr
+
+
+def connecting(port: int) -> str:
+    """Connects to 127.0.0.1. Exit code: the type of the answer."""
+    return wat.program(f"""
+        (i32.store #1024 #{abi.TcpipConnect.TYPE}) (i32.store offset=8 #1024 #0x7f000001)
+        (i32.store16 offset=12 #1024 #{port})
+        (drop (call $call @tcpip #1024)) (i32.load #1024)""")
+
+
+@pytest.mark.parametrize(
+    ("rules", "allowed"),
+    [
+        ([], None), (["none"], None), (["any"], False), (["all"], True), (["127.0.0.0/8"], True),
+        (["127.0.0.1:PORT"], True), (["127.0.0.1:1"], False), (["any", "127.0.0.1"], True),
+    ],
+)  # fmt: skip
+def test_where_it_may_connect_to(made: Make, rules: list[str], allowed: bool | None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        flags = [f"--connect={rule.replace('PORT', str(port))}" for rule in rules]
+        done = wasmos_("run", "-q", "--allow", "tcpip", *flags, made(connecting(port)))
+    if allowed:
+        assert done.returncode == abi.TcpipConnectReply.TYPE
+    else:
+        assert done.returncode == 256 - 8
+
+
+@pytest.mark.parametrize(
+    ("rule", "error"),
+    [("al", "no destination 'al'; did you mean 'all'?"), ("10.0.0.0/99", "10.1.0.0/16"),
+     ("any:0", "a port is 1 to 65535"), ("example.com", "write \"any\", an IPv4 address")],
+)  # fmt: skip
+def test_wrong_destinations(rule: str, error: str) -> None:
+    done = wasmos_("run", "--connect", rule, HELLO)
+    assert done.returncode == 2 and error in done.stderr
+    done = wasmos_("run", "--connect", "none", "--connect", "any", HELLO)
+    assert done.stderr == 'error: destination "none" stands alone\n'
