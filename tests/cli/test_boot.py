@@ -342,10 +342,9 @@ def test_a_guest_serves_the_web_while_the_shell_works(tmp_path: Path) -> None:
 def test_http_fetches_the_page_of_the_own_web_server(tmp_path: Path) -> None:
     with running("boot", folder(tmp_path)) as system:
         port = system.port()
-        system.write(
-            f"http http://127.0.0.1:{port}/\nhttp localhost:{port}\nhttp http://127.0.0.1:{port}/x\n"
-        )
-        status, stdout, stderr = system.end()
+        for url in (f"http://127.0.0.1:{port}/", f"localhost:{port}", f"http://127.0.0.1:{port}/x"):
+            system.write(f"http {url}\n")
+        status, stdout, _ = system.end()
     assert status == 0
     assert stdout.count("<h1>Hello from WasmOS</h1>") == 2
     assert "Request number 1" in stdout and "Request number 2" in stdout
@@ -403,7 +402,8 @@ def test_what_http_refuses(system: Path) -> None:
 CONNECTS = """
 (module (import "env" "ipc_call" (func $call (param i32 i32) (result i32)))
   (import "env" "ipc_lookup" (func $lookup (param i32) (result i32)))
-  (memory (export "memory") 1) (data (i32.const 0) "tcpip\\00") (data (i32.const 1032) "localhost\\00")
+  (memory (export "memory") 1)
+  (data (i32.const 0) "tcpip\\00") (data (i32.const 1032) "localhost\\00")
   (func (export "main") (result i32)
     (i32.store (i32.const 1024) (i32.const {type}))
     {fields}

@@ -720,10 +720,13 @@ def test_a_service_without_a_name(kernel: wasmos.Kernel) -> None:
 
 
 def test_a_service_that_handles_nothing(kernel: wasmos.Kernel) -> None:
-    """Most likely a method's name is misspelt."""
-    with pytest.raises(wasmos.UsageError, match="no method"):
-        kernel.serve(service(pnig=lambda self, caller, value: 1))
+    """It may still send; but a method that is meant to be called and can't be is a mistake."""
+    with pytest.raises(wasmos.UsageError, match="did you mean ping"):
+        service(pnig=lambda self, caller, value: 1)
+    with pytest.raises(wasmos.UsageError, match="instance"):
+        kernel.serve(type(service()))  # type: ignore[arg-type]
     assert kernel.tasks == []
+    assert kernel.serve(service()).services == ["s"]
 
 
 def test_hooks_of_a_service(kernel: wasmos.Kernel) -> None:

@@ -1,4 +1,4 @@
-"""The command `wasmos` as its users have it: a process with pipes, files, signals and exit status."""
+"""The command `wasmos` as its users have it: a process with pipes, signals and an exit status."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import wasmos
 
 WASMOS = [sys.executable, "-m", "wasmos"]
 GUESTS = Path(wasmos.__file__).parent / "guests"
 HELLO = str(GUESTS / "hello.wasm")
-SECONDS = 10  # a process that takes longer hangs
+SECONDS = 40  # a process that takes longer hangs
 
 # A system with all there is and nothing that another one could be in the way of.
 SYSTEM = """
@@ -47,15 +47,13 @@ def environment(**changes: str) -> dict[str, str]:
 
 def wasmos_(
     *arguments: object,
-    input: str | bytes = b"",
+    input: str | bytes = b"",  # noqa: A002 - as in subprocess
     env: Mapping[str, str] | None = None,
     **options: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end. Fails if it ends with a traceback, as nothing should."""
-    if isinstance(input, str):
-        input = input.encode()
     if "stdin" not in options:
-        options["input"] = input
+        options["input"] = input.encode() if isinstance(input, str) else input
     options.setdefault("stdout", subprocess.PIPE)
     options.setdefault("stderr", subprocess.PIPE)
     done = subprocess.run(

@@ -62,6 +62,8 @@ class _Session:
         self._shell: Shell | None = None
         self._status: int | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._broken: Exception | None = None
 
     async def serve(self, read_line: ReadLine | None) -> int:
         """Boot, let the shell run, shut down. Signals end it in good order."""
@@ -76,7 +78,11 @@ class _Session:
             loop.add_signal_handler(number, action)
         try:
             await self._serving
+            if self._broken is not None:
+                raise self._broken
         except asyncio.CancelledError:
+            if self._broken is not None:
+                raise self._broken from None
             if self._status is None:
                 raise
         finally:
@@ -87,8 +93,18 @@ class _Session:
                 await self.system.shutdown()
         return self._status or 0
 
+    async def _watch(self) -> None:
+        """A live shell on a dead kernel would be the worst of both."""
+        try:
+            await self.system.aio.running()
+        except Exception as error:
+            self._broken = error
+            if self._serving is not None:
+                self._serving.cancel()
+
     async def _serve(self, read_line: ReadLine | None) -> None:
         await self.system.boot()
+        self._watching = asyncio.ensure_future(self._watch())
         if read_line is None:
             await asyncio.get_running_loop().create_future()  # until a signal
             return

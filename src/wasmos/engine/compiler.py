@@ -55,7 +55,12 @@ class Compilation:
         self._wasm = wasm
         self._deadline = time.monotonic() + self._limits.seconds
         request_in, self._request = os.pipe()
-        self._answer, answer_out = os.pipe()
+        try:
+            self._answer, answer_out = os.pipe()
+        except OSError:
+            os.close(request_in)
+            os.close(self._request)
+            raise
         os.set_blocking(self._request, False)
         argv = [
             sys.executable, "-I", "-S", _CHILD, _core.__file__, library,

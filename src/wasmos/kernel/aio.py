@@ -49,6 +49,12 @@ class AsyncKernel:
         self._pump = loop.create_task(self.sync.driver.drive(lambda: self.sync.closed))
         return self
 
+    async def running(self) -> None:
+        """Wait until the kernel is closed. Raises what ended it otherwise."""
+        if self._pump is not None:
+            await asyncio.wait((self._pump,))
+            self._pump.result()
+
     async def __aexit__(
         self,
         kind: type[BaseException] | None,

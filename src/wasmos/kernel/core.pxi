@@ -551,9 +551,9 @@ cdef class Core:
                     object error) except -1:
         """A method's own failure: told to the subclass; what is not for us
         to catch (KeyboardInterrupt, …) goes on when the kernel can stop."""
-        if isinstance(error, Exception):
-            self._failed(service, client, handler, error)
-        else:
+        if not isinstance(error, (KeyboardInterrupt, SystemExit)):
+            self._failed(service, client, handler, error)   # those are no bugs
+        if not isinstance(error, Exception):
             self.pending_exception = error
         return 0
 

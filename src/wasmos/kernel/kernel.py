@@ -393,6 +393,8 @@ class Kernel(_core.Core):
     def notify(self, src: int, dst: int, message: abi.Message) -> bool:
         """Send a one-way message from a Python task. False if the mailbox is
         full; True if it was taken, or never could be."""
+        if self.is_over(src):
+            return True
         error = self._notify(src, dst, self.encode(message))
         self.kick()
         return error != abi.ErrorCode.WOULD_BLOCK
@@ -419,6 +421,11 @@ class Kernel(_core.Core):
             await woken
         finally:
             timer.cancel()
+
+    @property
+    def pooled(self) -> bool:
+        """Whether it was made with `pool_tasks`."""
+        return self._pool_tasks is not None
 
     @property
     def uptime(self) -> float:
@@ -526,7 +533,7 @@ class Kernel(_core.Core):
     def _room(self) -> None:
         wanted, self._room_wanted = self._room_wanted, []
         for action in wanted:
-            action()
+            self._tell(action)
 
     def _exited(
         self, id: int, cause: str, code: int | None, message: str, frames: list[Any], cpu_ns: int
@@ -546,7 +553,7 @@ class Kernel(_core.Core):
                 coroutine.cancel()
         task.exit = Exit(id, task.name, cause, code, message, tuple(frames), cpu_ns / 1e9)
         if (ended := self._services.pop(id, None)) is not None:
-            self._tell(lambda _: ended.stopped(), id)
+            self._tell(ended.stopped)
         for service in list(self._services.values()):
             self._tell(service.task_ended, id)
         for watcher in list(self._watchers):
@@ -554,15 +561,15 @@ class Kernel(_core.Core):
         for action in task.farewells():
             self._tell(action, task.exit)
 
-    def _tell(self, action: Callable[[Any], object], news: object) -> None:
+    def _tell(self, action: Callable[..., object], *news: object) -> None:
         """Tell one of many: what goes wrong there is no reason not to tell the
         next."""
         try:
-            action(news)
+            action(*news)
         except Exception:
             import logging
 
-            logging.getLogger("wasmos").exception("%r failed on the end of a task", action)
+            logging.getLogger("wasmos").exception("%r failed, and was passed over", action)
 
     def watch(self, watcher: Callable[[Exit], object]) -> None:
         """Call `watcher` with the `Exit` of each task that ends from now on."""

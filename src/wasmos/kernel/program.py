@@ -77,6 +77,8 @@ class Program:
         try:
             self.module = _core.Module.load(self._kernel.engine, code)
         except ValueError as error:
+            if self._kernel.pooled:  # which the compiler knew nothing of
+                raise ModuleRefused(f"{self.name}: it doesn't fit the pool: {error}") from None
             raise InternalError(f"{self.name}: the compiler's answer is broken: {error}") from None
 
     def compilation(self) -> Compilation:

@@ -155,6 +155,9 @@ class Vm(Service):
                 del self._watchers[watcher]
         self._tell_watchers()
 
+    def stopped(self) -> None:
+        self._watchers.clear()
+
     # --- watching ---
 
     def watch_tasks(self, caller: Caller) -> None:

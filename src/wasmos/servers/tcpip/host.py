@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import suppress
 
 from wasmos.servers.tcpip.network import Door, Endpoint, Events, Listener, Network, Stream
 
@@ -247,8 +248,14 @@ def _bound(endpoint: Endpoint) -> socket.socket:
     return sock
 
 
+MAX_LOOKUPS = 16  # threads at once
+
+
 class HostNetwork(Network):
     """The network that this host is on."""
+
+    def __init__(self) -> None:
+        self._lookups = 0  # names that are being looked up, each in a thread
 
     def listen(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, door: Door) -> Listener:
         return HostListener(loop, endpoint, door)
@@ -267,14 +274,42 @@ class HostNetwork(Network):
         return stream
 
     async def resolve(self, hostname: str) -> list[str]:
+        # Not the loop's own threads: those are few, others need them, and who closes the loop
+        # waits for them, for as long as a guest's chosen name server keeps silent.
+        if self._lookups >= MAX_LOOKUPS:
+            raise TimeoutError(errno.ETIMEDOUT, "too many names are being looked up")
         import asyncio
+        import threading
 
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(
-                hostname, None, family=socket.AF_INET, type=socket.SOCK_STREAM
-            )
-        except socket.gaierror as error:
-            if error.errno == socket.EAI_AGAIN:
-                raise TimeoutError(errno.ETIMEDOUT, "no name server answers") from error
-            return []
-        return [str(address[0]) for *_, address in found]
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[str]] = loop.create_future()
+
+        def done(found: list[str] | Exception) -> None:
+            self._lookups -= 1
+            if answer.done():
+                return
+            if isinstance(found, Exception):
+                answer.set_exception(found)
+            else:
+                answer.set_result(found)
+
+        def work() -> None:
+            found = _look_up(hostname)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(done, found)
+
+        self._lookups += 1
+        threading.Thread(target=work, name="wasmos-resolve", daemon=True).start()
+        return await answer
+
+
+def _look_up(hostname: str) -> list[str] | Exception:
+    try:
+        found = socket.getaddrinfo(hostname, None, socket.AF_INET, socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            return TimeoutError(errno.ETIMEDOUT, "no name server answers")
+        return []
+    except (OSError, UnicodeError) as error:
+        return error
+    return [str(address[0]) for *_, address in found]
