@@ -113,3 +113,18 @@ def test_a_name_with_a_newline_forges_no_line(tmp_path: Path) -> None:
     )
     _, out, _ = checked(path)
     assert not any(line.startswith("  import") for line in out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(PermissionError, 126), (FileNotFoundError, 127), (OSError, 126)]
+)
+def test_a_file_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, error: type[OSError], status: int
+) -> None:
+    """Whoever runs the tests may be allowed to read everything."""
+
+    def read(path: str) -> None:
+        raise error(5, "No Luck", path)
+
+    monkeypatch.setattr("wasmos.cli.check.read", read)
+    assert checked("some.wasm") == (status, "", "error: some.wasm: no luck\n")

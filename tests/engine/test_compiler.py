@@ -208,7 +208,7 @@ def test_a_child_that_talks_without_end(
 ) -> None:
     """Stopped when it has said more than its memory holds, long before its time is over."""
     child("while True: say(b'+' * 65536)")
-    limits = wasmos.CompileLimits(seconds=1, memory_bytes=16 << 20)
+    limits = wasmos.CompileLimits(seconds=1, memory_bytes=1 << 30, code_bytes=16 << 20)
     with pytest.raises(wasmos.CompileLimitExceeded, match="MiB"):
         kernel.load(SLEEP, compile_limits=limits)
 

@@ -67,7 +67,7 @@ async def nothing(_: Booted) -> None:
     pass
 
 
-# --- files ----------------------------------------------------------------------------------------
+# --- files --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["state", "state.tar"])
@@ -132,7 +132,7 @@ def test_names_of_files_that_are_none(tmp_path: Path, name: str) -> None:
         asyncio.run(booted.system.boot())
 
 
-# --- boot fails -------------------------------------------------------------------------------------
+# --- boot fails ---------------------------------------------------------------------------------
 
 
 def test_a_boot_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_the_first_folder_that_has_a_program(tmp_path: Path) -> None:
     assert output.replace(b"webserver: listening on port 80\n", b"") == b"firstyminefirst"
 
 
-# --- programs -----------------------------------------------------------------------------------------
+# --- programs -----------------------------------------------------------------------------------
 
 
 def test_a_section_counts_for_start_too(tmp_path: Path) -> None:

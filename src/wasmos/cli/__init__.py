@@ -91,7 +91,10 @@ def _open_standard_streams() -> None:
 
 
 def _drop_output() -> None:
-    """What is still to be written can't be: say nothing of it at exit."""
-    descriptor = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(descriptor, sys.stdout.fileno())
-    os.close(descriptor)
+    """What is still to be written and can't be: say nothing of it at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, sys.stdout.fileno())
+        os.close(descriptor)

@@ -29,16 +29,24 @@ _CHUNK = 1 << 20
 # Defaults: enough for a 30 MB program, a clear error for a bomb.
 COMPILE_SECONDS = 30.0
 COMPILE_BYTES = 2 << 30
+CODE_BYTES = 256 << 20
 
 
 class CompileLimits:
-    """What one compilation may use: `seconds` of time, `memory_bytes`."""
+    """What one compilation may use: `seconds` of time, `memory_bytes`, and
+    `code_bytes` of machine code that come out of it, which this process keeps."""
 
-    __slots__ = ("memory_bytes", "seconds")
+    __slots__ = ("code_bytes", "memory_bytes", "seconds")
 
-    def __init__(self, seconds: float = COMPILE_SECONDS, memory_bytes: int = COMPILE_BYTES) -> None:
+    def __init__(
+        self,
+        seconds: float = COMPILE_SECONDS,
+        memory_bytes: int = COMPILE_BYTES,
+        code_bytes: int = CODE_BYTES,
+    ) -> None:
         self.seconds = seconds
         self.memory_bytes = memory_bytes
+        self.code_bytes = code_bytes
 
 
 class Compilation:
@@ -135,9 +143,10 @@ class Compilation:
                     return b"".join(parts)
                 parts.append(part)
                 received += len(part)
-                if received > self._limits.memory_bytes:
+                if received > self._limits.code_bytes:
                     raise CompileLimitExceeded(
-                        f"its machine code is larger than {self._limits.memory_bytes >> 20} MiB"
+                        f"its machine code is larger than {self._limits.code_bytes >> 20} MiB; "
+                        "give it more with compile_limits, or refuse it"
                     )
 
     def _feed(self, unsent: memoryview) -> memoryview:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
+from wasmos.errors import UsageError
 from wasmos.kernel.driver import resolve
 from wasmos.kernel.kernel import Kernel
 from wasmos.kernel.limits import Limits
@@ -137,11 +138,12 @@ class AsyncKernel:
 
     async def _or_pump(self, future: asyncio.Future[None]) -> None:
         """Wait for `future`, or raise what ended the kernel's own loop."""
-        if self._pump is None:
-            raise RuntimeError("the kernel is not running: use `async with`")
-        await asyncio.wait((future, self._pump), return_when=asyncio.FIRST_COMPLETED)
+        pump = self._pump
+        if pump is None:
+            raise UsageError("the kernel is not running: use `async with`")
+        await asyncio.wait((future, pump), return_when=asyncio.FIRST_COMPLETED)
         if not future.done():
             future.cancel()
-            self._pump.result()
-            raise RuntimeError("the kernel was closed")
+            pump.result()
+            raise UsageError("the kernel was closed")
         future.result()

@@ -22,8 +22,9 @@ cdef inline bint may_call(Task *task, Task *dst) noexcept nogil:
 
 cdef inline bint may_notify(Task *task, Task *dst) noexcept nogil:
     """A one-way message needs a capability between the two: the receiver
-    asked for the service that sends, or the sender may call the receiver."""
-    return may_call(dst, task) or may_call(task, dst)
+    holds one for the service that sends, or the sender may call the receiver.
+    Who is no service is nobody's asked-for one, also of those who hold all."""
+    return (task.provides_count and may_call(dst, task)) or may_call(task, dst)
 
 
 cdef bint set_held(Task *task, int32_t service, bint held) noexcept:

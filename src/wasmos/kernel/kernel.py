@@ -209,6 +209,7 @@ class Kernel(_core.Core):
         )
         task = Task(self, id, name or program.name)
         task.allowed = allow
+        task.limits, task.priority = limits, priority
         self._enrol(task)
         if self.is_over(id):  # a passive service that failed to start: `exit` will say why
             return task

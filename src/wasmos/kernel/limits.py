@@ -6,6 +6,10 @@ tries to break it.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 NO_LIMIT = (1 << 63) - 1
 
 
@@ -62,6 +66,14 @@ class Limits:
         """A copy with some limits changed."""
         values = {name: getattr(self, name) for name in self.__slots__}
         return Limits(**{**values, **changes})
+
+    def within(self, other: Limits) -> Limits:
+        """The narrower of each."""
+        values: dict[str, Any] = {}
+        for name in self.__slots__:
+            both = [v for v in (getattr(self, name), getattr(other, name)) if v is not None]
+            values[name] = min(both, default=None)
+        return Limits(**values)
 
     @property
     def cpu_ns(self) -> int:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from wasmos.kernel.exit import Exit
     from wasmos.kernel.kernel import Kernel
+    from wasmos.kernel.limits import Limits
     from wasmos.kernel.timers import Timer
 
 _BLOCKED = ("receiving", "sending", "awaiting reply", "looking up")
@@ -30,6 +31,8 @@ class Task:
         self.services: list[str] = []
         self.allowed: set[str] = set()
         self.denied: set[str] = set()  # services it looked up in vain
+        self.limits: Limits | None = None  # of Wasm tasks
+        self.priority = 0
         self.exit: Exit | None = None
         self.deadline: Timer | None = None
         self._on_end: list[Callable[[Exit], object]] = []

@@ -88,13 +88,17 @@ class System:
     async def start(self, name: str, arguments: list[str]) -> Task:
         """Start a program by name, as a section of the manifest says, or as
         [spawn] does. Raises LookupError, ModuleRefused."""
-        plan = self.manifest.tasks.get(name)
-        if plan is None:
-            plan = TaskPlan(name)
-            plan.allow = self.manifest.spawn.allow
-            plan.limits = self.manifest.spawn.limits
-            plan.priority = self.manifest.spawn.priority
+        plan = self._plan_of(name)
         return await self._spawn(plan, arguments or plan.args)
+
+    def _plan_of(self, name: str) -> TaskPlan:
+        if (plan := self.manifest.tasks.get(name)) is not None:
+            return plan
+        plan = TaskPlan(name)
+        plan.allow = self.manifest.spawn.allow
+        plan.limits = self.manifest.spawn.limits
+        plan.priority = self.manifest.spawn.priority
+        return plan
 
     async def follow(self, task: Task) -> Exit | None:
         """Have a task in the foreground until it ends, or turns out to be a
@@ -244,18 +248,11 @@ class System:
     async def _spawned_by_task(self, name: str, caller: Caller) -> Task:
         """What `spawn_task` to `vm` does: a task can't give a child more than
         it holds itself, whatever [spawn] says."""
-        task = await self.start(name, [])
         parent = self.kernel.find(caller.id)
-        held = set() if parent is None else parent.allowed
-        if ALL in held:
-            return task
-        # It has not run yet: this is still the slice in which it was spawned.
-        granted = held if ALL in task.allowed else held & task.allowed
-        for service in task.allowed - granted:
-            self.kernel.revoke(task, service)
-        for service in granted - task.allowed:
-            self.kernel.grant(task, service)
-        return task
+        if parent is None:
+            raise LookupError(f"task {caller.id} is gone")
+        plan = self._plan_of(name).narrowed(parent)
+        return await self._spawn(plan, plan.args)
 
     def _registers(self, caller: Caller, name: str) -> bool:
         """Whether a task may be the service `name`: the names of servers and of

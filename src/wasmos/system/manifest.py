@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from typing import Any, NoReturn
 
+    from wasmos.kernel import Task
+
 SERVERS = ("vm", "console", "args", "echo", "pong", "fs", "tcpip")
 SPAWN_KEYS = (
     "allow", "priority", "memory", "cpu_time", "deadline", "table_elements", "mailbox",
@@ -42,6 +44,22 @@ class TaskPlan:
         self.service: str | None = None
         self.priority = 8
         self.limits = Limits()
+
+    def narrowed(self, parent: Task) -> TaskPlan:
+        """This plan for a child of `parent`, which can't give what it hasn't."""
+        plan = TaskPlan(self.name)
+        plan.module, plan.args, plan.service = self.module, self.args, self.service
+        plan.allow = self.allow
+        if ALL in self.allow and ALL not in parent.allowed:
+            plan.allow = sorted(parent.allowed)
+        elif ALL not in parent.allowed:
+            plan.allow = [name for name in self.allow if name in parent.allowed]
+        plan.priority = self.priority
+        plan.limits = self.limits
+        if parent.limits is not None:
+            plan.priority = min(self.priority, parent.priority)
+            plan.limits = self.limits.within(parent.limits)
+        return plan
 
 
 class Manifest:
