@@ -18,6 +18,7 @@ cdef enum:
     FIELD_BYTES = 4
     FIELD_UINT8_ARRAY = 5
 
+
 class MalformedMessage(ValueError):
     """A guest's message breaks its definition; its caller gets -11."""
 
@@ -127,11 +128,22 @@ cdef class Layout:
     cdef int write(self, uint8_t *message, object value) except -1:
         """Store a whole message: an instance of the class, the only field's
         value, a tuple of all of them, or None if there is none."""
-        cdef int i
+        cdef int i = 0
         store_i32(message, self.type)
         store_i32(message + 4, 0)
+        try:
+            self.write_fields(message, value, &i)
+        except OverflowError:
+            raise ValueError(f"{self.names[i]}: the number doesn't fit the field")
+        return 0
+
+    cdef int write_fields(self, uint8_t *message, object value,
+                          int *at) except -1:
+        """`at` tells which one was the last."""
+        cdef int i
         if type(value) is self.cls:
             for i in range(self.count):
+                at[0] = i
                 self.put(i, message, getattr(value, self.names[i]))
         elif self.count == 1:
             self.put(0, message, value)
@@ -141,6 +153,7 @@ cdef class Layout:
                                 f"not {value!r}")
         elif isinstance(value, tuple) and len(value) == self.count:
             for i in range(self.count):
+                at[0] = i
                 self.put(i, message, value[i])
         else:
             raise TypeError(f"{self.cls.__name__} carries ({', '.join(self.names)}), "

@@ -274,9 +274,8 @@ cdef class Core:
         return task.id
 
     def _spawn(self, Module module not None, *, bint passive, bint direct,
-              bint has_result, uint8_t priority, int64_t memory_bytes,
-              int64_t table_elements, uint32_t mail_limit,
-              int64_t cpu_ns):
+               bint has_result, uint8_t priority, int64_t memory_bytes,
+               int64_t table_elements, uint32_t mail_limit, int64_t cpu_ns):
         """A task from a module whose imports and exports were checked."""
         self._enter()
         if module.engine is not self.engine:
