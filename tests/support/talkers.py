@@ -29,6 +29,13 @@ def printer(text: str | bytes, code: int = 0, then: str = "") -> str:
     return wat.program(f"{_say(len(content))} {then} #{code}", fields=_bytes(M + DATA, content))
 
 
+def flooder(text: str) -> str:
+    """Prints a text again and again, whatever the console says to it."""
+    content = text.encode()
+    again = f"(loop $again {_say(len(content))} (br $again)) #0"
+    return wat.program(again, fields=_bytes(M + DATA, content))
+
+
 def reader(prompt: str = "", *, at_end: int = 0, once: bool = False) -> str:
     """Prints a prompt; then what it reads, each piece with its first letter in the other case, to
     the end of its input, or only `once`. Exit code: `at_end`, or 1 for another error."""

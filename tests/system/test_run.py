@@ -25,6 +25,20 @@ def test_captured_output() -> None:
     assert repr(done) == "<Completed task 4 'hello' exited with code 0>"
 
 
+def test_output_is_limited() -> None:
+    """A program that prints for ever, and one that prints a byte too many."""
+    endless = talkers.flooder("1234567")
+    done = wasmos.run(
+        endless, allow=["console"], capture_output=True, output_limit=5000, timeout=0.2
+    )
+    assert done.stdout is not None and 4993 <= len(done.stdout) <= 5000
+    assert done.exit.cause == "deadline"
+    whole = wasmos.run(printer("12345"), allow=["console"], capture_output=True, output_limit=5)
+    assert whole.stdout == b"12345"
+    cut = wasmos.run(printer("123456"), allow=["console"], capture_output=True, output_limit=5)
+    assert cut.stdout in (b"", b"12345")
+
+
 def test_captured_output_of_a_program_that_prints_nothing() -> None:
     assert wasmos.run(wat.program("#0"), capture_output=True).stdout == b""
     assert wasmos.run(wat.program("#0")).stdout is None

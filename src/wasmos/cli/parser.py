@@ -136,6 +136,7 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _limit(parser, "--timeout", units.seconds, "TIME", None, "end it after, for example 5s")
     _limit(parser, "--cpu", units.seconds, "TIME", None, "end it after so much processor time")
     _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
+    _limit(parser, "--max-output", units.size, "SIZE", None, "how much it may print")
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
     add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")

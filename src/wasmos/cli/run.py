@@ -28,6 +28,7 @@ def main(options: argparse.Namespace) -> int:
         timeout=options.timeout,
         limits=Limits(memory_bytes=int(options.max_memory), cpu_seconds=options.cpu),
         input=sys.stdin.buffer,
+        output_limit=None if options.max_output is None else int(options.max_output),
         log=log,
     )
     exit = completed.exit

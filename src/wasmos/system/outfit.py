@@ -39,11 +39,12 @@ def console(
     output: BinaryIO | None,
     source: BinaryIO | None,
     may_read: Callable[[int], bool] | None = None,
+    output_limit: int | None = None,
 ) -> Service:
     if may_read is None:
         from wasmos.servers.console import Console
 
-        return Console(output, source)
+        return Console(output, source, output_limit=output_limit)
     from wasmos.system.operator import SharedConsole
 
     return SharedConsole(output, source, may_read)

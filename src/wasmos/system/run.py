@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wasmos.kernel import CompileLimits, Exit, Service, Source, Task
     from wasmos.servers.fs import Image
 
+MAX_CAPTURED = 64 << 20  # bytes of output
 # What `allow` can name here. `vm` lets a program register services and spawn
 # nothing: there is no boot directory.
 SERVICES = ("console", "args", "fs", "tcpip", "echo", "pong", "vm")
@@ -66,6 +67,7 @@ def run(
     input: BinaryIO | bytes | None = None,  # noqa: A002 - as in subprocess.run
     capture_output: bool = False,
     output: BinaryIO | None = None,
+    output_limit: int | None = None,
     name: str | None = None,
     log: Callable[[str], object] = lambda _: None,
 ) -> Completed:
@@ -82,6 +84,8 @@ def run(
     timeout: seconds until it is ended, whatever it waits for.
     input: what it reads from `console`; nothing by default.
     capture_output: return what it prints as `stdout` instead of printing it.
+    output_limit: how many bytes it may print; then `console` answers -2. By
+        default 64 MiB of what is captured, and no limit otherwise.
 
     Raises ModuleRefused, CompileLimitExceeded, UsageError, OSError.
     """
@@ -97,11 +101,15 @@ def run(
     if timeout is not None:
         limits = limits.replace(deadline_seconds=timeout)
     captured = io.BytesIO() if capture_output else None
+    if capture_output and output_limit is None:
+        output_limit = MAX_CAPTURED
     stdin = io.BytesIO(input) if isinstance(input, bytes) else input
     arguments: dict[int, list[str]] = {}
     with Kernel() as kernel:
         makers: dict[str, Callable[[], Service]] = {
-            "console": lambda: outfit.console(output if captured is None else captured, stdin),
+            "console": lambda: outfit.console(
+                output if captured is None else captured, stdin, output_limit=output_limit
+            ),
             "args": lambda: outfit.args(arguments),
             "fs": lambda: outfit.fs(_image(files, log)),
             "tcpip": lambda: outfit.tcpip(listen, connect or ["none"], log),
