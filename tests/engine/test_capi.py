@@ -18,7 +18,7 @@ import wasmtime._ffi as ffi
 from wasmos import _core
 from wasmos.engine import library
 
-CAPI = (Path(_core.__file__).parent / "engine" / "capi.pxi").read_text()
+CAPI = (Path(__file__).parents[2] / "src/wasmos/engine/capi.pxi").read_text()
 ENGINE = (Path(_core.__file__).parent / "engine" / "engine.pxi").read_text()
 
 # --- structures -------------------------------------------------------------------------------
