@@ -19,7 +19,7 @@ from wasmos import _core
 from wasmos.engine import library
 
 CAPI = (Path(__file__).parents[2] / "src/wasmos/engine/capi.pxi").read_text()
-ENGINE = (Path(_core.__file__).parent / "engine" / "engine.pxi").read_text()
+ENGINE = (Path(__file__).parents[2] / "src/wasmos/engine/engine.pxi").read_text()
 
 # --- structures -------------------------------------------------------------------------------
 
