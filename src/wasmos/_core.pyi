@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 ENGINE_FEATURES: dict[str, bool]
 EVENT_NAMES: dict[int, str]
 SHIM: bytes
+SANITIZED: bool
 
 class MalformedMessage(ValueError): ...
 

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 _CHILD = os.path.join(os.path.dirname(__file__), "compile_child.py")
 _CHUNK = 1 << 20
+# What a child of the AddressSanitizer build can't do without. Its shadow memory is terabytes of
+# address space, too, so that limit is left out.
+_SANITIZER = {
+    name: os.environ[name] for name in ("LD_PRELOAD", "ASAN_OPTIONS") if name in os.environ
+}
 
 # Defaults: enough for a 30 MB program, a clear error for a bomb.
 COMPILE_SECONDS = 30.0
@@ -72,14 +77,14 @@ class Compilation:
         os.set_blocking(self._request, False)
         argv = [
             sys.executable, "-I", "-S", _CHILD, _core.__file__, library,
-            str(self._limits.memory_bytes), str(int(self._limits.seconds) + 1),
+            str(-1 if _core.SANITIZED else self._limits.memory_bytes), str(int(self._limits.seconds) + 1),
             *(f"{key}={value}" for key, value in engine.items()),
         ]  # fmt: skip
         try:
             self._pid: int | None = os.posix_spawn(
                 sys.executable,
                 argv,
-                {},
+                _SANITIZER if _core.SANITIZED else {},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, request_in, 0),
                     (os.POSIX_SPAWN_DUP2, answer_out, 1),

@@ -33,6 +33,19 @@ cdef extern from * nogil:
     """
     void full_fence()
 
+cdef extern from *:
+    """
+    #ifdef __SANITIZE_ADDRESS__
+    #define SANITIZED 1
+    #else
+    #define SANITIZED 0
+    #endif
+    """
+    int SANITIZED_ "SANITIZED"
+
+# Whether this is the AddressSanitizer build of the extension (`make asan`).
+SANITIZED = bool(SANITIZED_)
+
 cdef extern from "<time.h>" nogil:
     struct timespec:
         long tv_sec
