@@ -77,7 +77,8 @@ class Compilation:
         os.set_blocking(self._request, False)
         argv = [
             sys.executable, "-I", "-S", _CHILD, _core.__file__, library,
-            str(-1 if _core.SANITIZED else self._limits.memory_bytes), str(int(self._limits.seconds) + 1),
+            str(-1 if _core.SANITIZED else self._limits.memory_bytes),
+            str(int(self._limits.seconds) + 1),
             *(f"{key}={value}" for key, value in engine.items()),
         ]  # fmt: skip
         try:
