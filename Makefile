@@ -92,7 +92,7 @@ $(VENV)/.lint: pyproject.toml | $(VENV)/.built
 # with a limit on its address space can't start under a sanitizer that reserves terabytes of it.
 ASAN_DIR := build/asan
 WITH_ASAN = WASMOS_ASAN=1 LD_PRELOAD="$$($${CC:-gcc} -print-file-name=libasan.so)" \
-	ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:use_sigaltstack=0:detect_stack_use_after_return=0 \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:use_sigaltstack=0:detect_stack_use_after_return=0 \
 	PYTHONPATH=$(CURDIR)/$(ASAN_DIR)/lib PYTHONMALLOC=malloc
 
 asan: $(VENV)/.built

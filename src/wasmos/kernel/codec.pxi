@@ -113,6 +113,8 @@ cdef class Layout:
             memcpy(at, <const char *>raw, len(raw))
             memset(at + len(raw), 0, field.size - len(raw))
         else:
+            if PyLong_Check(value):     # bytes(n) would be n zeros, for any n
+                raise TypeError(f"{self.names[index]} takes bytes, not {value!r}")
             raw = bytes(value)
             if len(raw) > field.size or (field.kind == FIELD_UINT8_ARRAY
                                          and len(raw) != field.size):
