@@ -68,6 +68,7 @@ def test_time_is_limited(kernel: wasmos.Kernel) -> None:
     assert kernel.load(SLEEP).info is not None  # not remembered as bad
 
 
+@pytest.mark.plain_build
 def test_memory_is_limited(kernel: wasmos.Kernel) -> None:
     limits = wasmos.CompileLimits(memory_bytes=16 << 20)
     with pytest.raises(wasmos.CompileLimitExceeded, match="memory"):
@@ -239,6 +240,7 @@ def waiting_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[P
         running.cancel()
 
 
+@pytest.mark.plain_build
 def test_limits_of_the_child(waiting_child: Path) -> None:
     """Set before it reads the first byte of the module."""
     text = (waiting_child / "limits").read_text()
@@ -251,6 +253,7 @@ def test_limits_of_the_child(waiting_child: Path) -> None:
         assert re.search(row, text), text
 
 
+@pytest.mark.plain_build
 def test_what_the_child_can_see(waiting_child: Path) -> None:
     """No environment, no argument but what it needs, and no file of ours but its pipes."""
     assert (waiting_child / "environ").read_bytes() == b""
