@@ -130,7 +130,6 @@ cdef struct Api:
     void (*valtype_vec_new)(wasm_ptr_vec_t *, size_t,
                             void *const *) noexcept nogil
     void *(*linker_new)(void *engine) noexcept nogil
-    void *(*linker_clone)(void *linker) noexcept nogil
     void (*linker_delete)(void *linker) noexcept nogil
     void *(*linker_define_unchecked)(
         void *linker, const char *, size_t, const char *, size_t, void *type,
@@ -208,7 +207,6 @@ cdef tuple API_SYMBOLS = (
     b"wasm_valtype_new",
     b"wasm_valtype_vec_new",
     b"wasmtime_linker_new",
-    b"wasmtime_linker_clone",
     b"wasmtime_linker_delete",
     b"wasmtime_linker_define_func_unchecked",
     b"wasmtime_linker_define_async_func",

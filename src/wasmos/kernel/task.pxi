@@ -25,7 +25,6 @@ cdef enum Error:
     ERR_INVALID_ARG = -11
     ERR_INVALID_TASK = -12
     ERR_INVALID_UADDR = -15
-    ERR_TOO_LARGE = -17
     ERR_WOULD_BLOCK = -19
     ERR_ABORTED = -21
     ERR_DEAD_LOCK = -24

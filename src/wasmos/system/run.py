@@ -159,8 +159,6 @@ def _granted(
     files: str | os.PathLike[str] | None,
 ) -> list[str]:
     """What was asked for, in so many words or by giving what needs it."""
-    if isinstance(allow, str):
-        raise UsageError(f"allow is a list of services: write [{allow!r}]")
     asked = set(allow)
     unknown = asked.difference(SERVICES)
     if unknown:
