@@ -2,7 +2,7 @@
 """The trusted core of wasmos: engine bindings and the kernel's fast path.
 
 Read in this order: engine/capi, engine/engine; kernel/task, memory, events,
-authority, ipc, sched, codec, core. Each file opens with its law.
+records, authority, ipc, sched, codec, core. Each file opens with its law.
 """
 
 from wasmos.errors import InternalError, ServiceError, UsageError
@@ -12,6 +12,7 @@ include "engine/engine.pxi"
 include "kernel/task.pxi"
 include "kernel/memory.pxi"
 include "kernel/events.pxi"
+include "kernel/records.pxi"
 include "kernel/authority.pxi"
 include "kernel/ipc.pxi"
 include "kernel/sched.pxi"

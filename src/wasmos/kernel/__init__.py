@@ -5,8 +5,10 @@ Law: knows no file, no socket and no message by name. The trusted part is
 """
 
 from wasmos.errors import Deadlock
+from wasmos.kernel.denial import Denial
 from wasmos.kernel.event import Event
 from wasmos.kernel.exit import Exit
+from wasmos.kernel.grant import Grant
 from wasmos.kernel.kernel import ALL, Kernel
 from wasmos.kernel.limits import Limits
 from wasmos.kernel.program import FOUR_CALLS, CompileLimits, Program, admit, inspect, read
@@ -24,8 +26,10 @@ __all__ = [
     "Client",
     "CompileLimits",
     "Deadlock",
+    "Denial",
     "Event",
     "Exit",
+    "Grant",
     "Kernel",
     "Limits",
     "Program",

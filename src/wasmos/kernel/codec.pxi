@@ -7,7 +7,6 @@
 from cpython.long cimport PyLong_Check
 from cpython.number cimport PyNumber_Index
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.string cimport memchr
 
 cdef enum:
     MAX_FIELDS = 16

@@ -64,7 +64,7 @@ CAUSES = {EXIT_RETURNED: "returned", EXIT_TRAPPED: "trapped",
           EXIT_KILLED: "killed"}
 KINDS = {WASM: "wasm", PASSIVE: "passive", SERVICE: "service", HOST: "host"}
 STATES = {READY: "ready", RUNNING: "running", RECEIVING: "receiving",
-          SENDING: "sending", AWAITING: "awaiting reply",
+          SENDING: "sending", AWAITING: "awaiting reply", ASKING: "asking",
           LOOKING_UP: "looking up", IDLE: "idle", EXITED: "exited"}
 TRAPS = (
     "stack overflow", "memory access out of bounds", "misaligned atomic",
@@ -90,6 +90,7 @@ cdef class Core:
     cdef dict layouts        # message type → Layout
     cdef dict handlers       # service task id → {message type → Handler}
     cdef dict modules        # task id → Module, kept while the task lives
+    cdef dict caps           # capability's id → where its Cap is
     cdef unsigned long thread
     cdef size_t stack_low    # where that thread's stack ends
     cdef bint stepping
@@ -105,6 +106,7 @@ cdef class Core:
         self.layouts = {}
         self.handlers = {}
         self.modules = {}
+        self.caps = {}
         self.thread = PyThread_get_thread_ident()
         self.stack_low = <size_t>stack_low()
         if ring == 0 or ring & (ring - 1):
@@ -119,7 +121,9 @@ cdef class Core:
         k.ring_mask = ring - 1
         k.table = <Task **>calloc(MIN_TABLE, sizeof(Task *))
         k.ring = <Event *>calloc(ring, sizeof(Event))
-        if k.table is NULL or k.ring is NULL:
+        k.record_mask = RECORDS - 1
+        k.records = <Record *>calloc(RECORDS, sizeof(Record))
+        if k.table is NULL or k.ring is NULL or k.records is NULL:
             raise MemoryError
         if not k.deterministic:
             k.now_ns = monotonic_ns()
@@ -147,11 +151,16 @@ cdef class Core:
             for i in range(k.mask + 1):
                 if k.table[i] is not NULL:
                     drop_caller(k.table[i])
+                    let_go(k, k.table[i])
                     task_free(k, k.table[i])
+        while k.newest is not NULL:
+            leave(k, k.newest)
+        self._free_caps()
         if self.linker is not NULL:
             api.linker_delete(self.linker)
         free(k.table)
         free(k.ring)
+        free(k.records)
         free(k.sizes)
         free(k.kernel_only)
 
@@ -174,8 +183,26 @@ cdef class Core:
                        Handler handler, object coroutine):
         """An `async def` method began; it ends in `answer`."""
 
-    def _caller(self, int id):
-        """How services see task `id`."""
+    def _caller(self, int id, int cap):
+        """How services see task `id` when it calls by capability `cap`, or
+        by none if that is 0."""
+
+    def _spent(self):
+        """Some capability was used up."""
+
+    def _recorded(self, list rows, uint64_t lost):
+        """What an audit wants to know; `lost` rows had no room."""
+
+    def _asked(self, int id, int dst):
+        """Task `id` is about to be denied a message to `dst`: False if it
+        shall be, True to look again, None: `answer_asked` will tell."""
+
+    def _aborted(self, int service, int client, uint64_t serial):
+        """The call of `client` was taken back from a Python service."""
+
+    def _refused(self, int service, int client, Handler handler,
+                 object error):
+        """A Python service answered "not allowed"."""
 
     def _failed(self, int service, int client, Handler handler,
                 object error):
@@ -364,30 +391,213 @@ cdef class Core:
 
     # --- authority ---
 
-    def set_capability(self, int32_t id, int32_t service, bint held):
-        """Grant or take back the right to send to `service`, a number."""
-        if not set_held(self._task(id), service, held):
-            raise MemoryError
-        emit(&self.k, EV_GRANT, id, 0, service, held)
-
-    def set_omnipotent(self, int32_t id, bint held):
-        """Grant or take back the right to send to everything."""
-        self._task(id).holds_all = held
-        emit(&self.k, EV_GRANT, id, 0, -1, held)
-
     def set_service(self, int32_t id, int32_t service):
         """Make task `id` the one behind `service`, a number."""
-        if not set_provides(self._task(id), service):
+        cdef Task *task = self._task(id)
+        if not set_provides(task, service):
             raise MemoryError
         emit(&self.k, EV_REGISTER, id, 0, service, 0)
 
-    def holds(self, int32_t id, int32_t service):
+    def add_cap(self, int32_t id, int32_t holder, int32_t service, *,
+                bint deny, messages, dict tests, uses, expires_ns,
+                int32_t parent):
+        """A capability from the compiled form of a rule (see
+        `cap_make`), held by task `holder`, or by nobody yet if that is 0."""
+        cdef Task *task = NULL if holder == 0 else self._task(holder)
+        cdef Cap *above = NULL if parent == 0 else self._cap(parent)
+        cdef Cap *cap
+        if id in self.caps:
+            raise InternalError(f"capability {id} exists")
+        cap = cap_make(id, service, messages, tests)
+        cap.deny = deny
+        if uses is not None:
+            cap.uses = uses
+        if expires_ns is not None:
+            cap.expires_ns = expires_ns
+        if task is not NULL and not cap_attach(task, cap):
+            cap_free(cap)
+            raise MemoryError
+        if above is not NULL:
+            above.refs += 1
+            cap.parent = above
+        enter(&self.k, cap)
+        self.caps[id] = <size_t>cap
+        if task is not NULL:
+            emit(&self.k, EV_GRANT, holder, 0, service, not deny)
+            if deny:
+                self._reconsider(task)
+
+    def hold_cap(self, int32_t id, int32_t holder):
+        """Give a capability that nobody holds to a task."""
+        cdef Cap *cap = self._cap(id)
+        if cap.holder is not NULL:
+            raise InternalError(f"capability {id} is held")
+        if not cap_attach(self._task(holder), cap):
+            raise MemoryError
+        emit(&self.k, EV_GRANT, holder, 0, cap.service, 1)
+
+    def remove_cap(self, int32_t id, bint abort):
+        """Take a capability back. With `abort` the call that its holder has
+        under way by it ends, if nothing else admits it."""
+        cdef Cap *cap = self._cap(id)
+        cdef Task *holder = cap.holder
+        cdef bint under_way = holder is not NULL and holder.cap is cap
+        if holder is not NULL:
+            emit(&self.k, EV_GRANT, holder.id, 0, cap.service, 0)
+        del self.caps[id]
+        leave(&self.k, cap)
+        if abort and under_way:
+            self._reconsider(holder)
+
+    cdef int _reconsider(self, Task *task) except -1:
+        cdef int32_t id = task.id, service = task.peer
+        cdef uint64_t serial = task.calls
+        cdef bint answering = task.state == AWAITING
+        reconsider(&self.k, task)
+        if answering and task.state != AWAITING:
+            self._aborted(service, id, serial)
+        return 0
+
+    def except_cap(self, int32_t id, messages, dict tests):
+        """From now on a capability doesn't admit what a rule, in its compiled
+        form, speaks of."""
+        cdef Cap *cap = self._cap(id)
+        cdef Cap *rule = cap_make(0, cap.service, messages, tests)
+        rule.next = cap.excepts
+        cap.excepts = rule
+        if cap.holder is not NULL:
+            changed(cap.holder, cap.service)
+            if cap.holder.cap is cap:
+                self._reconsider(cap.holder)
+
+    def uses_left(self, int32_t id):
+        """How often a capability can still be used; None: without end."""
+        cdef Cap *cap = self._cap(id)
+        return None if cap.uses == UNLIMITED else cap.uses
+
+    def admitting(self, int32_t id):
+        """The capabilities that admit the call which task `id` has under way."""
         cdef Task *task = self._task(id)
-        return bool(task.holds_all or holds(task, service))
+        cdef Task *dst
+        cdef Hold *hold
+        cdef uint32_t i
+        cdef list found = []
+        if task.state != AWAITING or not task.is_kept:
+            return found
+        dst = find(&self.k, task.peer)
+        for i in range(dst.provides_count + 1):
+            hold = hold_of(task, EVERY if i == 0 else dst.provides[i - 1])
+            if hold is not NULL:
+                self._add_admitting(found, hold, task)
+        if task.cap is not NULL and task.cap.id not in found:
+            found.append(task.cap.id)   # its last use
+        return sorted(found)
+
+    def message_under_way(self, int32_t id):
+        """The message that task `id` awaits the answer to; b"" if it awaits none."""
+        cdef Task *task = find(&self.k, id)
+        if task is NULL or task.state != AWAITING or not task.is_kept:
+            return b""
+        return PyBytes_FromStringAndSize(<char *>task.outbox, task.outbox_size)
+
+    def capability_under_way(self, int32_t id):
+        """The capability that admitted it; 0 if there is none."""
+        cdef Task *task = find(&self.k, id)
+        return 0 if task is NULL or task.cap is NULL else task.cap.id
+
+    cdef void _add_admitting(self, list found, Hold *hold, Task *task) except *:
+        cdef Cap *cap = hold.head
+        cdef Clause *clause
+        while cap is not NULL:
+            clause = clause_for(cap, load_i32(task.outbox))
+            if clause is not NULL and not cap.deny and usable(&self.k, cap) and meets(
+                    clause, task.outbox, task.outbox_size, False) and not excepted(
+                    cap, task.outbox, task.outbox_size):
+                found.append(cap.id)
+            cap = cap.next
+
+    cdef Cap *_cap(self, int32_t id) except NULL:
+        self._enter()
+        where = self.caps.get(id)
+        if where is None:
+            raise LookupError(f"there is no capability {id}")
+        return <Cap *><size_t>where
+
+    cdef void _free_caps(self) noexcept:
+        cdef Cap *cap = self.k.unreferenced
+        while cap is not NULL:
+            self.k.unreferenced = cap.next
+            cap_free(cap)
+            cap = self.k.unreferenced
+
+    def holds(self, int32_t id, int32_t service):
+        """Whether task `id` holds a capability for any message to `service`."""
+        return bool(may_look_up(self._task(id), service))
 
     def record_denial(self, int32_t id, int32_t service):
         """A lookup of `service`, a number, was denied."""
         emit(&self.k, EV_DENIAL, id, 0, service, ERR_NOT_ALLOWED)
+
+    def set_asks(self, int32_t id, bint on):
+        """Whether `_asked` hears of what task `id` is to be denied."""
+        self._task(id).asks = on
+
+    def asked(self, int32_t id):
+        """(service or -1, type, why, capability, message) of what task `id`
+        is about to be denied."""
+        cdef Task *task = self._task(id)
+        cdef Verdict verdict
+        if task.state != ASKING:
+            raise UsageError(f"task {id} is not about to be denied anything")
+        authorize(&self.k, task, find(&self.k, task.peer), task.outbox,
+                  load_i32(task.outbox), task.outbox_size, &verdict)
+        return (verdict.service, load_i32(task.outbox), WHY_NAMES[verdict.cause],
+                verdict.culprit, PyBytes_FromStringAndSize(
+                    <char *>task.outbox, task.outbox_size))
+
+    def answer_asked(self, int32_t id):
+        """End the wait of task `id` for an answer to `_asked`: it is admitted
+        if it holds what it needs by now, and denied otherwise."""
+        cdef Kern *k = &self.k
+        cdef Task *task = self._task(id)
+        cdef Task *dst
+        cdef int32_t result
+        if task.state != ASKING:
+            return
+        unlink(task)
+        dst = find(k, task.peer)
+        if dst is NULL:
+            wake(k, task, ERR_ABORTED)
+            return
+        self._check_stack()     # a passive service may run on top of it
+        ticker_start(k.ticker)
+        result = ask_again(k, task, dst)
+        if not self.stepping:
+            ticker_pause(k.ticker)
+        if result != PENDING:
+            wake(k, task, result)
+
+    def record_calls(self, bint on):
+        """Record every message that is admitted, and not only denials."""
+        self.k.record_calls = on
+
+    def take_records(self):
+        """Hand over what was recorded to `_recorded`."""
+        cdef Kern *k = &self.k
+        cdef Record *row
+        cdef list rows = []
+        cdef uint64_t lost = k.records_lost
+        self._enter()
+        while k.record_read < k.record_next:
+            row = &k.records[k.record_read & k.record_mask]
+            rows.append((
+                row.time_ns, RECORD_NAMES[row.kind], WHY_NAMES[row.cause], row.task,
+                row.peer, row.service, row.type, row.cap, row.count,
+                PyBytes_FromStringAndSize(<char *>row.data, row.size)))
+            k.record_read += 1
+        k.records_lost = 0
+        if rows or lost:
+            self._recorded(rows, lost)
 
     # --- running ---
 
@@ -458,6 +668,13 @@ cdef class Core:
         if k.room_made:
             k.room_made = False
             self._room()
+        if k.spent:
+            k.spent = False
+            self._spent()
+        if k.record_next != k.record_read:
+            self.take_records()
+        if k.unreferenced is not NULL:
+            self._free_caps()
         return 0
 
     cdef int _attend(self, Task *task) except -1:
@@ -475,6 +692,8 @@ cdef class Core:
                 self.answer_lookup(id, answer)
         elif task.state == SENDING:
             self._dispatch(task)
+        elif task.state == ASKING:
+            self._ask(task)
         elif task.kind == SERVICE:
             self._read_mail(task)
         elif task.kind == HOST:
@@ -487,6 +706,24 @@ cdef class Core:
                 self._mail(id)
         return 0
 
+    cdef int _ask(self, Task *task) except -1:
+        cdef int32_t id = task.id
+        cdef Task *dst = find(&self.k, task.peer)
+        if dst is not NULL:
+            push(&dst.waiters, task)    # where the end of `dst` finds it
+            try:
+                answer = self._asked(id, dst.id)
+            except BaseException:
+                # Interrupted, not answered. It is denied: nobody asks twice.
+                if not self.is_over(id):
+                    self.answer_asked(id)
+                raise
+            if answer is None:
+                return 0
+        if not self.is_over(id):
+            self.answer_asked(id)
+        return 0
+
     cdef int _dispatch(self, Task *task) except -1:
         """Let a Python service handle the call of `task`."""
         cdef Task *service = find(&self.k, task.peer)
@@ -495,8 +732,8 @@ cdef class Core:
         cdef int32_t service_id = service.id
         cdef uint64_t serial
         # A copy: any Python code may end the task that the message is of.
-        cdef uint32_t size = copy_message(
-            &self.k, message, guest_message(task, task.message), id)
+        cdef uint32_t size = task.outbox_size
+        memcpy(message, task.outbox, size)
         cdef int32_t type = load_i32(message)
         cdef Handler handler
         handler = (<dict>service.handlers).get(type)
@@ -522,12 +759,28 @@ cdef class Core:
         return 0
 
     cdef object _caller_of(self, int32_t id):
+        """How services see task `id` in the call it has under way."""
         cdef Task *task = find(&self.k, id)
-        if task is not NULL and task.caller is not NULL:
-            return <object>task.caller
-        caller = self._caller(id)
+        cdef Cap *cap = NULL if task is NULL else task.cap
+        cdef int32_t cap_id
+        if cap is not NULL and cap.caller is not NULL:
+            return <object>cap.caller
+        cap_id = 0 if cap is NULL else cap.id
+        caller = self._caller(id, cap_id)
         task = find(&self.k, id)    # Python ran: look again
-        if task is not NULL and task.caller is NULL:
+        if task is not NULL and task.cap is cap and cap is not NULL and cap.caller is NULL:
+            Py_INCREF(caller)
+            cap.caller = <void *>caller
+        return caller
+
+    cdef object _sender_of(self, Task *task, int32_t cap_id):
+        """How services see the sender of a one-way message."""
+        if cap_id == 0 and task.caller is not NULL:
+            return <object>task.caller
+        cdef int32_t id = task.id
+        caller = self._caller(id, cap_id)
+        task = find(&self.k, id)
+        if cap_id == 0 and task is not NULL and task.caller is NULL:
             Py_INCREF(caller)
             task.caller = <void *>caller
         return caller
@@ -539,6 +792,8 @@ cdef class Core:
         cdef int32_t code = ERR_UNEXPECTED
         if isinstance(error, ServiceError) and -128 <= error.code < 0:
             code = error.code
+            if code == ERR_NOT_ALLOWED:
+                self._refused(service, client, handler, error)
         elif isinstance(error, MalformedMessage):
             code = ERR_INVALID_ARG
         else:
@@ -608,10 +863,10 @@ cdef class Core:
     cdef int _read_mail(self, Task *service) except -1:
         """One-way messages to a Python service."""
         cdef uint8_t message[MESSAGE_BYTES]
-        cdef int32_t id = service.id, type
+        cdef int32_t id = service.id, type, cap
         cdef Handler handler
         cdef Task *sender
-        while service is not NULL and take_note(&self.k, service, 0, message):
+        while service is not NULL and take_note(&self.k, service, 0, message, &cap):
             type = load_i32(message)
             handler = (<dict>service.handlers).get(type)
             sender = find(&self.k, load_i32(message + 4))
@@ -619,16 +874,16 @@ cdef class Core:
                 emit(&self.k, EV_LOST, load_i32(message + 4), id, type,
                      ERR_NOT_SUPPORTED)
             else:
-                self._hear(id, sender, handler, message)
+                self._hear(id, sender, cap, handler, message)
             service = find(&self.k, id)
         return 0
 
-    cdef int _hear(self, int32_t service, Task *sender, Handler handler,
-                   const uint8_t *message) except -1:
+    cdef int _hear(self, int32_t service, Task *sender, int32_t cap,
+                   Handler handler, const uint8_t *message) except -1:
         """One one-way message, malformed ones dropped: nobody awaits a word."""
         cdef int32_t id = sender.id
         try:
-            handler.invoke(self._caller_of(id), message)
+            handler.invoke(self._sender_of(sender, cap), message)
         except MalformedMessage:
             emit(&self.k, EV_LOST, id, service, handler.request.type,
                  ERR_INVALID_ARG)
@@ -681,6 +936,7 @@ cdef class Core:
         emit(k, EV_EXIT, id, 0, cause, code if cause == EXIT_RETURNED else 0)
         self.handlers.pop(id, None)
         drop_caller(task)
+        let_go(k, task)
         task_free(k, task)
         self.modules.pop(id, None)
         self._exited(id, CAUSES[cause], code, message, frames, cpu_ns)
@@ -790,7 +1046,7 @@ cdef class Core:
         """The oldest one-way message that waits for a client, or None."""
         cdef uint8_t message[MESSAGE_BYTES]
         memset(message, 0, MESSAGE_BYTES)
-        if not take_note(&self.k, self._task(client), 0, message):
+        if not take_note(&self.k, self._task(client), 0, message, NULL):
             return None
         return PyBytes_FromStringAndSize(<char *>message, MESSAGE_BYTES)
 
@@ -898,6 +1154,15 @@ cdef enum:
 
 cdef inline bint failed(Task *task) noexcept nogil:
     return task.error is not NULL or task.trap is not NULL
+
+
+cdef void let_go(Kern *k, Task *task) noexcept:
+    """Of all capabilities, which others may have been derived from."""
+    cdef uint32_t i
+    stands_on(k, task, NULL)
+    for i in range(task.hold_count):
+        while task.holds[i] is not NULL:
+            cap_detach(task.holds[i].head)
 
 
 cdef void drop_caller(Task *task) noexcept:

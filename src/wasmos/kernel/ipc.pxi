@@ -64,11 +64,12 @@ cdef inline uint32_t copy_reply(Kern *k, uint8_t *to, const uint8_t *from_,
     return copy_message(k, to, from_, src)
 
 
-cdef inline void deliver(Kern *k, Task *sender, Task *receiver) noexcept nogil:
-    """Copy the sender's request; the receiver now holds the reply right."""
-    cdef uint32_t size = copy_message(
-        k, guest_message(receiver, receiver.message),
-        guest_message(sender, sender.message), sender.id)
+cdef inline void deliver(Kern *k, Task *sender, Task *receiver,
+                         const uint8_t *message, int32_t type,
+                         uint32_t size) noexcept nogil:
+    """Hand over a request; the receiver now holds the reply right."""
+    write_message(guest_message(receiver, receiver.message), message, type,
+                  sender.id, size)
     sender.calls += 1
     sender.bytes_sent += size
     receiver.served += 1
@@ -78,12 +79,34 @@ cdef inline void deliver(Kern *k, Task *sender, Task *receiver) noexcept nogil:
     push(&receiver.waiters, sender)
 
 
+cdef inline void deliver_kept(Kern *k, Task *sender, Task *receiver) noexcept nogil:
+    deliver(k, sender, receiver, sender.outbox, load_i32(sender.outbox),
+            sender.outbox_size)
+
+
+cdef bint keep(Task *task, const uint8_t *message, int32_t type,
+               uint32_t size) noexcept nogil:
+    """A private copy of a message that can't go yet: what was checked is what
+    will arrive, whatever becomes of the sender's memory. False without memory."""
+    if task.outbox is NULL:
+        task.outbox = <uint8_t *>malloc(MESSAGE_BYTES)
+        if task.outbox is NULL:
+            return False
+    if message is not task.outbox:
+        write_message(task.outbox, message, type, task.id, size)
+        task.outbox_size = size
+    task.is_kept = True
+    return True
+
+
 cdef int32_t ipc_call(Kern *k, Task *task, int32_t dst_id,
                       uint32_t address) noexcept nogil:
     """Send the message at `address` and wait for the answer."""
-    cdef uint8_t *message = guest_message(task, address)
+    cdef const uint8_t *message = guest_message(task, address)
+    cdef Verdict verdict
     cdef Task *dst
     cdef int32_t type, error
+    cdef uint32_t size
     if message is NULL:
         return refuse(k, task, dst_id, 0, ERR_INVALID_UADDR)
     type = load_i32(message)
@@ -95,23 +118,39 @@ cdef int32_t ipc_call(Kern *k, Task *task, int32_t dst_id,
     error = check_type(k, type)
     if error:
         return refuse(k, task, dst_id, type, error)
-    if not may_call(task, dst):
-        emit(k, EV_DENIAL, task.id, dst_id, type, ERR_NOT_ALLOWED)
-        return ERR_NOT_ALLOWED
-    if dst.kind == HOST:
-        return refuse(k, task, dst_id, type, ERR_NOT_SUPPORTED)
-    if dst.kind == PASSIVE and dst.direct and dst.state == IDLE:
-        return call_in_place(k, task, dst, message, address)
-    if waits_for(k, dst, task) and not receives_from(dst, task):
-        return refuse(k, task, dst_id, type, ERR_DEAD_LOCK)
-
-    if k.trace:
-        emit(k, EV_CALL, task.id, dst_id, type, 0)
     task.message = address
+    size = message_size(k, type)
+    verdict.cap = opens(task, dst, type)
+    if verdict.cap is NULL:
+        write_message(k.copy, message, type, task.id, size)
+        message = k.copy
+        authorize(k, task, dst, message, type, size, &verdict)
+        if verdict.cap is NULL:
+            return deny(k, task, dst, message, type, size, &verdict)
+    return admit(k, task, dst, message, type, size, &verdict)
+
+
+cdef int32_t admit(Kern *k, Task *task, Task *dst, const uint8_t *message,
+                   int32_t type, uint32_t size, Verdict *verdict) noexcept nogil:
+    """Go on with a call that its task has the right to."""
+    if dst.kind == HOST:
+        return refuse(k, task, dst.id, type, ERR_NOT_SUPPORTED)
+    if dst.kind == PASSIVE and dst.direct and dst.state == IDLE:
+        admitted(k, task, dst, REC_CALL, message, type, size, verdict)
+        return call_in_place(k, task, dst, message, type, size)
+    if waits_for(k, dst, task) and not receives_from(dst, task):
+        return refuse(k, task, dst.id, type, ERR_DEAD_LOCK)
     if receives_from(dst, task):
-        deliver(k, task, dst)
+        admitted(k, task, dst, REC_CALL, message, type, size, verdict)
+        stands_on(k, task, verdict.cap)
+        task.is_kept = False
+        deliver(k, task, dst, message, type, size)
         wake(k, dst, OK)
         return hand_over(k, task, dst)
+    if not keep(task, message, type, size):
+        return refuse(k, task, dst.id, type, ERR_NO_RESOURCES)
+    admitted(k, task, dst, REC_CALL, message, type, size, verdict)
+    stands_on(k, task, verdict.cap)
     task.state = SENDING
     task.peer = dst.id
     if dst.kind == SERVICE:
@@ -122,6 +161,74 @@ cdef int32_t ipc_call(Kern *k, Task *task, int32_t dst_id,
     else:
         push(&dst.senders, task)
     return PENDING
+
+
+cdef inline void admitted(Kern *k, Task *task, Task *dst, RecordKind kind,
+                          const uint8_t *message, int32_t type, uint32_t size,
+                          Verdict *verdict) noexcept nogil:
+    if k.record_calls:
+        verdict.cause = 0
+        verdict.service = dst.provides[0] if dst.provides_count else <int32_t>EVERY
+        record(k, kind, task, dst, type, verdict, message, size)
+    if k.trace:
+        emit(k, EV_CALL if kind == REC_CALL else EV_ONEWAY, task.id, dst.id, type, 0)
+    if is_limited(verdict.cap):
+        use(k, verdict.cap)
+
+
+cdef int32_t deny(Kern *k, Task *task, Task *dst, const uint8_t *message,
+                  int32_t type, uint32_t size, Verdict *verdict) noexcept nogil:
+    """Say no, unless somebody is to be asked first."""
+    if task.asks and keep(task, message, type, size):
+        task.state = ASKING
+        task.peer = dst.id
+        push(&k.attention, task)
+        return PENDING
+    emit(k, EV_DENIAL, task.id, dst.id, type, ERR_NOT_ALLOWED)
+    record(k, REC_DENIAL, task, dst, type, verdict, message, size)
+    return ERR_NOT_ALLOWED
+
+
+cdef int32_t ask_again(Kern *k, Task *task, Task *dst) noexcept nogil:
+    """Somebody was asked: what does the call of `task` return now?"""
+    cdef Verdict verdict
+    cdef int32_t type = load_i32(task.outbox), result
+    cdef uint32_t size = task.outbox_size
+    task.state = RUNNING
+    authorize(k, task, dst, task.outbox, type, size, &verdict)
+    if verdict.cap is not NULL:
+        return admit(k, task, dst, task.outbox, type, size, &verdict)
+    task.asks, asks = False, task.asks
+    result = deny(k, task, dst, task.outbox, type, size, &verdict)
+    task.asks = asks
+    return result
+
+
+cdef void reconsider(Kern *k, Task *task) noexcept nogil:
+    """What `task` holds has become less: may its call under way go on?"""
+    cdef Verdict verdict
+    cdef const uint8_t *message
+    cdef Task *dst
+    cdef int32_t type
+    cdef uint32_t size
+    if task.state != SENDING and task.state != AWAITING:
+        return
+    dst = find(k, task.peer)
+    message = task.outbox if task.is_kept else guest_message(task, task.message)
+    type = load_i32(message)
+    size = message_size(k, type)
+    authorize(k, task, dst, message, type, size, &verdict)
+    if verdict.cap is not NULL:
+        if is_limited(verdict.cap):
+            use(k, verdict.cap)
+        stands_on(k, task, verdict.cap)
+        return
+    verdict.cause = WHY_REVOKED
+    verdict.culprit = 0 if task.cap is NULL else task.cap.id
+    emit(k, EV_DENIAL, task.id, dst.id, type, ERR_NOT_ALLOWED)
+    record(k, REC_DENIAL, task, dst, type, &verdict, message, size)
+    stands_on(k, task, NULL)
+    wake(k, task, ERR_NOT_ALLOWED)
 
 
 cdef int32_t refuse(Kern *k, Task *task, int32_t dst, int32_t type,
@@ -154,17 +261,15 @@ cdef enum:
     MAX_HANDOVERS = 64      # bounds nested polls, not how deep calls may nest
 
 
-cdef int32_t call_in_place(Kern *k, Task *task, Task *dst, uint8_t *message,
-                           uint32_t address) noexcept nogil:
+cdef int32_t call_in_place(Kern *k, Task *task, Task *dst,
+                           const uint8_t *message, int32_t type,
+                           uint32_t size) noexcept nogil:
     """Call a passive service that can't block, on the caller's own stack:
     the thread does not leave the caller, only the protection domain.
     (Migrating threads, Ford & Lepreau, USENIX Winter 1994.)"""
-    cdef uint8_t *inbox = guest_message(dst, dst.inbox)
     cdef wasmtime_val_raw_t argument
     cdef void *error
-    cdef uint32_t size = copy_message(k, inbox, message, task.id)
-    if k.trace:
-        emit(k, EV_CALL, task.id, dst.id, load_i32(inbox), 0)
+    write_message(guest_message(dst, dst.inbox), message, type, task.id, size)
     argument.i32 = <int32_t>dst.inbox
     dst.state = RUNNING
     if k.deterministic:
@@ -184,13 +289,13 @@ cdef int32_t call_in_place(Kern *k, Task *task, Task *dst, uint8_t *message,
         return ERR_ABORTED
     dst.state = IDLE
     # Both memories may have moved; neither can have shrunk.
-    size = copy_reply(k, guest_message(task, address),
+    size = copy_reply(k, guest_message(task, task.message),
                       guest_message(dst, dst.inbox), dst.id)
     dst.bytes_sent += size
     task.bytes_received += size
     if k.trace:
         emit(k, EV_REPLY, dst.id, task.id,
-             load_i32(guest_message(task, address)), 0)
+             load_i32(guest_message(task, task.message)), 0)
     return OK
 
 
@@ -212,7 +317,7 @@ cdef int32_t ipc_recv(Kern *k, Task *task, int32_t src,
         return refuse(k, task, src, 0, ERR_INVALID_UADDR)
     if src == task.id or (src and not in_range(k, src)):
         return refuse(k, task, src, 0, ERR_INVALID_ARG)
-    if take_note(k, task, src, message):
+    if take_note(k, task, src, message, NULL):
         return OK
     if src:
         peer = find(k, src)
@@ -224,7 +329,7 @@ cdef int32_t ipc_recv(Kern *k, Task *task, int32_t src,
     task.message = address
     if sender is not NULL:
         unlink(sender)
-        deliver(k, sender, task)
+        deliver_kept(k, sender, task)
         return OK
     if peer is not NULL and waits_for(k, peer, task):
         return refuse(k, task, src, 0, ERR_DEAD_LOCK)
@@ -275,14 +380,22 @@ cdef int32_t send_oneway(Kern *k, Task *task, Task *dst,
                          bint may_queue) noexcept nogil:
     """A message that nobody answers. With `may_queue` it waits in the
     receiver's mailbox until that is full; Python tasks always have one."""
-    if not may_notify(task, dst):
-        emit(k, EV_DENIAL, task.id, dst.id, load_i32(message), ERR_NOT_ALLOWED)
-        return ERR_NOT_ALLOWED
+    cdef int32_t type = load_i32(message)
+    cdef Verdict verdict
+    if not expects(dst, task):
+        # Not what the receiver asked for: then a message like any other.
+        write_message(k.copy, message, type, task.id, size)
+        message = k.copy
+        authorize(k, task, dst, message, type, size, &verdict)
+        if verdict.cap is NULL:
+            emit(k, EV_DENIAL, task.id, dst.id, type, ERR_NOT_ALLOWED)
+            record(k, REC_DENIAL, task, dst, type, &verdict, message, size)
+            return ERR_NOT_ALLOWED
+    else:
+        verdict.cap = NULL
     if receives_from(dst, task):
-        account_send(task, dst, copy_message(
-            k, guest_message(dst, dst.message), message, task.id))
-        if k.trace:
-            emit(k, EV_ONEWAY, task.id, dst.id, load_i32(message), 0)
+        went(k, task, dst, message, type, size, &verdict)
+        write_message(guest_message(dst, dst.message), message, type, task.id, size)
         wake(k, dst, OK)
         return OK
     if not may_queue and dst.kind != SERVICE and dst.kind != HOST:
@@ -296,6 +409,7 @@ cdef int32_t send_oneway(Kern *k, Task *task, Task *dst,
     note.next = NULL
     note.src = task.id
     note.size = size
+    note.cap = 0 if verdict.cap is NULL else verdict.cap.id
     memcpy(note.data, message, size)
     if dst.mail_tail is NULL:
         dst.mail_head = note
@@ -303,12 +417,19 @@ cdef int32_t send_oneway(Kern *k, Task *task, Task *dst,
         dst.mail_tail.next = note
     dst.mail_tail = note
     dst.mail_count += 1
-    account_send(task, dst, size)
-    if k.trace:
-        emit(k, EV_ONEWAY, task.id, dst.id, load_i32(message), 0)
+    went(k, task, dst, message, type, size, &verdict)
     if (dst.kind == SERVICE or dst.kind == HOST) and dst.queue is NULL:
         push(&k.attention, dst)
     return OK
+
+
+cdef inline void went(Kern *k, Task *task, Task *dst, const uint8_t *message,
+                      int32_t type, uint32_t size, Verdict *verdict) noexcept nogil:
+    account_send(task, dst, size)
+    if verdict.cap is not NULL:
+        admitted(k, task, dst, REC_ONEWAY, message, type, size, verdict)
+    elif k.trace:
+        emit(k, EV_ONEWAY, task.id, dst.id, type, 0)
 
 
 cdef inline void account_send(Task *task, Task *dst,
@@ -318,9 +439,10 @@ cdef inline void account_send(Task *task, Task *dst,
     dst.bytes_received += size
 
 
-cdef bint take_note(Kern *k, Task *task, int32_t src,
-                    uint8_t *message) noexcept nogil:
-    """The oldest waiting one-way message from `src` (0: from anyone)."""
+cdef bint take_note(Kern *k, Task *task, int32_t src, uint8_t *message,
+                    int32_t *cap) noexcept nogil:
+    """The oldest waiting one-way message from `src` (0: from anyone), and
+    what admitted it."""
     cdef Note **link = &task.mail_head
     cdef Note *before = NULL
     cdef Note *note
@@ -339,6 +461,8 @@ cdef bint take_note(Kern *k, Task *task, int32_t src,
         k.room_made = True
     memcpy(message, note.data, note.size)
     store_i32(message + 4, note.src)
+    if cap is not NULL:
+        cap[0] = note.cap
     free(note)
     census.notes -= 1
     return True

@@ -18,9 +18,12 @@ from wasmos.errors import (
     ServiceError,
     UsageError,
 )
+from wasmos.kernel.authority import EVERY, Authority
+from wasmos.kernel.denial import Denial
 from wasmos.kernel.driver import Driver, resolve
 from wasmos.kernel.event import Event
 from wasmos.kernel.exit import Exit
+from wasmos.kernel.grant import Grant
 from wasmos.kernel.limits import Limits
 from wasmos.kernel.names import ServiceNames
 from wasmos.kernel.program import Program, admit, read
@@ -36,10 +39,14 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from wasmos.engine.compiler import CompileLimits
+    from wasmos.kernel.authority import Entry
     from wasmos.kernel.program import Source
+    from wasmos.kernel.rule import Rule
 
-    # What `allow` takes: service names, "*" for all of them.
-    Names: TypeAlias = Iterable[str]
+    # What `allow` and `deny` take: rules, such as "console" and "tcpip.listen(listen_port=80)".
+    Rules: TypeAlias = Iterable[str | Rule]
+    # Who is asked before a task is denied something: True to look again, None to answer later.
+    Ask: TypeAlias = Callable[[Denial], bool | None]
 
 # How often a running guest is preempted. Each time costs two switches of the
 # host's threads: a millisecond would slow computing down by 3 %, this by less than 1.
@@ -48,14 +55,14 @@ STACK_BYTES = 512 << 10
 DEFAULT_PRIORITY = 8
 REMEMBERED = 4096  # ended tasks whose names and exits are still known
 MAX_DENIED = 64  # names that are remembered of a task's denied lookups
-ALL = "*"
+ALL = EVERY
 
 
-def names_of(allow: Names) -> set[str]:
-    """What `allow` lists. A string would be a list of its letters."""
-    if isinstance(allow, str):
-        raise UsageError(f"allow is a list of services: write [{allow!r}]")
-    return set(allow)
+def listed(rules: Rules, what: str) -> list[str | Rule]:
+    """What `allow` or `deny` lists. A string would be a list of its letters."""
+    if isinstance(rules, str):
+        raise UsageError(f"{what} is a list of rules: write [{rules!r}]")
+    return list(dict.fromkeys(rules))
 
 
 class Kernel(_core.Core):
@@ -117,6 +124,8 @@ class Kernel(_core.Core):
         self._room_wanted: list[Callable[[], object]] = []
         self._watchers: list[Callable[[Exit], object]] = []
         self._remembered: OrderedDict[int, str] = OrderedDict()  # ended tasks' names
+        self._asks: dict[int, Ask] = {}
+        self.authority = Authority(self)
         self.timers = Timers()
         self.driver = Driver(self)
         self.closed = False
@@ -166,7 +175,10 @@ class Kernel(_core.Core):
         source: Source | Program,
         *,
         name: str | None = None,
-        allow: Names = (),
+        allow: Rules = (),
+        deny: Rules = (),
+        parent: Task | None = None,
+        origin: str = "",
         limits: Limits | None = None,
         priority: int = DEFAULT_PRIORITY,
         service: str | None = None,
@@ -174,10 +186,14 @@ class Kernel(_core.Core):
     ) -> Task:
         """A task from a module. It runs when the kernel runs.
 
-        allow: the services it may send to; nothing else is reachable.
+        allow: rules for what it may send, and to whom; nothing else is reachable.
+        deny: rules for what it may not, whatever `allow` says.
+        parent: a task on whose behalf this is done: the new one is given what `allow`
+            and the parent's own grants have in common, and loses it with the parent's.
+        origin: where the rules were said, for those who ask.
         priority: 0 (lowest) to 15; a ready task of a higher one runs first.
         service: register the task under this name, as a passive service must.
-        Raises what `load` raises, and ServiceError if the name is taken.
+        Raises what `load` raises, RuleError, and ServiceError if the name is taken.
         """
         self._check_open()
         limits = limits or Limits()
@@ -190,8 +206,10 @@ class Kernel(_core.Core):
         assert program.module is not None
         if service is not None:
             self.names.check_free(service)
-        allow = names_of(allow)
-        numbers = [self.names.number(each) for each in allow if each != ALL]
+        allows = [self.authority.parse(rule) for rule in listed(allow, "allow")]
+        denies = [self.authority.parse(rule) for rule in listed(deny, "deny")]
+        for rule in (*allows, *denies):
+            self.names.number(rule.service)
         if self._pool_tasks is not None and self.stores >= self._pool_tasks:
             raise ServiceError(
                 abi.ErrorCode.TOO_MANY_TASKS, f"the pool has room for {self._pool_tasks}"
@@ -208,15 +226,17 @@ class Kernel(_core.Core):
             cpu_ns=limits.cpu_ns,
         )
         task = Task(self, id, name or program.name)
-        task.allowed = allow
         task.limits, task.priority = limits, priority
         self._enrol(task)
         if self.is_over(id):  # a passive service that failed to start: `exit` will say why
             return task
-        for number in numbers:
-            self.set_capability(id, number, True)
-        if ALL in allow:
-            self.set_omnipotent(id, True)
+        for rule in denies:
+            self.authority.grant(task, rule, deny=True, origin=origin)
+        if parent is not None:
+            self.authority.derive_all(parent, task, allows)
+        else:
+            for rule in allows:
+                self.authority.grant(task, rule, origin=origin)
         if service is not None:
             self.register(id, service)
         if limits.deadline_seconds is not None:
@@ -242,6 +262,8 @@ class Kernel(_core.Core):
         id = self.add_service(
             handlers(service, self), Limits().mailbox, abi.VM if name == "vm" else 0
         )
+        if service.interface is not abi:
+            self.authority.vocabulary = self.authority.vocabulary.extended(service.interface)
         service.kernel = self
         service.task = id
         self._services[id] = service
@@ -251,14 +273,18 @@ class Kernel(_core.Core):
         service.started()
         return task
 
-    def client(self, name: str = "host", *, allow: Names = (ALL,)) -> Client:
+    def client(
+        self, name: str = "host", *, allow: Rules = (ALL,), deny: Rules = (), origin: str = ""
+    ) -> Client:
         """A task from which Python calls services; by default it may call all."""
         self._check_open()
         client = Client(self, self.add_client(Limits().mailbox), name)
         self._clients[client.id] = client
         self._enrol(client)
-        for each in names_of(allow):
-            self.grant(client, each)
+        for rule in listed(deny, "deny"):
+            self.deny(client, rule, origin=origin)
+        for rule in listed(allow, "allow"):
+            self.grant(client, rule, origin=origin)
         return client
 
     def _check_open(self) -> None:
@@ -318,31 +344,88 @@ class Kernel(_core.Core):
             raise LookupError(f"nobody is the service {service!r}")
         return self.names.tasks[service]
 
-    def grant(self, task: Task, service: str) -> None:
-        """Let a task send to `service` ("*": to everyone)."""
-        task.allowed.add(service)
-        self._set_held(task, service, True)
+    def grant(
+        self,
+        task: Task,
+        rule: Rule | str,
+        *,
+        origin: str = "",
+        uses: int | None = None,
+        seconds: float | None = None,
+    ) -> Grant:
+        """Let a task send what `rule` says ("pong": everything to that service, "*":
+        everything to everyone), so many times, for so many seconds. Raises RuleError."""
+        return self.authority.grant(task, rule, origin=origin, uses=uses, seconds=seconds)
 
-    def revoke(self, task: Task, service: str) -> None:
-        """Take back what `grant` gave. The next message is refused already."""
-        task.allowed.discard(service)
-        self._set_held(task, service, False)
-        if self.names.drop_lookups(task.id):
-            self.kick()
+    def deny(self, task: Task, rule: Rule | str, *, origin: str = "") -> Grant:
+        """Let a task never send what `rule` says, whatever it is granted, nor those
+        whom it passes something on to. Also ends such a call that is under way."""
+        return self.authority.grant(task, rule, origin=origin, deny=True)
 
-    def _set_held(self, task: Task, service: str, held: bool) -> None:
-        if service == ALL:
-            self.set_omnipotent(task.id, held)
+    def revoke(self, what: Grant | Task, rule: str | None = None) -> None:
+        """Take back a grant, or what a task was granted by this rule, or for the
+        service that it names. With it goes all that was passed on. The next message
+        is refused already, and a call that is under way returns "not allowed"."""
+        if isinstance(what, Grant):
+            self.authority.revoke(what)
+            return
+        for grant in self.authority.of_task(what.id):
+            if not grant.deny and rule in (None, str(grant.rule), grant.rule.service):
+                self.authority.revoke(grant)
+
+    @property
+    def grants(self) -> list[Grant]:
+        """All that is granted and denied at the moment, the oldest first."""
+        return list(self.authority.live.values())
+
+    def find_grant(self, id: int) -> Grant | None:
+        """A grant by its number, also for some time after its end."""
+        return self.authority.find(id)
+
+    def may_look_up(self, task: int, service: str) -> bool:
+        """Whether a task holds anything for a service."""
+        return self.names.may(task, service)
+
+    def ask(self, task: Task, ask: Ask | None) -> None:
+        """Before `task` is denied a message, call `ask` with the Denial. What it
+        grants then counts, if it returns True; with None, `answer_asked` has to be
+        called later."""
+        if ask is None:
+            self._asks.pop(task.id, None)
         else:
-            self.set_capability(task.id, self.names.number(service), held)
+            self._asks[task.id] = ask
+        self.set_asks(task.id, ask is not None)
+
+    def grant_ended(self, grant: Grant) -> None:
+        """What a held grant was for is over: who serves it lets go of what hangs on it."""
+        if grant.rule.service == ALL:
+            concerned = list(self._services.values())
+        else:
+            found = self._services.get(self.names.tasks.get(grant.rule.service, 0))
+            concerned = [] if found is None else [found]
+        for service in concerned:
+            self.tell_one(service.revoked, grant.id)
+        if not self.is_over(grant.holder) and self.names.drop_lookups(grant.holder):
+            self.kick()
+        self.kick()
 
     def _lookup(self, id: int, name: str) -> int | None:
         """A guest's `ipc_lookup`: refused, answered, or left waiting."""
         result = self.names.look_up(id, name)
         task = self._tasks[id]
-        if result == abi.ErrorCode.NOT_ALLOWED and len(task.denied) < MAX_DENIED:
-            task.denied.add(name)
+        if result == abi.ErrorCode.NOT_ALLOWED:
+            if id in self._asks and name in self.names.tasks:
+                return self.names.tasks[name]  # a name is no right: asked is when it is used
+            if len(task.denied) < MAX_DENIED:
+                task.denied.add(name)
+            self._lookup_denied(task, name)
         return result
+
+    def _lookup_denied(self, task: Task, name: str) -> None:
+        if self.authority.sinks:
+            entry: Entry = {"event": "denial", "task": task.id, "name": task.name}
+            entry |= {"service": name, "message": f"{name} (lookup)", "decision": "denied"}
+            self.authority.tell([entry | {"cause": "no_capability"}])
 
     # --- messages from Python ---
 
@@ -514,8 +597,32 @@ class Kernel(_core.Core):
     def _mail(self, id: int) -> None:
         self._clients[id].has_mail()
 
-    def _caller(self, id: int) -> Caller:
-        return Caller(self, id, self.name_of(id))
+    def _caller(self, id: int, cap: int) -> Caller:
+        grant = self.authority.find(cap)
+        return Caller(self, id, self.name_of(id), cap, {} if grant is None else grant.badge)
+
+    def _spent(self) -> None:
+        self.authority.spent()
+
+    def _recorded(self, rows: list[tuple[Any, ...]], lost: int) -> None:
+        self.authority.recorded(rows, lost)
+
+    def _asked(self, id: int, dst: int) -> bool | None:
+        ask = self._asks.get(id)
+        if ask is None:
+            return False
+        service, type, cause, cap, data = self.asked(id)
+        return ask(self.authority.make_denial(id, dst, service, type, cause, cap, data))
+
+    def _aborted(self, service: int, client: int, serial: int) -> None:
+        found = self._coroutines.get((client, serial))
+        if found is not None:
+            found[1].cancel()
+
+    def _refused(
+        self, service: int, client: int, handler: _core.Handler, error: ServiceError
+    ) -> None:
+        self.authority.refused(service, client, handler.request.cls, error)
 
     def _failed(
         self, service: int, client: int, handler: _core.Handler, error: BaseException
@@ -534,7 +641,7 @@ class Kernel(_core.Core):
     def _room(self) -> None:
         wanted, self._room_wanted = self._room_wanted, []
         for action in wanted:
-            self._tell(action)
+            self.tell_one(action)
 
     def _exited(
         self, id: int, cause: str, code: int | None, message: str, frames: list[Any], cpu_ns: int
@@ -548,21 +655,23 @@ class Kernel(_core.Core):
         if task.deadline is not None:
             task.deadline.cancel()
         self.names.forget(id, task.services)
+        self.authority.holder_ended(id)
         self._clients.pop(id, None)
+        self._asks.pop(id, None)
         for (client, _), (service_id, coroutine) in list(self._coroutines.items()):
             if id in (client, service_id):
                 coroutine.cancel()
         task.exit = Exit(id, task.name, cause, code, message, tuple(frames), cpu_ns / 1e9)
         if (ended := self._services.pop(id, None)) is not None:
-            self._tell(ended.stopped)
+            self.tell_one(ended.stopped)
         for service in list(self._services.values()):
-            self._tell(service.task_ended, id)
+            self.tell_one(service.task_ended, id)
         for watcher in list(self._watchers):
-            self._tell(watcher, task.exit)
+            self.tell_one(watcher, task.exit)
         for action in task.farewells():
-            self._tell(action, task.exit)
+            self.tell_one(action, task.exit)
 
-    def _tell(self, action: Callable[..., object], *news: object) -> None:
+    def tell_one(self, action: Callable[..., object], *news: object) -> None:
         """Tell one of many: what goes wrong there is no reason not to tell the
         next."""
         try:

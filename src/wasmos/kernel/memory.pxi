@@ -74,14 +74,20 @@ cdef inline uint32_t message_size(Kern *k, int32_t type) noexcept nogil:
     return MESSAGE_BYTES
 
 
-cdef inline uint32_t copy_message(Kern *k, uint8_t *to, const uint8_t *from_,
-                                  int32_t src) noexcept nogil:
-    """Copy a message and stamp its sender; the number of bytes copied.
-
-    The type is fetched once, so what was decided on is what arrives."""
-    cdef int32_t type = load_i32(from_)
-    cdef uint32_t size = message_size(k, type)
+cdef inline void write_message(uint8_t *to, const uint8_t *from_, int32_t type,
+                               int32_t src, uint32_t size) noexcept nogil:
+    """Copy a message whose type was fetched already, and stamp its sender:
+    what was decided on is what arrives."""
     memcpy(to + HEADER_BYTES, from_ + HEADER_BYTES, size - HEADER_BYTES)
     store_i32(to, type)
     store_i32(to + 4, src)
+
+
+cdef inline uint32_t copy_message(Kern *k, uint8_t *to, const uint8_t *from_,
+                                  int32_t src) noexcept nogil:
+    """As `write_message`, for one that nothing was decided on; the number of
+    bytes copied."""
+    cdef int32_t type = load_i32(from_)
+    cdef uint32_t size = message_size(k, type)
+    write_message(to, from_, type, src, size)
     return size

@@ -28,6 +28,7 @@ class ServiceNames:
         self._core = core
         self.tasks: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
+        self._names: list[str] = []  # by number
         self._waiting: dict[str, list[int]] = {}  # guests in ipc_lookup
         self._wanted: dict[str, list[asyncio.Future[None]]] = {}  # coroutines
 
@@ -35,7 +36,15 @@ class ServiceNames:
         """The number of a service in capabilities. Raises UsageError."""
         if not name or len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
             raise UsageError(f"a service name has 1 to {MAX_NAME_BYTES} bytes: {name!r}")
-        return self._numbers.setdefault(name, len(self._numbers))
+        number = self._numbers.get(name)
+        if number is None:
+            number = self._numbers[name] = len(self._names)
+            self._names.append(name)
+        return number
+
+    def name_of_number(self, number: int) -> str:
+        """What `number` was given for; "" for what nobody has."""
+        return self._names[number] if 0 <= number < len(self._names) else ""
 
     def check_free(self, name: str) -> None:
         """Raises ServiceError (-3) if somebody has the name."""
@@ -63,7 +72,7 @@ class ServiceNames:
         """What to answer task `id`: a task, an error code, or None: it waits."""
         if not name:
             return int(abi.ErrorCode.INVALID_ARG)
-        if not self._may(id, name):
+        if not self.may(id, name):
             self._core.record_denial(id, self._numbers.get(name, NO_SERVICE))
             return int(abi.ErrorCode.NOT_ALLOWED)
         if name in self.tasks:
@@ -74,7 +83,7 @@ class ServiceNames:
     def drop_lookups(self, id: int) -> bool:
         """Refuse what task `id` waits to look up, if it no longer may."""
         name = next((n for n, ids in self._waiting.items() if id in ids), None)
-        if name is None or self._may(id, name):
+        if name is None or self.may(id, name):
             return False
         self._stop_waiting(id)
         self._core.answer_lookup(id, int(abi.ErrorCode.NOT_ALLOWED))
@@ -96,7 +105,8 @@ class ServiceNames:
                     del self._wanted[name]
                 raise
 
-    def _may(self, id: int, name: str) -> bool:
+    def may(self, id: int, name: str) -> bool:
+        """Whether task `id` holds anything for a service."""
         return self._core.holds(id, self._numbers.get(name, NO_SERVICE))
 
     def _stop_waiting(self, id: int) -> None:

@@ -199,7 +199,7 @@ cdef void serve_next(Kern *k, Task *task, Task *client) noexcept nogil:
     unlink(client)
     task.message = task.inbox
     task.handler_from_ns = task.cpu_ns
-    deliver(k, client, task)
+    deliver_kept(k, client, task)
     task.client = client.id
     task.argument.kind = VALKIND_I32
     task.argument.of.i32 = <int32_t>task.inbox
@@ -238,7 +238,8 @@ cdef void run_slice(Kern *k, int64_t end_ns, uint32_t most) noexcept nogil:
     cdef Task *task
     charge(k, NULL)
     while k.attention.head is NULL and k.dead.head is NULL and (
-            not k.room_made) and k.now_ns < end_ns and most:
+            not (k.room_made or k.spent or records_wait(k))) and (
+            k.now_ns < end_ns) and most:
         task = next_ready(k)
         if task is NULL:
             return

@@ -20,9 +20,11 @@ from wasmos.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import FunctionType
     from typing import Any, ClassVar
 
+    from wasmos.kernel.grant import Grant
     from wasmos.kernel.kernel import Kernel
 
 _CO_COROUTINE = 0x80  # as in inspect.CO_COROUTINE, which is slow to import
@@ -62,6 +64,10 @@ class Service:
 
     def task_ended(self, task: int) -> None:
         """Task `task` is gone: free what it held. Called for every task."""
+
+    def revoked(self, grant: int) -> None:
+        """The capability with this number, for this service, is gone: let go of what was
+        opened by it."""
 
     def started(self) -> None:
         """The service is up: `self.kernel` and `self.task` are set."""
@@ -120,18 +126,34 @@ def handlers(service: Service, core: _core.Core) -> dict[int, _core.Handler]:
 
 
 class Caller:
-    """A task as a service sees it: who it is, and a way to write to it.
+    """A task as a service sees it: who it is, by what right it calls, and a way to
+    write to it. No authority over the task is in here.
 
-    No authority over the task is in here.
+    grant: the number of the capability that admitted the message.
+    badge: what that means here, as names and texts; empty if nothing was said.
     """
 
-    __slots__ = ("_kernel", "id", "name")
+    __slots__ = ("_kernel", "badge", "grant", "id", "name")
 
-    def __init__(self, kernel: Kernel, id: int, name: str) -> None:
+    def __init__(
+        self, kernel: Kernel, id: int, name: str, grant: int = 0,
+        badge: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         # Weak: the kernel's core keeps callers where no collector can see it.
         self._kernel = ref(kernel)
         self.id = id
         self.name = name
+        self.grant = grant
+        self.badge = badge or {}
+
+    def grants(self) -> list[Grant]:
+        """Every capability of the caller's that admits this very message, the oldest
+        first. While it awaits the answer; nothing afterwards."""
+        kernel = self._kernel()
+        if kernel is None or kernel.is_over(self.id):
+            return []
+        found = [kernel.find_grant(id) for id in kernel.admitting(self.id)]
+        return [grant for grant in found if grant is not None]
 
     @property
     def alive(self) -> bool:

@@ -4,7 +4,7 @@
 # waits for. Ids are handed out once and never again while the kernel lives.
 
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 cdef enum:
     MESSAGE_BYTES = 1512
@@ -42,6 +42,7 @@ cdef enum State:
     SENDING     # `peer` does not receive yet
     AWAITING    # `peer` holds the right to reply to it
     LOOKING_UP  # a service nobody has registered yet
+    ASKING      # was denied, and somebody is asked whether that is to stay
     IDLE        # services and clients at rest
     EXITED
 
@@ -61,6 +62,9 @@ cdef enum Cause:
 
 cdef struct Task
 cdef struct Event
+cdef struct Record
+cdef struct Cap
+cdef struct Hold
 
 cdef struct Queue:
     Task *head
@@ -70,6 +74,7 @@ cdef struct Queue:
 cdef struct Note:
     Note *next
     int32_t src
+    int32_t cap             # that admitted it; 0: its receiver asked for it
     uint32_t size
     uint8_t data[1]
 
@@ -123,11 +128,15 @@ cdef struct Task:
     uint32_t mail_count
     uint32_t mail_limit
     # authority
-    bint holds_all
-    uint64_t *held          # bit i: holds the service with index i
-    uint32_t held_words
-    int32_t *provides       # indices of the services it is
+    Hold **holds            # by the service's number + 1; 0: for every service
+    uint32_t hold_count
+    int32_t *provides       # numbers of the services it is
     uint32_t provides_count
+    Cap *cap                # what its call under way was admitted by
+    bint asks               # somebody is asked before it is denied anything
+    bint is_kept            # its message under way is in `outbox`
+    uint8_t *outbox         # a private copy of a message that can't go yet
+    uint32_t outbox_size
     # limits and accounts
     Cause cause
     int64_t cpu_ns
@@ -153,6 +162,10 @@ cdef struct Kern:
     Task *current
     uint32_t depth
     bint room_made
+    bint spent              # some capability was used up
+    Cap *newest             # of all capabilities
+    Cap *unreferenced       # to be freed
+    uint8_t copy[MESSAGE_BYTES]     # of the message that is looked into
     bint deterministic
     uint64_t rng            # 0: round robin
     int64_t now_ns
@@ -166,6 +179,12 @@ cdef struct Kern:
     Event *ring
     uint32_t ring_mask
     uint64_t ring_next
+    Record *records         # what an audit wants to know
+    uint32_t record_mask
+    uint64_t record_next
+    uint64_t record_read    # so many were taken out
+    uint64_t records_lost
+    bint record_calls
     uint64_t switches
 
 # Live objects, for leak checks. Never read by the kernel itself.
@@ -174,6 +193,7 @@ cdef struct Census:
     int64_t stores
     int64_t futures
     int64_t notes
+    int64_t caps
 cdef Census census
 
 
@@ -297,14 +317,16 @@ cdef void task_free(Kern *k, Task *task) noexcept:
         census.notes -= 1
         note = next
     free(task.buffer)
-    free(task.held)
+    free(task.outbox)
+    free_holds(task)
     free(task.provides)
     free(task)
     census.tasks -= 1
 
 
 def live_objects():
-    """How many tasks, stores, futures and waiting one-way messages exist in
-    this process: what a leak check compares."""
+    """How many tasks, stores, futures, waiting one-way messages and
+    capabilities exist in this process: what a leak check compares."""
     return {"tasks": census.tasks, "stores": census.stores,
-            "futures": census.futures, "notes": census.notes}
+            "futures": census.futures, "notes": census.notes,
+            "caps": census.caps}

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from wasmos.kernel.denial import Denial
     from wasmos.kernel.exit import Exit
+    from wasmos.kernel.grant import Grant
     from wasmos.kernel.kernel import Kernel
     from wasmos.kernel.limits import Limits
     from wasmos.kernel.timers import Timer
@@ -29,8 +31,8 @@ class Task:
         self.id = id
         self.name = name
         self.services: list[str] = []
-        self.allowed: set[str] = set()
         self.denied: set[str] = set()  # services it looked up in vain
+        self.denials: list[Denial] = []  # the first different messages that it was denied
         self.limits: Limits | None = None  # of Wasm tasks
         self.priority = 0
         self.exit: Exit | None = None
@@ -42,6 +44,11 @@ class Task:
         `memory_bytes`, `calls`, `served`, `bytes_sent`, `bytes_received`, …).
         Raises LookupError when it is gone."""
         return self.kernel.account(self.id)
+
+    @property
+    def grants(self) -> list[Grant]:
+        """What it holds and what it is denied, the oldest first."""
+        return self.kernel.authority.of_task(self.id)
 
     def kill(self, reason: str = "") -> None:
         """End it now."""

@@ -79,8 +79,7 @@ class Vm(Service):
     def _check_lookup(self, caller: Caller, name: str) -> None:
         if not name:
             raise ServiceError(ErrorCode.INVALID_ARG)
-        task = self.kernel.find(caller.id)
-        if task is None or not {name, ALL} & task.allowed:
+        if not caller.alive or not self.kernel.may_look_up(caller.id, name):
             raise CapabilityDenied(name)
 
     def service_register(self, caller: Caller, name: str) -> None:

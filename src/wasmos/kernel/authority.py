@@ -1,0 +1,442 @@
+"""Who may send what to whom: the tree of grants of one kernel.
+
+Law: a task starts with nothing, and what was passed on is never more than what it came from:
+what a derived grant demands is what its rule demands and all that its ancestors do. Whatever
+changes here is in force in the core before the method returns, and is told to whoever audits.
+
+The core checks; this is its ledger. A grant whose holder ends stays in the tree as long as others
+were derived from it: a child of it may go on, and can still be taken back.
+"""
+
+from __future__ import annotations
+
+from wasmos.errors import CapabilityDenied, UsageError
+from wasmos.kernel import grant as states
+from wasmos.kernel.denial import Denial, fields_of
+from wasmos.kernel.grant import Grant
+from wasmos.kernel.rule import Rule, Vocabulary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, TypeAlias
+
+    from wasmos import abi
+    from wasmos.errors import ServiceError
+    from wasmos.kernel.grant import Compiled
+    from wasmos.kernel.kernel import Kernel
+    from wasmos.kernel.task import Task
+    from wasmos.kernel.timers import Timer
+
+    Entry: TypeAlias = dict[str, Any]
+
+EVERY = "*"
+MAX_DEPTH = 32  # of delegation
+MAX_PASSED_ON = 256  # live grants that one task has passed on
+REMEMBERED = 4096  # grants that are over, and may still be explained
+MAX_DENIALS = 64  # different ones that are remembered of a task
+
+
+class Authority:
+    """The grants of one kernel."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._last = 0
+        self.vocabulary = Vocabulary.default()
+        self.live: dict[int, Grant] = {}  # live, offered, and those left by their holder
+        self._of_task: dict[int, dict[int, Grant]] = {}
+        self._passed_on: dict[int, set[int]] = {}  # task → what it passed on
+        self._over: dict[int, Grant] = {}
+        self._timers: dict[int, Timer] = {}
+        self.sinks: list[Callable[[list[Entry]], object]] = []
+        self.on_denial: list[Callable[[Denial], object]] = []
+
+    # --- looking ---
+
+    def parse(self, rule: Rule | str) -> Rule:
+        """A rule from its text. Raises RuleError."""
+        return rule if isinstance(rule, Rule) else Rule.parse(rule, self.vocabulary)
+
+    def of_task(self, task: int) -> list[Grant]:
+        """What a task holds, and is denied; the oldest first."""
+        return list(self._of_task.get(task, {}).values())
+
+    def find(self, id: int) -> Grant | None:
+        """A grant by its number, also for some time after its end."""
+        return self.live.get(id) or self._over.get(id)
+
+    @property
+    def roots(self) -> list[Grant]:
+        """All grants that are in force and were given by the host."""
+        return [grant for grant in self.live.values() if grant.parent is None]
+
+    def uses_left(self, grant: Grant) -> int | None:
+        return self._kernel.uses_left(grant.id) if grant.id in self.live else None
+
+    # --- giving ---
+
+    def grant(
+        self,
+        task: Task,
+        rule: Rule | str,
+        *,
+        origin: str = "",
+        deny: bool = False,
+        uses: int | None = None,
+        seconds: float | None = None,
+    ) -> Grant:
+        """A grant by the host, or a rule that denies. Raises RuleError."""
+        rule = self.parse(rule)
+        if deny and (uses or seconds or rule.uses or rule.seconds):
+            raise UsageError(f"{rule}: a rule that denies has no lifetime")
+        grant = self._new(rule, task, (rule.messages, rule.tests(task.name)), uses, seconds)
+        grant.deny = deny
+        grant.origin = origin
+        self._enter(grant, "deny" if deny else "grant")
+        if deny:
+            self._except(task.id, grant.compiled)
+        return grant
+
+    def delegate(
+        self,
+        parent: Grant,
+        task: Task,
+        rule: Rule | str | None = None,
+        *,
+        by: int | None = None,
+        offer: bool = False,
+        uses: int | None = None,
+        seconds: float | None = None,
+        origin: str = "",
+    ) -> Grant:
+        """Pass on `parent`, or the part of it that `rule` names. See `Grant.delegate`."""
+        rule = parent.rule if rule is None else self.parse(rule)
+        compiled = derive(parent, rule, task.name)
+        if compiled is None:
+            raise CapabilityDenied(f"{rule} is not part of {parent.rule}")
+        self._check(parent, by)
+        child = self._new(rule, task, compiled, uses, seconds)
+        child.badge = narrowed(parent, rule)
+        child.parent = parent
+        child.by = parent.holder if by is None else by
+        child.origin = origin or parent.origin
+        child.excepts = [*parent.excepts, *self._denied(parent)]
+        if parent.expires_ns is not None:
+            child.expires_ns = min(parent.expires_ns, child.expires_ns or parent.expires_ns)
+        child.state = states.OFFERED if offer else states.LIVE
+        parent.children.append(child)
+        self._passed_on.setdefault(child.by, set()).add(child.id)
+        self._enter(child, "offer" if offer else "delegate")
+        return child
+
+    def derive_all(self, parent: Task, child: Task, rules: Iterable[Rule]) -> list[Grant]:
+        """What a task gives to one that it spawned: of each rule, as much as it holds."""
+        made = []
+        for rule in rules:
+            held = [grant for grant in self.of_task(parent.id) if not grant.deny]
+            whole = [g for g in held if g.rule.covers(rule, parent.name)]
+            for grant in whole[:1] or held:
+                part = grant.rule if rule.service == EVERY else rule
+                if derive(grant, part, child.name) is not None:
+                    made.append(self.delegate(grant, child, part))
+        return made
+
+    def pass_on(self, giver: Task, receiver: Task, rule: Rule | str, *, offer: bool) -> Grant:
+        """What a task's own message asks for: it holds one grant that covers the rule.
+        Raises CapabilityDenied, RuleError."""
+        rule = self.parse(rule)
+        for grant in self.of_task(giver.id):
+            if not grant.deny and grant.rule.covers(rule, giver.name):
+                if derive(grant, rule, receiver.name) is not None:
+                    return self.delegate(grant, receiver, rule, by=giver.id, offer=offer)
+        raise CapabilityDenied(str(rule))
+
+    def accept(self, task: Task, id: int) -> None:
+        """Let a task hold what it was offered. Raises LookupError."""
+        grant = self.live.get(id)
+        if grant is None or grant.state != states.OFFERED or grant.holder != task.id:
+            raise LookupError(f"task {task.id} was not offered capability {id}")
+        grant.state = states.LIVE
+        self._kernel.hold_cap(id, task.id)
+        self._tell("accept", grant)
+
+    # --- taking back ---
+
+    def revoke(self, grant: Grant, state: str = states.REVOKED, by: int = 0) -> None:
+        """Take a grant back, and all that was derived from it."""
+        if grant.id not in self.live:
+            return
+        abort = state != states.SPENT  # its last use is one
+        for each in reversed(grant.walk()):
+            self._remove(each, state, abort, by)
+        if grant.parent is not None:
+            grant.parent.children.remove(grant)
+            self._forget_if_left(grant.parent)
+
+    def holder_ended(self, task: int) -> None:
+        """What a task held is nobody's now; what it passed on goes on."""
+        for grant in self._of_task.pop(task, {}).values():
+            grant.state = states.LEFT
+            self._forget_if_left(grant)
+        for grant in [g for g in self.live.values() if g.state == states.OFFERED]:
+            if grant.holder == task:
+                self.revoke(grant)
+        self._passed_on.pop(task, None)
+
+    def spent(self) -> None:
+        """The core says that something was used up."""
+        for grant in [g for g in self.live.values() if not g.deny]:
+            if grant.id in self.live and self._kernel.uses_left(grant.id) == 0:
+                self.revoke(grant, states.SPENT)
+
+    # --- steps ---
+
+    def _new(
+        self, rule: Rule, task: Task, compiled: Compiled, uses: int | None, seconds: float | None
+    ) -> Grant:
+        self._last += 1
+        grant = Grant(self, self._last, rule, task, compiled)
+        seconds = _least(seconds, rule.seconds)
+        if seconds is not None:
+            grant.expires_ns = self._kernel.now_ns + int(seconds * 1e9)
+        grant.uses = _least(uses, rule.uses)
+        if grant.uses is not None and grant.uses < 1:
+            raise UsageError(f"{rule}: a grant is used at least once, not {grant.uses} times")
+        return grant
+
+    def _check(self, parent: Grant, by: int | None) -> None:
+        if parent.state != states.LIVE or parent.deny:
+            raise UsageError(f"{parent!r} can't be passed on")
+        if parent.depth + 1 >= MAX_DEPTH:
+            raise UsageError(f"a grant is passed on at most {MAX_DEPTH} times")
+        if by is not None and len(self._passed_on.get(by, ())) >= MAX_PASSED_ON:
+            raise UsageError(f"a task passes on at most {MAX_PASSED_ON} grants")
+
+    def _denied(self, parent: Grant) -> list[Compiled]:
+        """What the holder of `parent` is denied of it."""
+        services = (EVERY, parent.rule.service)
+        return [
+            grant.compiled
+            for grant in self.of_task(parent.holder)
+            if grant.deny and (grant.rule.service in services or parent.rule.service == EVERY)
+        ]
+
+    def _except(self, task: int, compiled: Compiled) -> None:
+        """A task is denied something: so are those it has passed it on to."""
+        rule = self._of_task[task][self._last].rule
+        for grant in self.of_task(task):
+            if rule.service in (EVERY, grant.rule.service) or grant.rule.service == EVERY:
+                for heir in grant.walk()[1:]:
+                    heir.excepts.append(compiled)
+                    self._kernel.except_cap(heir.id, *compiled)
+
+    def _enter(self, grant: Grant, event: str) -> None:
+        kernel = self._kernel
+        offered = grant.state == states.OFFERED
+        service = grant.rule.service
+        messages, tests = grant.compiled
+        kernel.add_cap(
+            grant.id,
+            0 if offered else grant.holder,
+            -1 if service == EVERY else kernel.names.number(service),
+            deny=grant.deny,
+            messages=messages,
+            tests=tests,
+            uses=grant.uses,
+            expires_ns=grant.expires_ns,
+            parent=0 if grant.parent is None else grant.parent.id,
+        )
+        for compiled in grant.excepts:
+            kernel.except_cap(grant.id, *compiled)
+        self.live[grant.id] = grant
+        self._of_task.setdefault(grant.holder, {})[grant.id] = grant
+        if grant.expires_ns is not None:
+            seconds = max(0, grant.expires_ns - kernel.now_ns) / 1e9
+            self._timers[grant.id] = kernel.call_later(
+                seconds, lambda: self.revoke(grant, states.EXPIRED)
+            )
+        self._tell(event, grant)
+
+    def _remove(self, grant: Grant, state: str, abort: bool, by: int) -> None:
+        del self.live[grant.id]
+        self._of_task.get(grant.holder, {}).pop(grant.id, None)
+        self._passed_on.get(grant.by, set()).discard(grant.id)
+        if (timer := self._timers.pop(grant.id, None)) is not None:
+            timer.cancel()
+        was_held = grant.state == states.LIVE
+        grant.state = state
+        self._kernel.remove_cap(grant.id, abort)
+        self._remember(grant)
+        self._tell(_ENDS[state], grant, by=by)
+        if was_held and not grant.deny:
+            self._kernel.grant_ended(grant)
+
+    def _forget_if_left(self, grant: Grant) -> None:
+        """Nobody holds it, and nothing is derived from it any more."""
+        while grant.state == states.LEFT and not grant.children and grant.id in self.live:
+            del self.live[grant.id]
+            if (timer := self._timers.pop(grant.id, None)) is not None:
+                timer.cancel()
+            self._kernel.remove_cap(grant.id, False)
+            self._remember(grant)
+            if grant.parent is None:
+                return
+            grant.parent.children.remove(grant)
+            grant = grant.parent
+
+    def _remember(self, grant: Grant) -> None:
+        self._over[grant.id] = grant
+        if len(self._over) > REMEMBERED:
+            del self._over[next(iter(self._over))]
+
+    # --- telling ---
+
+    def _tell(self, event: str, grant: Grant, *, by: int = 0) -> None:
+        if not self.sinks:
+            return
+        entry: Entry = {
+            "event": event,
+            "task": grant.holder,
+            "name": grant.holder_name,
+            "service": grant.rule.service,
+            "grant": grant.id,
+            "rule": str(grant.rule),
+            "origin": grant.origin,
+        }
+        if grant.parent is not None:
+            entry["parent"] = grant.parent.id
+        if by or grant.by:
+            entry["by"] = by or grant.by
+        self.tell([entry])
+
+    def tell(self, entries: list[Entry]) -> None:
+        """Let those who audit know. What was recorded before is told before."""
+        self._kernel.take_records()
+        for entry in entries:
+            entry.setdefault("time_ns", self._kernel.now_ns)
+        self._hand_out(entries)
+
+    def _hand_out(self, entries: list[Entry]) -> None:
+        for sink in list(self.sinks):
+            self._kernel.tell_one(sink, entries)
+
+    def recorded(self, rows: list[tuple[Any, ...]], lost: int) -> None:
+        """What the core recorded: denials, and calls if that was asked for."""
+        entries = [self._entry(row) for row in rows] if self.sinks else []
+        if lost and self.sinks:
+            entries.append({"event": "denial", "reason": f"{lost} records were lost", "time_ns": 0})
+        for row in rows:
+            if row[1] == "denial":
+                self.denied(self._denial(row))
+        if entries:
+            self._hand_out(entries)
+
+    def denied(self, denial: Denial) -> None:
+        """A message was denied, by the core or by its service."""
+        task = self._kernel.find(denial.task)
+        if task is not None and len(task.denials) < MAX_DENIALS and denial not in task.denials:
+            task.denials.append(denial)
+        for listener in list(self.on_denial):
+            self._kernel.tell_one(listener, denial)
+
+    def refused(
+        self, service: int, client: int, cls: type[abi.Message], error: ServiceError
+    ) -> None:
+        """A Python service answered "not allowed"."""
+        kernel = self._kernel
+        data = kernel.message_under_way(client)
+        name = kernel.name_of(service)
+        cap = kernel.capability_under_way(client)
+        denial = Denial(client, kernel.name_of(client), name, cls.TYPE, cls,
+                        fields_of(cls, data), "server", self.find(cap),
+                        reason=error.detail)  # fmt: skip
+        self.denied(denial)
+        if self.sinks:
+            self.tell([self._entry_of(denial, "denial") | {"reason": denial.reason}])
+
+    def _denial(self, row: tuple[Any, ...]) -> Denial:
+        _, _, cause, task, peer, service, type, cap, count, data = row
+        return self.make_denial(task, peer, service, type, cause, cap, data, count)
+
+    def make_denial(
+        self, task: int, peer: int, service: int, type: int, cause: str, cap: int, data: bytes,
+        count: int = 1,
+    ) -> Denial:  # fmt: skip
+        name = self._kernel.names.name_of_number(service) or self._kernel.name_of(peer)
+        cls = self.vocabulary.message_class(type)
+        return Denial(
+            task, self._kernel.name_of(task), name, type, cls, fields_of(cls, data), cause,
+            self.find(cap), count,
+        )  # fmt: skip
+
+    def _entry(self, row: tuple[Any, ...]) -> Entry:
+        kind = "denial" if row[1] == "denial" else "call"
+        return {"time_ns": row[0]} | self._entry_of(self._denial(row), kind)
+
+    def _entry_of(self, denial: Denial, event: str) -> Entry:
+        entry: Entry = {
+            "event": event,
+            "task": denial.task,
+            "name": denial.name,
+            "service": denial.service,
+            "message": denial.message,
+            "fields": denial.shown_fields,
+            "decision": "denied" if event == "denial" else "allowed",
+        }
+        if denial.cause:
+            entry["cause"] = denial.cause
+        if (grant := denial.grant) is not None:
+            entry["grant"] = grant.id
+            entry["rule"], entry["origin"] = str(grant.rule), grant.origin
+            if grant.parent is not None:
+                entry["parent"] = grant.parent.id
+        if denial.count > 1:
+            entry["count"] = denial.count
+        return entry
+
+
+_ENDS = {states.REVOKED: "revoke", states.EXPIRED: "expire", states.SPENT: "spend"}
+
+
+def derive(parent: Grant, rule: Rule, own_name: str) -> Compiled | None:
+    """The compiled form of `rule` as a part of `parent`; None if they have nothing in common,
+    or the rule wants another badge."""
+    if parent.rule.service not in (EVERY, rule.service):
+        return None
+    if parent.badge and narrowed(parent, rule) is None:
+        return None
+    messages, tests = rule.messages, rule.tests(own_name)
+    above, demands = parent.compiled
+    if messages is None:
+        messages = above
+    elif above is not None:
+        messages = messages & above
+        if not messages:
+            return None
+    both = {
+        type: tuple(dict.fromkeys((*tests.get(type, ()), *demands.get(type, ()))))
+        for type in {*tests, *demands}
+        if messages is None or type in messages
+    }
+    return messages, both
+
+
+def narrowed(parent: Grant, rule: Rule) -> dict[str, str] | None:
+    """The badge of what is derived: the parent's, or one with fewer rights."""
+    badge = dict(parent.badge)
+    for key, value in rule.badge.items():
+        if parent.rule.service == EVERY or badge.get(key) == value:
+            badge[key] = value
+        elif key == "mode" and value == "ro" and badge.get("mode", "rw") == "rw":
+            badge[key] = value
+        else:
+            return None
+    return badge
+
+
+def _least(one: Any, other: Any) -> Any:
+    return min((each for each in (one, other) if each is not None), default=None)
+
+
+__all__ = ["EVERY", "Authority", "Denial", "Grant"]

@@ -1,0 +1,128 @@
+"""A message that didn't arrive, and why.
+
+Law: a denial says who wanted what of whom, which rule stood against it, and the rule that would
+allow just that, and it is made of what the kernel's private copy held, never of the guest's memory.
+"""
+
+from __future__ import annotations
+
+from wasmos import abi
+from wasmos.kernel.rule import wanted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from wasmos.kernel.grant import Grant
+
+MAX_SHOWN = 256  # characters of a text
+
+REASONS = {
+    "no_capability": "no rule grants it",
+    "message": "what it holds is for other messages",
+    "field": "its value isn't allowed",
+    "denied": "a rule denies it",
+    "expired": "what granted it has expired",
+    "spent": "what granted it is used up",
+    "revoked": "what granted it was taken back",
+    "server": "the service doesn't allow it",
+}
+
+
+class Denial:
+    """One message that was denied, or the same one several times.
+
+    task, name: who sent it. service, message: to whom, and what, as in `tcpip` and `tcpip.listen`.
+    fields: its values, as far as they matter to authority. cause: one of REASONS.
+    grant: the grant that stood against it, or was nearest; None if there is none.
+    """
+
+    __slots__ = ("cause", "cls", "count", "fields", "grant", "name", "reason", "service", "task",
+                 "type")  # fmt: skip
+
+    def __init__(
+        self, task: int, name: str, service: str, type: int, cls: type[abi.Message] | None,
+        fields: dict[str, Any], cause: str, grant: Grant | None, count: int = 1, reason: str = "",
+    ) -> None:  # fmt: skip
+        self.task = task
+        self.name = name
+        self.service = service
+        self.type = type
+        self.cls = cls
+        self.fields = fields
+        self.cause = cause
+        self.grant = grant
+        self.count = count
+        self.reason = reason or REASONS.get(cause, cause)
+
+    @property
+    def message(self) -> str:
+        """As in `tcpip.listen`; the number of a message that nobody has defined."""
+        if self.cls is None:
+            return f"{self.service}.{self.type}"
+        return f"{self.service}.{self.cls.NAME.removeprefix(self.service + '_')}"
+
+    @property
+    def rule(self) -> str:
+        """The rule that would allow just this."""
+        return wanted(self.service, self.cls, self.fields)
+
+    @property
+    def shown_fields(self) -> dict[str, Any]:
+        """What may be shown: no secrets, no data, addresses as people write them."""
+        return shown(self.cls, self.fields)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Denial) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        return self.task, self.type, self.cause, self.rule
+
+    def __str__(self) -> str:
+        return f"{self.name} was refused {self.rule}: {self.reason}"
+
+    def __repr__(self) -> str:
+        return f"<Denial {self}>"
+
+
+def fields_of(cls: type[abi.Message] | None, data: bytes) -> dict[str, Any]:
+    """The fields of a message from its first bytes: those that are whole, and of bytes how many."""
+    found: dict[str, Any] = {}
+    for field in () if cls is None else cls.FIELDS:
+        at = field.offset
+        if field.kind == abi.BYTES:
+            size = data[field.len_offset : field.len_offset + 4]
+            if len(size) == 4:
+                found[field.name] = {"len": int.from_bytes(size, "little")}
+        elif at + (1 if field.kind == abi.CSTR else field.size) > len(data):
+            continue
+        elif field.kind == abi.CSTR:
+            text, end, _ = data[at : at + field.size].partition(b"\0")
+            found[field.name] = text.decode("utf-8", "surrogateescape") + ("" if end else "…")
+        elif field.kind == abi.UINT8_ARRAY:
+            found[field.name] = {"len": field.size}
+        else:
+            signed = field.kind == abi.INT32
+            raw = data[at : at + field.size]
+            found[field.name] = int.from_bytes(raw, "little", signed=signed)
+    return found
+
+
+def shown(cls: type[abi.Message] | None, fields: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in () if cls is None else cls.FIELDS:
+        if field.name not in fields:
+            continue
+        value = fields[field.name]
+        if field.meaning == "secret":
+            value = "***"
+        elif field.meaning == "ipv4":
+            value = ".".join(str(byte) for byte in value.to_bytes(4, "big"))
+        elif isinstance(value, str) and len(value) > MAX_SHOWN:
+            value = value[:MAX_SHOWN] + "…"
+        found[field.name] = value
+    return found

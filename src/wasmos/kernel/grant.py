@@ -1,0 +1,111 @@
+"""A grant: one capability, as those who look after it see it.
+
+Law: a grant never becomes more than it was. It knows what it was derived from, and when it is
+taken back, everything that was derived from it goes as well.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from wasmos.kernel.authority import Authority
+    from wasmos.kernel.rule import Rule
+    from wasmos.kernel.task import Task
+
+    # What the kernel checks: the types of message (None: all), and the tests for some of them.
+    Compiled: TypeAlias = tuple[frozenset[int] | None, dict[int, tuple[tuple[object, ...], ...]]]
+
+LIVE = "live"
+OFFERED = "offered"  # to a task that hasn't taken it yet
+LEFT = "left"  # its holder has ended; what was derived from it goes on
+REVOKED = "revoked"
+EXPIRED = "expired"
+SPENT = "spent"
+
+
+class Grant:
+    """One capability, or a rule that denies.
+
+    id: its number; they are never reused.
+    rule: what it is for. `deny`: whether it forbids that instead.
+    holder: the id of the task that holds it, `holder_name` its name.
+    parent: the grant that it was derived from, None if the host gave it; `children`: the reverse.
+    by: the task that passed it on, 0 for the host.
+    origin: where it was said, such as "policy.toml:12" or "--allow".
+    badge: what it means at the server, as names and texts.
+    uses: how often it can be used in all, None: without end; `uses_left` is what remains.
+    expires_ns: when it ends, by the kernel's clock; None: never.
+    state: live, offered, left, revoked, expired or spent.
+    """
+
+    __slots__ = (
+        "_authority", "badge", "by", "children", "compiled", "deny", "excepts", "expires_ns",
+        "holder", "holder_name", "id", "origin", "parent", "rule", "state", "uses",
+    )  # fmt: skip
+
+    def __init__(
+        self, authority: Authority, id: int, rule: Rule, holder: Task, compiled: Compiled
+    ) -> None:
+        self._authority = authority
+        self.id = id
+        self.rule = rule
+        self.holder = holder.id
+        self.holder_name = holder.name
+        self.compiled = compiled
+        self.excepts: list[Compiled] = []
+        self.parent: Grant | None = None
+        self.children: list[Grant] = []
+        self.deny = False
+        self.by = 0
+        self.origin = ""
+        self.badge: dict[str, str] = dict(rule.badge)
+        self.uses: int | None = None
+        self.expires_ns: int | None = None
+        self.state = LIVE
+
+    @property
+    def depth(self) -> int:
+        """How many grants stand above it."""
+        depth, grant = 0, self.parent
+        while grant is not None:
+            depth, grant = depth + 1, grant.parent
+        return depth
+
+    @property
+    def uses_left(self) -> int | None:
+        """How often it can still be used; None: without end, or it is over."""
+        return self._authority.uses_left(self)
+
+    def delegate(
+        self,
+        task: Task,
+        rule: Rule | str | None = None,
+        *,
+        uses: int | None = None,
+        seconds: float | None = None,
+        origin: str = "",
+    ) -> Grant:
+        """Give `task` what this grant is for, or the part of it that `rule` names.
+
+        Raises CapabilityDenied if the rule is for something else, UsageError if this grant is over.
+        """
+        return self._authority.delegate(
+            self, task, rule, uses=uses, seconds=seconds, origin=origin
+        )
+
+    def revoke(self) -> None:
+        """Take it back, with all that was derived from it. Idempotent."""
+        self._authority.revoke(self)
+
+    def walk(self) -> list[Grant]:
+        """Itself and all that was derived from it, each after its parent."""
+        found = [self]
+        for grant in found:
+            found.extend(grant.children)
+        return found
+
+    def __repr__(self) -> str:
+        kind = "Denial rule" if self.deny else "Grant"
+        return f"<{kind} {self.id} {str(self.rule)!r} of task {self.holder} {self.state}>"
