@@ -487,6 +487,109 @@ struct args_get_reply_fields {
     char value[1024];
 };
 
+/* One of the capabilities that the sender holds. "End of file" past the last one, "too large"
+ * if its rule doesn't fit. */
+#define CAP_GET_MSG 73
+struct cap_get_fields {
+    int index;
+};
+
+/* The answer to cap_get. */
+#define CAP_GET_REPLY_MSG 74
+struct cap_get_reply_fields {
+    int cap;
+    char rule[1024];
+};
+
+/* Offer another task what the rule describes: what the sender holds, or a part of it.
+ * "Not allowed" if that is more than the sender holds, "invalid argument" if it is no rule,
+ * "invalid task" if there is no such task, "no resources" if there are too many capabilities. */
+#define CAP_GRANT_MSG 75
+struct cap_grant_fields {
+    task_t task;
+    char rule[1024];
+};
+
+/* The answer to cap_grant. */
+#define CAP_GRANT_REPLY_MSG 76
+struct cap_grant_reply_fields {
+    /* The receiver gives it to `cap_accept`, the sender to `cap_revoke`. */
+    int cap;
+};
+
+/* Take what another task has offered. "Not found" if nobody offers that to the sender. */
+#define CAP_ACCEPT_MSG 77
+struct cap_accept_fields {
+    int cap;
+};
+
+/* The answer to cap_accept. */
+#define CAP_ACCEPT_REPLY_MSG 78
+
+/* Take back what the sender passed on, with everything that came of it; or give up what it
+ * holds itself. "Not found" if the sender neither gave nor holds it. */
+#define CAP_REVOKE_MSG 79
+struct cap_revoke_fields {
+    int cap;
+};
+
+/* The answer to cap_revoke. */
+#define CAP_REVOKE_REPLY_MSG 80
+
+/* For a service: the capability under which a task's unanswered call to the sender stands.
+ * "Not found" if the task isn't calling the sender. */
+#define CAP_BADGE_MSG 81
+struct cap_badge_fields {
+    task_t task;
+};
+
+/* The answer to cap_badge. */
+#define CAP_BADGE_REPLY_MSG 82
+struct cap_badge_reply_fields {
+    int cap;
+    /* Its parameters as they stand in a rule: `dir="/srv", mode="ro"`; empty if it has none. */
+    char badge[1024];
+};
+
+/* Start the program of this name with just these capabilities, out of what the sender holds.
+ * "Not found" if there is no such program; for the rules, the errors of `cap_grant`. */
+#define SPAWN_GRANTED_MSG 83
+struct spawn_granted_fields {
+    char name[64];
+    /* A rule on each line; none at all is right, too. */
+    char rules[1024];
+};
+
+/* The answer to spawn_granted. */
+#define SPAWN_GRANTED_REPLY_MSG 84
+struct spawn_granted_reply_fields {
+    task_t task;
+};
+
+/* One variable. "Not found" if it isn't there, "too large" if its value doesn't fit. */
+#define ENV_GET_MSG 85
+struct env_get_fields {
+    char name[256];
+};
+
+/* The answer to env_get. */
+#define ENV_GET_REPLY_MSG 86
+struct env_get_reply_fields {
+    char value[1024];
+};
+
+/* The name of a variable that the sender could get, in order. "End of file" past the last one. */
+#define ENV_LIST_MSG 87
+struct env_list_fields {
+    int index;
+};
+
+/* The answer to env_list. */
+#define ENV_LIST_REPLY_MSG 88
+struct env_list_reply_fields {
+    char name[256];
+};
+
 struct message {
     int32_t type; /* an ..._MSG; in an answer, a negative one is an error */
     task_t src;   /* who sent it; the kernel writes this */
@@ -546,6 +649,20 @@ struct message {
         struct console_read_reply_fields console_read_reply;
         struct args_get_fields args_get;
         struct args_get_reply_fields args_get_reply;
+        struct cap_get_fields cap_get;
+        struct cap_get_reply_fields cap_get_reply;
+        struct cap_grant_fields cap_grant;
+        struct cap_grant_reply_fields cap_grant_reply;
+        struct cap_accept_fields cap_accept;
+        struct cap_revoke_fields cap_revoke;
+        struct cap_badge_fields cap_badge;
+        struct cap_badge_reply_fields cap_badge_reply;
+        struct spawn_granted_fields spawn_granted;
+        struct spawn_granted_reply_fields spawn_granted_reply;
+        struct env_get_fields env_get;
+        struct env_get_reply_fields env_get_reply;
+        struct env_list_fields env_list;
+        struct env_list_reply_fields env_list_reply;
     };
 };
 
@@ -703,6 +820,38 @@ WASMOS_FIELD(args_get, index, 8, 4);
 WASMOS_SIZE(args_get_reply, 1028);
 WASMOS_FIELD(args_get_reply, count, 8, 4);
 WASMOS_FIELD(args_get_reply, value, 12, 1024);
+WASMOS_SIZE(cap_get, 4);
+WASMOS_FIELD(cap_get, index, 8, 4);
+WASMOS_SIZE(cap_get_reply, 1028);
+WASMOS_FIELD(cap_get_reply, cap, 8, 4);
+WASMOS_FIELD(cap_get_reply, rule, 12, 1024);
+WASMOS_SIZE(cap_grant, 1028);
+WASMOS_FIELD(cap_grant, task, 8, 4);
+WASMOS_FIELD(cap_grant, rule, 12, 1024);
+WASMOS_SIZE(cap_grant_reply, 4);
+WASMOS_FIELD(cap_grant_reply, cap, 8, 4);
+WASMOS_SIZE(cap_accept, 4);
+WASMOS_FIELD(cap_accept, cap, 8, 4);
+WASMOS_SIZE(cap_revoke, 4);
+WASMOS_FIELD(cap_revoke, cap, 8, 4);
+WASMOS_SIZE(cap_badge, 4);
+WASMOS_FIELD(cap_badge, task, 8, 4);
+WASMOS_SIZE(cap_badge_reply, 1028);
+WASMOS_FIELD(cap_badge_reply, cap, 8, 4);
+WASMOS_FIELD(cap_badge_reply, badge, 12, 1024);
+WASMOS_SIZE(spawn_granted, 1088);
+WASMOS_FIELD(spawn_granted, name, 8, 64);
+WASMOS_FIELD(spawn_granted, rules, 72, 1024);
+WASMOS_SIZE(spawn_granted_reply, 4);
+WASMOS_FIELD(spawn_granted_reply, task, 8, 4);
+WASMOS_SIZE(env_get, 256);
+WASMOS_FIELD(env_get, name, 8, 256);
+WASMOS_SIZE(env_get_reply, 1024);
+WASMOS_FIELD(env_get_reply, value, 8, 1024);
+WASMOS_SIZE(env_list, 4);
+WASMOS_FIELD(env_list, index, 8, 4);
+WASMOS_SIZE(env_list_reply, 256);
+WASMOS_FIELD(env_list_reply, name, 8, 256);
 
 #undef WASMOS_SIZE
 #undef WASMOS_FIELD
@@ -966,6 +1115,50 @@ static inline error_t arg_get(int index, char *value, size_t capacity) {
     }
     m.args_get_reply.value[sizeof(m.args_get_reply.value) - 1] = '\0';
     return strcpy_safe(value, capacity, m.args_get_reply.value);
+}
+
+/* ---- Environment ---------------------------------------------------------------------------- */
+
+/* A variable of the environment as a string. */
+static inline error_t env_get(const char *name, char *value, size_t capacity) {
+    struct message m;
+    task_t env = ipc_lookup("env");
+    if (IS_ERROR(env)) {
+        return env;
+    }
+    m.type = ENV_GET_MSG;
+    error_t err = strcpy_safe(m.env_get.name, sizeof(m.env_get.name), name);
+    if (IS_OK(err)) {
+        err = ipc_ask(env, &m);
+    }
+    if (IS_ERROR(err)) {
+        return err;
+    }
+    m.env_get_reply.value[sizeof(m.env_get_reply.value) - 1] = '\0';
+    return strcpy_safe(value, capacity, m.env_get_reply.value);
+}
+
+/* ---- Capabilities --------------------------------------------------------------------------- */
+
+/* Offer a task what the rule describes, out of what this one holds: the capability's number, which
+ * the other one accepts and this one can revoke; or an error. */
+static inline int cap_grant(task_t task, const char *rule) {
+    struct message m;
+    m.type = CAP_GRANT_MSG;
+    m.cap_grant.task = task;
+    error_t err = strcpy_safe(m.cap_grant.rule, sizeof(m.cap_grant.rule), rule);
+    if (IS_OK(err)) {
+        err = ipc_ask(VM_SERVER, &m);
+    }
+    return IS_ERROR(err) ? err : m.cap_grant_reply.cap;
+}
+
+/* Take back what this task passed on, or give up what it holds. */
+static inline error_t cap_revoke(int cap) {
+    struct message m;
+    m.type = CAP_REVOKE_MSG;
+    m.cap_revoke.cap = cap;
+    return ipc_ask(VM_SERVER, &m);
 }
 
 /* ---- Being a service ------------------------------------------------------------------------ */

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wasmos.abi import BYTES, Field, FsWrite, NetOpenReply, Ping, PingReply, Rpc, WatchTasks
+from wasmos.abi import BYTES, UINT16, Field, FsWrite, NetOpenReply, Ping, PingReply, Rpc, WatchTasks
 
 
 def test_fields_by_position_and_by_keyword() -> None:
@@ -31,6 +31,11 @@ def test_repr_is_what_makes_it() -> None:
     assert repr(WatchTasks()) == "WatchTasks()"
 
 
+def test_a_field_means_something_or_nothing() -> None:
+    assert Field("a", UINT16, 8, 2).meaning == ""
+    assert Field("a", BYTES, 8, 4, 12, "secret").meaning == "secret"
+
+
 def test_no_other_attribute_can_be_set() -> None:
     with pytest.raises(AttributeError):
         Ping(1).vlaue = 2  # type: ignore[attr-defined]
@@ -39,4 +44,5 @@ def test_no_other_attribute_can_be_set() -> None:
 def test_field_and_rpc_show_what_they_are() -> None:
     assert repr(Field("a", BYTES, 8, 4, 12)) == "<Field a kind=4 8+4, len_offset=12>"
     assert repr(Field("a", 0, 8, 4)) == "<Field a kind=0 8+4>"
+    assert repr(Field("a", UINT16, 8, 2, meaning="port")) == "<Field a kind=2 8+2 as port>"
     assert repr(Rpc("ping", Ping, PingReply)) == "<Rpc ping: Ping -> PingReply>"

@@ -45,6 +45,8 @@ def test_services_answer_what_the_interface_says() -> None:
     assert abi.SERVICES["console"] == ("console_write", "console_read")
     assert abi.SERVICES["args"] == ("args_get",)
     assert {"ping", "service_lookup", "watch_tasks"} < set(abi.SERVICES["vm"])
+    assert {"cap_get", "cap_grant", "spawn_granted"} < set(abi.SERVICES["vm"])
+    assert abi.SERVICES["env"] == ("env_get", "env_list")
     assert "task_destroyed" not in abi.SERVICES["vm"]
     assert all(name.startswith("fs_") for name in abi.SERVICES["fs"])
 
@@ -62,6 +64,51 @@ def test_events() -> None:
         "vm": ("task_destroyed",),
         "net_device": ("net_recv",),
         "tcpip": ("tcpip_data", "tcpip_closed"),
+    }
+
+
+def test_what_covers_what() -> None:
+    covered = {
+        abi.MESSAGES[number].NAME: [abi.MESSAGES[other].NAME for other in others]
+        for number, others in abi.COVERED_BY.items()
+    }
+    sockets = ["tcpip_connect", "tcpip_listen"]
+    assert covered == {
+        "fs_close": ["fs_open"],
+        "fs_read": ["fs_open"],
+        "tcpip_destroy": sockets,
+        "tcpip_write": sockets,
+        "tcpip_read": sockets,
+    }
+
+
+def test_badges() -> None:
+    assert abi.BADGES == {"fs": ("dir", "at", "mode"), "tcpip": ("host", "bind")}
+
+
+def test_what_fields_mean() -> None:
+    meanings = {
+        f"{cls.NAME}.{field.name}": field.meaning
+        for cls in CLASSES
+        for field in cls.FIELDS
+        if field.meaning
+    }
+    assert meanings == {
+        "spawn_task.name": "name",
+        "service_lookup.name": "name",
+        "service_register.name": "own_name",
+        "fs_open.path": "path",
+        "fs_readdir.path": "path",
+        "fs_mkfile.path": "path",
+        "fs_mkdir.path": "path",
+        "fs_delete.path": "path",
+        "tcpip_connect.dst_addr": "ipv4",
+        "tcpip_connect.dst_port": "port",
+        "tcpip_listen.listen_port": "port",
+        "tcpip_dns_resolve.hostname": "hostname",
+        "spawn_granted.name": "name",
+        "env_get.name": "name",
+        "env_get_reply.value": "secret",
     }
 
 

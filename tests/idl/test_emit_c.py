@@ -283,6 +283,90 @@ def test_arguments(compile_c: Compile) -> None:
     assert Guest(path, answer).call("main") == abi.ErrorCode.NOT_FOUND
 
 
+def test_environment(compile_c: Compile) -> None:
+    path = compile_c("""
+        #include "wasmos.h"
+        int main(void) {
+            char value[8], name[257];
+            if (env_get("HOME", value, sizeof(value)) || strcmp(value, "=HOME")) return 1;
+            if (env_get("HOME", value, 5) != ERR_TOO_LARGE) return 2;
+            memset(name, 'n', 256);
+            name[256] = '\\0';
+            if (env_get(name, value, sizeof(value)) != ERR_TOO_LARGE) return 3;
+            return env_get("PATH", value, sizeof(value));
+        }
+    """)
+    asked: list[bytes] = []
+
+    def answer(dst: int, request: bytes) -> bytes:
+        type_, _, field = struct.unpack_from("<ii256s", request)
+        assert type_ == abi.EnvGet.TYPE
+        asked.append(field.split(b"\0")[0])
+        if asked[-1] == b"PATH":
+            return message(abi.ErrorCode.NOT_FOUND)
+        return message(abi.EnvGetReply.TYPE, struct.pack("<1024s", b"=" + asked[-1]))
+
+    guest = Guest(path, answer)
+    assert guest.call("main") == abi.ErrorCode.NOT_FOUND
+    assert asked == [b"HOME", b"HOME", b"PATH"]
+    assert set(guest.names) == {"env"}
+
+
+def test_an_environment_without_an_end(compile_c: Compile) -> None:
+    path = compile_c("""
+        #include "wasmos.h"
+        int main(void) { char value[1024]; return env_get("A", value, 1024) + (int)strlen(value); }
+    """)
+    reply = message(abi.EnvGetReply.TYPE, b"x" * 1024)
+    assert Guest(path, lambda dst, request: reply).call("main") == 1023
+
+
+def test_capabilities(compile_c: Compile) -> None:
+    path = compile_c("""
+        #include "wasmos.h"
+        int main(void) {
+            static char rule[1025];
+            memset(rule, 'r', 1024);
+            if (cap_grant(5, rule) != ERR_TOO_LARGE) return 1;
+            int cap = cap_grant(5, "tcpip.listen(listen_port=80)");
+            if (cap != 77) return 2;
+            if (cap_grant(6, "*") != ERR_NOT_ALLOWED) return 3;
+            if (cap_revoke(cap) != OK) return 4;
+            return cap_revoke(78);
+        }
+    """)
+    asked: list[tuple[int, ...] | tuple[int, bytes]] = []
+
+    def answer(dst: int, request: bytes) -> bytes:
+        assert dst == abi.VM
+        type_, _, number = struct.unpack_from("<iii", request)
+        if type_ == abi.CapRevoke.TYPE:
+            asked.append((number,))
+            return message(abi.CapRevokeReply.TYPE if number == 77 else abi.ErrorCode.NOT_FOUND)
+        assert type_ == abi.CapGrant.TYPE
+        asked.append((number, request[12:].split(b"\0")[0]))
+        if number == 6:
+            return message(abi.ErrorCode.NOT_ALLOWED)
+        return message(abi.CapGrantReply.TYPE, struct.pack("<i", 77))
+
+    assert Guest(path, answer).call("main") == abi.ErrorCode.NOT_FOUND
+    assert asked == [(5, b"tcpip.listen(listen_port=80)"), (6, b"*"), (77,), (78,)]
+
+
+def test_meanings_and_covers_are_not_in_the_header(tmp_path: Path) -> None:
+    fields = "host: cstr[9]{}, port: uint16{}"
+    text = "first 1000; service s {{ rpc sm({}) -> (); rpc su() -> (){}; {} }}"
+    plain, full = tmp_path / "a" / "s.idl", tmp_path / "b" / "s.idl"
+    for path, parts in (
+        (plain, (fields.format("", ""), "", "")),
+        (full, (fields.format(" as hostname", " as port"), " with sm", "badge dir;")),
+    ):
+        path.parent.mkdir()
+        path.write_text(text.format(*parts), encoding="utf-8")
+        generate([path], c=path.with_suffix(".h"))
+    assert plain.with_suffix(".h").read_bytes() == full.with_suffix(".h").read_bytes()
+
+
 def test_assert_ok_says_what_failed(compile_c: Compile) -> None:
     path = compile_c("""
         #include "wasmos.h"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wasmos.idl import lay_out, parse
 from wasmos.idl.emit_docs import emit_docs
+from wasmos.idl.layout import MEANINGS
 
 TEXT = """
 /// From the kernel.
@@ -13,12 +14,15 @@ service store {
     /// Fetch one.
     rpc get(
         /// Which.
-        key: cstr[32],
-    ) -> (value: bytes[64]);
+        key: cstr[32] as name,
+    ) -> (value: bytes[64] as secret);
     event changed();
     answers ping;
+    badge root, mode;
 }
 service pong { rpc ping() -> (); }
+/// And more things.
+service store { oneway drop() with get, put; rpc put() -> () with get; }
 """
 
 
@@ -36,6 +40,8 @@ def test_sections_follow_the_file() -> None:
         "## `store`",
         "### `get`",
         "### `changed`",
+        "### `drop`",
+        "### `put`",
         "## `pong`",
         "### `ping`",
     ]
@@ -43,23 +49,43 @@ def test_sections_follow_the_file() -> None:
 
 def test_every_byte_of_a_message_is_on_the_page() -> None:
     lines = page(TEXT)
-    start = lines.index("| 4 | `get` | `key` | `cstr[32]` | 8 | 32 |")
+    start = lines.index("| 4 | `get` | `key` | `cstr[32] as name` | 8 | 32 |")
     assert lines[start + 1 : start + 3] == [
-        "| 5 | `get_reply` | `value` | `bytes[64]` | 8 | 64 |",
+        "| 5 | `get_reply` | `value` | `bytes[64] as secret` | 8 | 64 |",
         "| | | `value_len` | `uint32` | 72 | 4 |",
     ]
     assert "| 1 | `wake` | none | | | |" in lines
+    assert "| 9 | `drop` | none | | | |" in lines
 
 
 def test_words_of_the_source() -> None:
     lines = page(TEXT)
-    assert "`get(key: cstr[32]) -> (value: bytes[64])`: a request and its answer." in lines
+    signature = "get(key: cstr[32] as name) -> (value: bytes[64] as secret)"
+    assert f"`{signature}`: a request and its answer." in lines
     assert "`wake()`: one-way, from the kernel." in lines
     assert "`fault(at: uint32) -> ()`: a request from the kernel and its answer." in lines
     assert "`changed()`: one-way, from the service." in lines
     assert "- `key`: Which." in lines
     assert "Keeps &lt;things>." in lines
     assert "Also answers `ping`." in lines
+    start = lines.index("Keeps &lt;things>.")
+    assert lines[start : start + 3] == ["Keeps &lt;things>.", "", "And more things."]
+
+
+def test_what_capabilities_have_to_do_with_it() -> None:
+    lines = page(TEXT)
+    assert "A capability's badge can have the parameters `root`, `mode`." in lines
+    covers = [line for line in lines if line.startswith("A capability for")]
+    assert covers == [
+        "A capability for `get` or `put` covers this message too.",
+        "A capability for `get` covers this message too.",
+    ]
+    assert lines.index("### `drop`") < lines.index(covers[0]) < lines.index("### `put`")
+
+
+def test_every_meaning_is_explained() -> None:
+    rows = [line.split("`")[1] for line in page("") if line.startswith("| `as ")]
+    assert rows == [f"as {meaning}" for meaning in MEANINGS]
 
 
 def test_table_rows_have_six_columns() -> None:

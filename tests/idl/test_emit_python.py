@@ -17,13 +17,16 @@ service store {
     rpc get(
         /// A "key\".
         key: cstr[32],
-        limit: uint16,
-    ) -> (value: bytes[64]);
-    oneway key_error(code: int);
+        limit: uint16 as port,
+    ) -> (value: bytes[64] as secret);
+    oneway key_error(code: int) with get;
     event changed();
     answers ping;
+    badge root, mode;
 }
 service ping { rpc ping() -> (); }
+/// With more messages than at first.
+service store { rpc put() -> () with get, add; rpc add() -> (); }
 '''
 
 
@@ -45,6 +48,7 @@ def test_a_class_holds_what_the_definition_says() -> None:
     ]
     (value,) = made.GetReply.FIELDS
     assert (value.kind, value.offset, value.size, value.len_offset) == (BYTES, 8, 64, 72)
+    assert [field.meaning for field in (*cls.FIELDS, value)] == ["", "port", "secret"]
     assert made.KeyError_.FIELDS[0].kind == INT32
     assert made.Changed.FIELDS == ()
 
@@ -58,11 +62,15 @@ def test_docs_survive_quotes_and_backslashes() -> None:
 
 def test_tables() -> None:
     made = module(TEXT)
-    assert list(made.MESSAGES) == [1000, 1001, 1002, 1003, 1004, 1005]
+    assert list(made.MESSAGES) == list(range(1000, 1010))
+    assert [made.MESSAGES[number].NAME for number in (1004, 1006, 1008)] == ["ping", "put", "add"]
     assert made.RPCS["get"].reply is made.GetReply
     assert list(made.ONEWAYS) == ["key_error", "changed"]
-    assert made.SERVICES == {"store": ("get", "key_error", "ping"), "ping": ("ping",)}
+    answers = ("get", "key_error", "put", "add", "ping")
+    assert {"store": answers, "ping": ("ping",)} == made.SERVICES
     assert made.EVENTS == {"store": ("changed",)}
+    assert made.COVERED_BY == {1002: (1000,), 1006: (1000, 1008)}
+    assert made.BADGES == {"store": ("root", "mode")}
     assert frozenset() == made.KERNEL_ONLY
     assert set(made.__all__) <= set(vars(made))
 
@@ -70,6 +78,7 @@ def test_tables() -> None:
 def test_nothing_defined() -> None:
     made = module("")
     assert made.MESSAGES == made.RPCS == made.ONEWAYS == made.SERVICES == made.EVENTS == {}
+    assert made.COVERED_BY == made.BADGES == {}
 
 
 def test_long_names_and_many_fields_are_still_python() -> None:

@@ -47,6 +47,61 @@ def test_one_file_of_several() -> None:
     assert (service.name, service.answers) == ("t", ("aa",))
 
 
+def test_a_later_block_adds_to_a_service() -> None:
+    made = interface(
+        "/// First.\nservice one { rpc aa() -> (); badge dir; }\n"
+        "service two { rpc bb() -> (); answers cc; }\n"
+        "/// More.\nservice one { oneway cc(); event dd(); answers bb; badge mode; }\n"
+        "service two {}"
+    )
+    assert list(numbers(made).items()) == [
+        ("aa", 1),
+        ("aa_reply", 2),
+        ("bb", 3),
+        ("bb_reply", 4),
+        ("cc", 5),
+        ("dd", 6),
+    ]
+    assert [(s.name, s.answers, s.sends, s.badges) for s in made.services] == [
+        ("one", ("aa", "cc", "bb"), ("dd",), ("dir", "mode")),
+        ("two", ("bb", "cc"), (), ()),
+    ]
+    assert [(s.doc, s.line) for s in made.services] == [(("First.", "", "More."), 2), ((), 3)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "doc"),
+    [("/// One.\n", "", ("One.",)), ("", "/// Two.\n", ("Two.",)), ("", "", ())],
+)
+def test_one_of_the_doc_comments_is_enough(first: str, second: str, doc: tuple[str, ...]) -> None:
+    (service,) = interface(f"{first}service s {{}}\n{second}service s {{}}").services
+    assert service.doc == doc
+
+
+def test_what_covers_a_message() -> None:
+    made = interface(
+        "service s { rpc use(x: int) -> () with open, make; oneway drop() with open; }\n"
+        "service s { rpc open() -> (); rpc make() -> () with open; }"
+    )
+    assert {message.name: message.covered_by for message in made.messages} == {
+        "use": ("open", "make"),
+        "use_reply": (),
+        "drop": ("open",),
+        "open": (),
+        "open_reply": (),
+        "make": ("open",),
+        "make_reply": (),
+    }
+
+
+def test_a_badge_may_be_called_like_a_field_of_an_answer_or_of_another_service() -> None:
+    made = interface(
+        "service s { badge dir, mode; rpc aa() -> (dir: int); }\n"
+        "service t { badge dir; oneway bb(mode: int); }"
+    )
+    assert [service.badges for service in made.services] == [("dir", "mode"), ("dir",)]
+
+
 @pytest.mark.parametrize(
     ("texts", "where", "part"),
     [
@@ -71,7 +126,77 @@ def test_one_file_of_several() -> None:
             "b.idl:3",
             "number 2 is 'bb' and 'aa_reply'; begin the file with a free one",
         ),
-        (["service s {}\nservice s {}"], "a.idl:2", "two services are called 's'"),
+        (
+            ["service s {}", "first 9;\nservice s {}"],
+            "b.idl:2",
+            "two services are called 's'; rename one of them (the other is at a.idl:1)",
+        ),
+        (
+            ["service s { oneway aa(); }\nservice s {\noneway aa(); }"],
+            "a.idl:3",
+            "two messages are called 'aa'",
+        ),
+        (
+            ["service s {\nanswers aa; }\nservice s { oneway aa(); }"],
+            "a.idl:2",
+            "'aa' is answered twice",
+        ),
+        (
+            ["service t { oneway aa(); } service s { answers aa; }\nservice s { answers aa; }"],
+            "a.idl:2",
+            "'aa' is answered twice",
+        ),
+        (
+            ["service s { rpc open() -> (); rpc aa() -> ()\nwith\nopne; }"],
+            "a.idl:3",
+            "the service 's' has no rpc 'opne'; did you mean 'open'? name rpcs",
+        ),
+        (
+            ["service s { rpc aa() -> ()\nwith zz; }"],
+            "a.idl:2",
+            "the service 's' has no rpc 'zz'; name rpcs that stand in this service",
+        ),
+        (
+            ["service s { rpc aa() -> (); }\nservice t { oneway bb() with aa; }"],
+            "a.idl:2",
+            "the service 't' has no rpc 'aa'",
+        ),
+        (
+            ["service s { oneway aa(); event bb();\nrpc cc() -> () with aa; }"],
+            "a.idl:2",
+            "has no rpc 'aa'",
+        ),
+        (["service s { rpc aa() -> () with aa_reply; }"], "a.idl:1", "has no rpc 'aa_reply'"),
+        (["service s {\nrpc aa() -> () with aa; }"], "a.idl:2", "covered by 'aa' anyway"),
+        (
+            ["service s { rpc aa() -> (); rpc bb() -> () with aa,\naa; }"],
+            "a.idl:2",
+            "'bb' is covered by 'aa' anyway; remove the name",
+        ),
+        (
+            ["kernel { rpc aa() -> ();\noneway bb() with aa; }"],
+            "a.idl:2",
+            "no capability is needed for what the kernel sends",
+        ),
+        (["service s {\nbadge Dir; }"], "a.idl:2", "'Dir' is not a name"),
+        (["service s {\nbadge with; }"], "a.idl:2", "'with' is a keyword of Python"),
+        (["service s {\nbadge dir,\ndir; }"], "a.idl:3", "two badge parameters are called 'dir'"),
+        (
+            ["service s { badge dir; }\nservice s { badge dir; }"],
+            "a.idl:2",
+            "two badge parameters are called 'dir'",
+        ),
+        (
+            ["service s {\nbadge path; }\nservice s { rpc aa(path: int) -> (); }"],
+            "a.idl:2",
+            "'path' is a field of 'aa' already; choose another name",
+        ),
+        (["service s {\noneway b_a_d_g_e_s(); }"], "a.idl:2", "can't be called 'b_a_d_g_e_s'"),
+        (
+            ["service s {\nrpc aa() -> (\nx: uint16 as prot); }"],
+            "a.idl:3",
+            "unknown meaning 'prot'",
+        ),
         (["service int {}"], "a.idl:1", "'int' is a keyword of C"),
         ([f"service {'s' * 64} {{}}"], "a.idl:1", "is too long; use at most 63"),
         (["service s {\n\nanswers ping; }"], "a.idl:3", "there is no message 'ping'"),

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasmos.idl import IdlError, parse
-from wasmos.idl.layout import HEADER_SIZE, MAX_FIELDS, MESSAGE_SIZE, Layout, lay_out_fields
+from wasmos.idl.layout import (
+    HEADER_SIZE,
+    MAX_FIELDS,
+    MEANINGS,
+    MESSAGE_SIZE,
+    Layout,
+    lay_out_fields,
+)
 
 SCALARS: dict[str, type[ctypes._SimpleCData[int]]] = {
     "int": ctypes.c_int32,
@@ -137,3 +144,61 @@ def test_more_fields_than_the_kernel_keeps() -> None:
 def test_a_layout_is_a_value() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         lay_out("int").size = 0  # type: ignore[misc]
+
+
+RIGHT = [
+    "uint32 as ipv4",
+    "uint16 as port",
+    "cstr[9] as hostname",
+    "cstr[9] as path",
+    "cstr[9] as name",
+    "cstr[9] as own_name",
+    "cstr[9] as secret",
+    "bytes[9] as secret",
+]
+
+
+def test_a_meaning_moves_nothing() -> None:
+    with_ = lay_out(*RIGHT)
+    without = lay_out(*(type_.partition(" as ")[0] for type_ in RIGHT))
+    assert [field.meaning for field in with_.fields] == [t.partition(" as ")[2] for t in RIGHT]
+    plain = [dataclasses.replace(field, meaning="") for field in with_.fields]
+    assert (tuple(plain), with_.size) == (without.fields, without.size)
+
+
+ALLOWED = {tuple(type_.replace("[9]", "").split(" as ")) for type_ in RIGHT}
+TYPES = ["int", "task", "uint32", "uint16", "cstr", "bytes", "uint8"]
+
+
+@pytest.mark.parametrize("meaning", MEANINGS)
+@pytest.mark.parametrize("type_", TYPES)
+def test_which_types_can_have_which_meaning(type_: str, meaning: str) -> None:
+    written = f"{type_}[9]" if type_ in ("cstr", "bytes", "uint8") else type_
+    if (type_, meaning) in ALLOWED:
+        assert lay_out(f"{written} as {meaning}").fields[0].meaning == meaning
+        return
+    with pytest.raises(IdlError, match=f"can't be read as '{meaning}'; make it a ") as caught:
+        lay_out("int", f"{written} as {meaning}")
+    assert caught.value.line == 3
+
+
+@pytest.mark.parametrize(
+    ("type_", "part"),
+    [
+        ("uint16 as prot", "unknown meaning 'prot'; did you mean 'port'? the meanings are ipv4, "),
+        ("cstr[9] as as", "unknown meaning 'as'; "),
+        (
+            "uint32 as port",
+            "'uint32' can't be read as 'port'; make it a uint16, or write 'as ipv4'",
+        ),
+        ("int as port", "make it a uint16, or remove 'as port'"),
+        ("bytes[4] as path", "'bytes[4]' can't be read as 'path'; make it a cstr, or write 'as se"),
+        ("uint32 as secret", "make it a cstr or bytes, or write 'as ipv4'"),
+        ("what as port", "unknown type 'what'"),
+    ],
+)
+def test_a_wrong_meaning(type_: str, part: str) -> None:
+    with pytest.raises(IdlError) as caught:
+        lay_out("int", type_)
+    assert str(caught.value).startswith("x.idl:3: ")
+    assert part in str(caught.value)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wasmos import idl
 from wasmos.idl import IdlError, parse, parse_file
-from wasmos.idl.model import Flow, TypeName
+from wasmos.idl.model import Flow, Mention, TypeName
 
 WHOLE = """\
 // Not part of anything.
@@ -27,10 +27,16 @@ service store {
         key: cstr[32],
     ) -> (value: bytes[64], found: int);
 
-    oneway forget(key: cstr[32]);
+    oneway forget(key: cstr[32] as name) with get;
     //// A divider is no doc comment.
     event changed();
     answers ping;
+    badge root, mode;
+    rpc put(
+        value: uint16 as
+            port,
+    ) -> () with get,
+        forget;
 }
 
 kernel { oneway wake(); }
@@ -42,8 +48,8 @@ def test_a_whole_file() -> None:
     assert (document.file, document.first, document.first_line) == ("store.idl", 1000, 2)
     store, kernel = document.blocks
     assert (store.name, store.line, store.doc) == ("store", 6, ("Keeps values.", "For ever."))
-    assert (kernel.name, kernel.line, kernel.doc) == (None, 19, ())
-    get, forget, changed = store.messages
+    assert (kernel.name, kernel.line, kernel.doc) == (None, 25, ())
+    get, forget, changed, put = store.messages
     assert (get.flow, get.name, get.line, get.doc) == (Flow.RPC, "get", 8, ("Fetch one.",))
     assert (forget.flow, forget.line, forget.reply_fields) == (Flow.ONEWAY, 13, ())
     assert (changed.flow, changed.fields, changed.doc) == (Flow.EVENT, (), ())
@@ -54,7 +60,11 @@ def test_a_whole_file() -> None:
         ("value", "bytes[64]"),
         ("found", "int"),
     ]
-    assert [(answers.name, answers.line) for answers in store.answers] == [("ping", 16)]
+    assert store.answers == (Mention("ping", 16),)
+    assert store.badges == (Mention("root", 17), Mention("mode", 17))
+    assert [field.meaning for field in (key, *forget.fields, *put.fields)] == ["", "name", "port"]
+    assert (get.covered_by, forget.covered_by) == ((), (Mention("get", 13),))
+    assert put.covered_by == (Mention("get", 21), Mention("forget", 22))
 
 
 def test_numbers_begin_at_1_unless_said_otherwise() -> None:
@@ -68,11 +78,37 @@ def test_keywords_are_names_where_no_keyword_may_stand() -> None:
     assert [field.name for field in block.messages[0].fields] == ["first", "kernel"]
 
 
+def test_the_words_for_capabilities_are_names_too() -> None:
+    text = """service badge {
+        rpc badge(as: uint16 as port, with: cstr[9] as name, badge: int) -> (with: int) with with;
+        badge badge, with;
+        rpc with() -> ();
+        answers as;
+    }"""
+    (block,) = parse(text, "x.idl").blocks
+    badge, with_ = block.messages
+    assert [field.name for field in badge.fields] == ["as", "with", "badge"]
+    assert [field.meaning for field in badge.fields] == ["port", "name", ""]
+    assert (badge.reply_fields[0].name, with_.name) == ("with", "with")
+    assert [mention.name for mention in badge.covered_by] == ["with"]
+    assert [mention.name for mention in block.badges] == ["badge", "with"]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "part"),
     [
         ("service a {\n  rpc b()\n}", 3, "unexpected '}'; write '->' here"),
-        ("service a {\n  rpc b() -> ()\n}", 3, "write ';' here"),
+        ("service a {\n  rpc b() -> ()\n}", 3, "write ';' or 'with' here"),
+        ("service a {\n  rpc b() -> () with;\n}", 2, "unexpected ';'; write a name here"),
+        ("service a {\n  rpc b() -> () with c d;\n}", 2, "unexpected 'd'; write ',' or ';'"),
+        ("service a {\n  event b() with c;\n}", 2, "unexpected 'with'; write ';' here"),
+        ("service a {\n  badge;\n}", 2, "unexpected ';'; write a name here"),
+        ("service a {\n  badge b c;\n}", 2, "unexpected 'c'; write ',' or ';' here"),
+        ("service a {\n  /// Why?\n  badge b;\n}", 3, "unexpected 'badge'"),
+        ("kernel {\n  badge a;\n}", 2, "unexpected 'badge'"),
+        ("service a {\n  oneway b(\n    x: int as,\n  );\n}", 3, "write a name here"),
+        ("service a {\n  oneway b(x as int);\n}", 2, "unexpected 'as'; write ':' here"),
+        ("service a {\n  oneway b(x: int port);\n}", 2, "unexpected 'port'; write"),
         ("service a {\n  rpcb() -> ();\n}", 2, "'rpc'"),
         ("services a {}", 1, "'service'"),
         ("service a {\n  oneway b(x int);\n}", 2, "unexpected 'int'; write ':' here"),

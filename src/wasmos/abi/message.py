@@ -24,9 +24,17 @@ UINT8_ARRAY = 5  # bytes, exactly the field's size
 class Field:
     """Where a field lies; offsets count from the start of the message."""
 
-    __slots__ = ("kind", "len_offset", "name", "offset", "size")
+    __slots__ = ("kind", "len_offset", "meaning", "name", "offset", "size")
 
-    def __init__(self, name: str, kind: int, offset: int, size: int, len_offset: int = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        kind: int,
+        offset: int,
+        size: int,
+        len_offset: int = 0,
+        meaning: str = "",
+    ) -> None:
         self.name = name
         self.kind = kind
         self.offset = offset
@@ -34,10 +42,13 @@ class Field:
         self.size = size
         # Where a BYTES field keeps how many bytes are used; 0 for the other kinds.
         self.len_offset = len_offset
+        # What the value stands for, such as "ipv4"; "" if it is just a value.
+        self.meaning = meaning
 
     def __repr__(self) -> str:
         length = f", len_offset={self.len_offset}" if self.len_offset else ""
-        return f"<Field {self.name} kind={self.kind} {self.offset}+{self.size}{length}>"
+        meaning = f" as {self.meaning}" if self.meaning else ""
+        return f"<Field {self.name} kind={self.kind} {self.offset}+{self.size}{length}{meaning}>"
 
 
 class Message:

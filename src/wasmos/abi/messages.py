@@ -20,6 +20,8 @@ from wasmos.abi.message import (
 )
 
 __all__ = [
+    "BADGES",
+    "COVERED_BY",
     "EVENTS",
     "KERNEL_ONLY",
     "MESSAGES",
@@ -98,6 +100,22 @@ __all__ = [
     "ConsoleReadReply",
     "ArgsGet",
     "ArgsGetReply",
+    "CapGet",
+    "CapGetReply",
+    "CapGrant",
+    "CapGrantReply",
+    "CapAccept",
+    "CapAcceptReply",
+    "CapRevoke",
+    "CapRevokeReply",
+    "CapBadge",
+    "CapBadgeReply",
+    "SpawnGranted",
+    "SpawnGrantedReply",
+    "EnvGet",
+    "EnvGetReply",
+    "EnvList",
+    "EnvListReply",
 ]
 
 
@@ -247,7 +265,7 @@ class SpawnTask(Message):
     TYPE = 11
     NAME = "spawn_task"
     SIZE = 40
-    FIELDS = (Field("name", CSTR, 8, 32),)
+    FIELDS = (Field("name", CSTR, 8, 32, meaning="name"),)
 
     def __init__(self, name: str = "") -> None:
         self.name = name
@@ -295,7 +313,7 @@ class ServiceLookup(Message):
     TYPE = 15
     NAME = "service_lookup"
     SIZE = 72
-    FIELDS = (Field("name", CSTR, 8, 64),)
+    FIELDS = (Field("name", CSTR, 8, 64, meaning="name"),)
 
     def __init__(self, name: str = "") -> None:
         self.name = name
@@ -321,7 +339,7 @@ class ServiceRegister(Message):
     TYPE = 17
     NAME = "service_register"
     SIZE = 72
-    FIELDS = (Field("name", CSTR, 8, 64),)
+    FIELDS = (Field("name", CSTR, 8, 64, meaning="own_name"),)
 
     def __init__(self, name: str = "") -> None:
         self.name = name
@@ -563,7 +581,7 @@ class FsOpen(Message):
     NAME = "fs_open"
     SIZE = 268
     FIELDS = (
-        Field("path", CSTR, 8, 256),
+        Field("path", CSTR, 8, 256, meaning="path"),
         Field("flags", INT32, 264, 4),
     )
 
@@ -675,7 +693,7 @@ class FsReaddir(Message):
     NAME = "fs_readdir"
     SIZE = 268
     FIELDS = (
-        Field("path", CSTR, 8, 256),
+        Field("path", CSTR, 8, 256, meaning="path"),
         Field("index", INT32, 264, 4),
     )
 
@@ -714,7 +732,7 @@ class FsMkfile(Message):
     TYPE = 45
     NAME = "fs_mkfile"
     SIZE = 264
-    FIELDS = (Field("path", CSTR, 8, 256),)
+    FIELDS = (Field("path", CSTR, 8, 256, meaning="path"),)
 
     def __init__(self, path: str = "") -> None:
         self.path = path
@@ -736,7 +754,7 @@ class FsMkdir(Message):
     TYPE = 47
     NAME = "fs_mkdir"
     SIZE = 264
-    FIELDS = (Field("path", CSTR, 8, 256),)
+    FIELDS = (Field("path", CSTR, 8, 256, meaning="path"),)
 
     def __init__(self, path: str = "") -> None:
         self.path = path
@@ -758,7 +776,7 @@ class FsDelete(Message):
     TYPE = 49
     NAME = "fs_delete"
     SIZE = 264
-    FIELDS = (Field("path", CSTR, 8, 256),)
+    FIELDS = (Field("path", CSTR, 8, 256, meaning="path"),)
 
     def __init__(self, path: str = "") -> None:
         self.path = path
@@ -781,8 +799,8 @@ class TcpipConnect(Message):
     NAME = "tcpip_connect"
     SIZE = 16
     FIELDS = (
-        Field("dst_addr", UINT32, 8, 4),
-        Field("dst_port", UINT16, 12, 2),
+        Field("dst_addr", UINT32, 8, 4, meaning="ipv4"),
+        Field("dst_port", UINT16, 12, 2, meaning="port"),
     )
 
     def __init__(self, dst_addr: int = 0, dst_port: int = 0) -> None:
@@ -810,7 +828,7 @@ class TcpipListen(Message):
     TYPE = 53
     NAME = "tcpip_listen"
     SIZE = 10
-    FIELDS = (Field("listen_port", UINT16, 8, 2),)
+    FIELDS = (Field("listen_port", UINT16, 8, 2, meaning="port"),)
 
     def __init__(self, listen_port: int = 0) -> None:
         self.listen_port = listen_port
@@ -910,7 +928,7 @@ class TcpipDnsResolve(Message):
     TYPE = 61
     NAME = "tcpip_dns_resolve"
     SIZE = 264
-    FIELDS = (Field("hostname", CSTR, 8, 256),)
+    FIELDS = (Field("hostname", CSTR, 8, 256, meaning="hostname"),)
 
     def __init__(self, hostname: str = "") -> None:
         self.hostname = hostname
@@ -1066,6 +1084,241 @@ class ArgsGetReply(Message):
         self.value = value
 
 
+class CapGet(Message):
+    """One of the capabilities that the sender holds. \"End of file\" past the last one, \"too large\"
+    if its rule doesn't fit.
+    """
+
+    __slots__ = ("index",)
+    TYPE = 73
+    NAME = "cap_get"
+    SIZE = 12
+    FIELDS = (Field("index", INT32, 8, 4),)
+
+    def __init__(self, index: int = 0) -> None:
+        self.index = index
+
+
+class CapGetReply(Message):
+    """The answer to `cap_get`."""
+
+    __slots__ = ("cap", "rule")
+    TYPE = 74
+    NAME = "cap_get_reply"
+    SIZE = 1036
+    FIELDS = (
+        Field("cap", INT32, 8, 4),
+        Field("rule", CSTR, 12, 1024),
+    )
+
+    def __init__(self, cap: int = 0, rule: str = "") -> None:
+        self.cap = cap
+        self.rule = rule
+
+
+class CapGrant(Message):
+    """Offer another task what the rule describes: what the sender holds, or a part of it.
+    \"Not allowed\" if that is more than the sender holds, \"invalid argument\" if it is no rule,
+    \"invalid task\" if there is no such task, \"no resources\" if there are too many capabilities.
+    """
+
+    __slots__ = ("task", "rule")
+    TYPE = 75
+    NAME = "cap_grant"
+    SIZE = 1036
+    FIELDS = (
+        Field("task", INT32, 8, 4),
+        Field("rule", CSTR, 12, 1024),
+    )
+
+    def __init__(self, task: int = 0, rule: str = "") -> None:
+        self.task = task
+        self.rule = rule
+
+
+class CapGrantReply(Message):
+    """The answer to `cap_grant`.
+
+    cap: The receiver gives it to `cap_accept`, the sender to `cap_revoke`.
+    """
+
+    __slots__ = ("cap",)
+    TYPE = 76
+    NAME = "cap_grant_reply"
+    SIZE = 12
+    FIELDS = (Field("cap", INT32, 8, 4),)
+
+    def __init__(self, cap: int = 0) -> None:
+        self.cap = cap
+
+
+class CapAccept(Message):
+    """Take what another task has offered. \"Not found\" if nobody offers that to the sender."""
+
+    __slots__ = ("cap",)
+    TYPE = 77
+    NAME = "cap_accept"
+    SIZE = 12
+    FIELDS = (Field("cap", INT32, 8, 4),)
+
+    def __init__(self, cap: int = 0) -> None:
+        self.cap = cap
+
+
+class CapAcceptReply(Message):
+    """The answer to `cap_accept`."""
+
+    __slots__ = ()
+    TYPE = 78
+    NAME = "cap_accept_reply"
+    SIZE = 8
+
+
+class CapRevoke(Message):
+    """Take back what the sender passed on, with everything that came of it; or give up what it
+    holds itself. \"Not found\" if the sender neither gave nor holds it.
+    """
+
+    __slots__ = ("cap",)
+    TYPE = 79
+    NAME = "cap_revoke"
+    SIZE = 12
+    FIELDS = (Field("cap", INT32, 8, 4),)
+
+    def __init__(self, cap: int = 0) -> None:
+        self.cap = cap
+
+
+class CapRevokeReply(Message):
+    """The answer to `cap_revoke`."""
+
+    __slots__ = ()
+    TYPE = 80
+    NAME = "cap_revoke_reply"
+    SIZE = 8
+
+
+class CapBadge(Message):
+    """For a service: the capability under which a task's unanswered call to the sender stands.
+    \"Not found\" if the task isn't calling the sender.
+    """
+
+    __slots__ = ("task",)
+    TYPE = 81
+    NAME = "cap_badge"
+    SIZE = 12
+    FIELDS = (Field("task", INT32, 8, 4),)
+
+    def __init__(self, task: int = 0) -> None:
+        self.task = task
+
+
+class CapBadgeReply(Message):
+    """The answer to `cap_badge`.
+
+    badge: Its parameters as they stand in a rule: `dir=\"/srv\", mode=\"ro\"`; empty if it has none.
+    """
+
+    __slots__ = ("cap", "badge")
+    TYPE = 82
+    NAME = "cap_badge_reply"
+    SIZE = 1036
+    FIELDS = (
+        Field("cap", INT32, 8, 4),
+        Field("badge", CSTR, 12, 1024),
+    )
+
+    def __init__(self, cap: int = 0, badge: str = "") -> None:
+        self.cap = cap
+        self.badge = badge
+
+
+class SpawnGranted(Message):
+    """Start the program of this name with just these capabilities, out of what the sender holds.
+    \"Not found\" if there is no such program; for the rules, the errors of `cap_grant`.
+
+    rules: A rule on each line; none at all is right, too.
+    """
+
+    __slots__ = ("name", "rules")
+    TYPE = 83
+    NAME = "spawn_granted"
+    SIZE = 1096
+    FIELDS = (
+        Field("name", CSTR, 8, 64, meaning="name"),
+        Field("rules", CSTR, 72, 1024),
+    )
+
+    def __init__(self, name: str = "", rules: str = "") -> None:
+        self.name = name
+        self.rules = rules
+
+
+class SpawnGrantedReply(Message):
+    """The answer to `spawn_granted`."""
+
+    __slots__ = ("task",)
+    TYPE = 84
+    NAME = "spawn_granted_reply"
+    SIZE = 12
+    FIELDS = (Field("task", INT32, 8, 4),)
+
+    def __init__(self, task: int = 0) -> None:
+        self.task = task
+
+
+class EnvGet(Message):
+    """One variable. \"Not found\" if it isn't there, \"too large\" if its value doesn't fit."""
+
+    __slots__ = ("name",)
+    TYPE = 85
+    NAME = "env_get"
+    SIZE = 264
+    FIELDS = (Field("name", CSTR, 8, 256, meaning="name"),)
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+
+class EnvGetReply(Message):
+    """The answer to `env_get`."""
+
+    __slots__ = ("value",)
+    TYPE = 86
+    NAME = "env_get_reply"
+    SIZE = 1032
+    FIELDS = (Field("value", CSTR, 8, 1024, meaning="secret"),)
+
+    def __init__(self, value: str = "") -> None:
+        self.value = value
+
+
+class EnvList(Message):
+    """The name of a variable that the sender could get, in order. \"End of file\" past the last one."""
+
+    __slots__ = ("index",)
+    TYPE = 87
+    NAME = "env_list"
+    SIZE = 12
+    FIELDS = (Field("index", INT32, 8, 4),)
+
+    def __init__(self, index: int = 0) -> None:
+        self.index = index
+
+
+class EnvListReply(Message):
+    """The answer to `env_list`."""
+
+    __slots__ = ("name",)
+    TYPE = 88
+    NAME = "env_list_reply"
+    SIZE = 264
+    FIELDS = (Field("name", CSTR, 8, 256),)
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+
 # Every message by its number.
 MESSAGES: dict[int, type[Message]] = {
     1: Exception_,
@@ -1140,6 +1393,22 @@ MESSAGES: dict[int, type[Message]] = {
     70: ConsoleReadReply,
     71: ArgsGet,
     72: ArgsGetReply,
+    73: CapGet,
+    74: CapGetReply,
+    75: CapGrant,
+    76: CapGrantReply,
+    77: CapAccept,
+    78: CapAcceptReply,
+    79: CapRevoke,
+    80: CapRevokeReply,
+    81: CapBadge,
+    82: CapBadgeReply,
+    83: SpawnGranted,
+    84: SpawnGrantedReply,
+    85: EnvGet,
+    86: EnvGetReply,
+    87: EnvList,
+    88: EnvListReply,
 }
 
 # Every request that is answered, with its answer.
@@ -1184,6 +1453,14 @@ RPCS: dict[str, Rpc] = {
     "console_write": Rpc("console_write", ConsoleWrite, ConsoleWriteReply),
     "console_read": Rpc("console_read", ConsoleRead, ConsoleReadReply),
     "args_get": Rpc("args_get", ArgsGet, ArgsGetReply),
+    "cap_get": Rpc("cap_get", CapGet, CapGetReply),
+    "cap_grant": Rpc("cap_grant", CapGrant, CapGrantReply),
+    "cap_accept": Rpc("cap_accept", CapAccept, CapAcceptReply),
+    "cap_revoke": Rpc("cap_revoke", CapRevoke, CapRevokeReply),
+    "cap_badge": Rpc("cap_badge", CapBadge, CapBadgeReply),
+    "spawn_granted": Rpc("spawn_granted", SpawnGranted, SpawnGrantedReply),
+    "env_get": Rpc("env_get", EnvGet, EnvGetReply),
+    "env_list": Rpc("env_list", EnvList, EnvListReply),
 }
 
 # Every message that isn't: what a service takes in silence, or sends unasked.
@@ -1209,6 +1486,12 @@ SERVICES: dict[str, tuple[str, ...]] = {
         "watch_tasks",
         "vm_map_physical",
         "vm_alloc_physical",
+        "cap_get",
+        "cap_grant",
+        "cap_accept",
+        "cap_revoke",
+        "cap_badge",
+        "spawn_granted",
     ),
     "blk_device": ("blk_read", "blk_write"),
     "net_device": ("net_open", "net_send"),
@@ -1234,6 +1517,7 @@ SERVICES: dict[str, tuple[str, ...]] = {
     "pong": ("ping",),
     "console": ("console_write", "console_read"),
     "args": ("args_get",),
+    "env": ("env_get", "env_list"),
 }
 
 # The messages that a service sends unasked.
@@ -1241,6 +1525,21 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "vm": ("task_destroyed",),
     "net_device": ("net_recv",),
     "tcpip": ("tcpip_data", "tcpip_closed"),
+}
+
+# The messages that a capability for another one, one of these, covers too.
+COVERED_BY: dict[int, tuple[int, ...]] = {
+    37: (35,),
+    39: (35,),
+    55: (51, 53),
+    57: (51, 53),
+    59: (51, 53),
+}
+
+# What a capability can tell a service beside the messages.
+BADGES: dict[str, tuple[str, ...]] = {
+    "fs": ("dir", "at", "mode"),
+    "tcpip": ("host", "bind"),
 }
 
 # The numbers that no task may send.

@@ -25,6 +25,19 @@ the start of the message. An answer whose type is negative is an error code and 
 | `cstr[N]` | N bytes: text with a zero byte at its end | `char[N]` | `str` |
 | `bytes[N]` | N bytes, then a `uint32`: how many are used | `uint8_t[N]`, `uint32_t` | `bytes` |
 | `uint8[N]` | N bytes, all used | `uint8_t[N]` | `bytes` |
+
+A type can say what it stands for, which is how a capability may constrain the field. It changes
+nothing in the message.
+
+| meaning | the field is |
+| --- | --- |
+| `as ipv4` | an IPv4 address, as one number |
+| `as port` | a port of TCP |
+| `as hostname` | the name of a host |
+| `as path` | a path with slashes |
+| `as name` | a name |
+| `as own_name` | a name that the sender calls itself by |
+| `as secret` | not to be shown in logs |
 """
 
 _FLOWS = {
@@ -57,6 +70,9 @@ def _block(block: Block) -> Iterator[str]:
     if block.also_answers:
         yield ""
         yield f"Also answers {_codes(block.also_answers)}."
+    if block.badges:
+        yield ""
+        yield f"A capability's badge can have the parameters {_codes(block.badges)}."
     for exchange in block.exchanges:
         yield ""
         yield from _exchange(exchange)
@@ -72,6 +88,9 @@ def _exchange(exchange: Exchange) -> Iterator[str]:
     arrow = f" -> {_signature(reply)}" if reply else ""
     yield f"`{message.name}{_signature(message)}{arrow}`: {flow}."
     yield from _paragraph(message.doc)
+    if message.covered_by:
+        yield ""
+        yield f"A capability for {_codes(message.covered_by, ' or ')} covers this message too."
     yield ""
     yield "| number | message | field | type | offset | size |"
     yield "| ---: | --- | --- | --- | ---: | ---: |"
@@ -83,7 +102,7 @@ def _exchange(exchange: Exchange) -> Iterator[str]:
 def _rows(message: Message) -> Iterator[str]:
     start = f"| {message.number} | `{message.name}` |"
     for field in message.layout.fields:
-        yield f"{start} `{field.name}` | `{field.type}` | {field.offset} | {field.size} |"
+        yield f"{start} `{field.name}` | `{_type(field)}` | {field.offset} | {field.size} |"
         if field.len_offset is not None:
             yield f"| | | `{field.name}_len` | `uint32` | {field.len_offset} | 4 |"
         start = "| | |"
@@ -114,8 +133,12 @@ def _signature(message: Message) -> str:
 
 
 def _parameter(field: Field) -> str:
-    return f"{field.name}: {field.type}"
+    return f"{field.name}: {_type(field)}"
 
 
-def _codes(names: tuple[str, ...]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+def _type(field: Field) -> str:
+    return f"{field.type} as {field.meaning}" if field.meaning else str(field.type)
+
+
+def _codes(names: tuple[str, ...], between: str = ", ") -> str:
+    return between.join(f"`{name}`" for name in names)

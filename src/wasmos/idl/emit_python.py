@@ -16,7 +16,16 @@ from .names import class_name
 # Lines stay within the formatter's narrowest common setting, so that no setting folds them anew.
 _WIDTH = 88
 
-_TABLES = ("EVENTS", "KERNEL_ONLY", "MESSAGES", "ONEWAYS", "RPCS", "SERVICES")
+_TABLES = (
+    "BADGES",
+    "COVERED_BY",
+    "EVENTS",
+    "KERNEL_ONLY",
+    "MESSAGES",
+    "ONEWAYS",
+    "RPCS",
+    "SERVICES",
+)
 
 _PYTHON_TYPES = {Kind.CSTR: "str", Kind.BYTES: "bytes", Kind.UINT8_ARRAY: "bytes"}
 
@@ -99,7 +108,9 @@ def _escape(line: str) -> str:
 
 def _field(field: Field) -> str:
     length = "" if field.len_offset is None else f", {field.len_offset}"
-    return f'Field("{field.name}", {field.kind.name}, {field.offset}, {field.size}{length})'
+    meaning = f', meaning="{field.meaning}"' if field.meaning else ""
+    place = f"{field.kind.name}, {field.offset}, {field.size}{length}"
+    return f'Field("{field.name}", {place}{meaning})'
 
 
 def _init(fields: tuple[Field, ...]) -> Iterator[str]:
@@ -147,10 +158,34 @@ def _tables(interface: Interface) -> Iterator[str]:
             if s.sends
         ),
     )
+    yield from _authority(interface)
     yield "# The numbers that no task may send."
     numbers = [str(message.number) for message in interface.messages if message.kernel_only]
     opening, closing = ("frozenset({", "})") if numbers else ("frozenset(", ")")
     yield from _folded(f"KERNEL_ONLY: frozenset[int] = {opening}", numbers, closing, "")
+
+
+def _authority(interface: Interface) -> Iterator[str]:
+    """The tables that only capabilities have a use for."""
+    numbers = {message.name: str(message.number) for message in interface.messages}
+    yield "# The messages that a capability for another one, one of these, covers too."
+    yield from _dict(
+        "COVERED_BY: dict[int, tuple[int, ...]]",
+        (
+            _folded(f"{m.number}: (", [numbers[n] for n in m.covered_by], ")", "    ", end=",")
+            for m in interface.messages
+            if m.covered_by
+        ),
+    )
+    yield "# What a capability can tell a service beside the messages."
+    yield from _dict(
+        "BADGES: dict[str, tuple[str, ...]]",
+        (
+            _folded(f'"{s.name}": (', _strings(s.badges), ")", "    ", end=",")
+            for s in interface.services
+            if s.badges
+        ),
+    )
 
 
 def _rpc(exchange: Exchange) -> list[str]:

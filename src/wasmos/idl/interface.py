@@ -7,12 +7,12 @@ file of it, so what reads one (the emitters) has nothing left to check.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import IdlError
 from .layout import Layout, lay_out_fields
 from .model import BlockDef, Document, Flow, MessageDef
-from .names import class_name, message_problem, name_problem
+from .names import class_name, hint, message_problem, name_problem
 
 # A type is an int32 and a negative one is an error code.
 MAX_NUMBER = 2**31 - 1
@@ -34,6 +34,7 @@ class Message:
     line: int
     kernel_only: bool
     reply_to: str | None = None
+    covered_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A service, or messages of the kernel if it has no name."""
+    """A service with all that the file says of it, or messages of the kernel if it has no name."""
 
     name: str | None
     exchanges: tuple[Exchange, ...]
@@ -58,6 +59,7 @@ class Block:
     doc: tuple[str, ...]
     file: str
     line: int
+    badges: tuple[str, ...] = ()
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -71,16 +73,29 @@ class Block:
         own = (e.message for e in self.exchanges if e.message.flow is Flow.EVENT)
         return tuple(message.name for message in own)
 
+    def and_more(self, more: Block) -> Block:
+        """This service with what a later block of the file adds to it."""
+        between = ("",) if self.doc and more.doc else ()
+        return replace(
+            self,
+            exchanges=self.exchanges + more.exchanges,
+            also_answers=self.also_answers + more.also_answers,
+            doc=self.doc + between + more.doc,
+            badges=self.badges + more.badges,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """The blocks of all files, in order."""
+    """The blocks of all files, in order; each service is one, wherever its messages stand."""
 
     blocks: tuple[Block, ...]
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:
-        return tuple(exchange for block in self.blocks for exchange in block.exchanges)
+        """In the order of their numbers, which is that of the file."""
+        found = (exchange for block in self.blocks for exchange in block.exchanges)
+        return tuple(sorted(found, key=lambda exchange: exchange.message.number))
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -103,7 +118,7 @@ def lay_out(documents: Iterable[Document]) -> Interface:
     blocks = tuple(block for document in documents for block in builder.blocks(document))
     for document in documents:
         for definition in document.blocks:
-            builder.check_answers(definition, document.file)
+            builder.check_mentions(definition, document.file)
     return Interface(blocks)
 
 
@@ -115,6 +130,10 @@ class _Builder:
         self._by_class: dict[str, Message] = {}
         self._by_number: dict[int, Message] = {}
         self._services: dict[str, tuple[str, int]] = {}
+        # Service → its own messages, what it answers beside them, and its badge parameters.
+        self._own: dict[str | None, dict[str, MessageDef]] = {}
+        self._answered: dict[str | None, set[str]] = {}
+        self._badges: dict[str | None, set[str]] = {}
 
     def blocks(self, document: Document) -> list[Block]:
         if not 1 <= document.first <= MAX_NUMBER:
@@ -122,18 +141,20 @@ class _Builder:
             advice = f"write a number from 1 to {MAX_NUMBER}"
             raise IdlError(document.file, document.first_line, problem, advice)
         number = document.first
-        blocks = []
-        for definition in document.blocks:
+        blocks: dict[str | int, Block] = {}
+        for at, definition in enumerate(document.blocks):
             block = self._block(definition, number, document.file)
-            blocks.append(block)
             number += sum(len(exchange.messages) for exchange in block.exchanges)
-        return blocks
+            key = at if block.name is None else block.name
+            blocks[key] = blocks[key].and_more(block) if key in blocks else block
+        return list(blocks.values())
 
     def _block(self, definition: BlockDef, number: int, file: str) -> Block:
         if definition.name is not None:
             self._take_service(definition.name, file, definition.line)
         exchanges = []
         for message in definition.messages:
+            self._own.setdefault(definition.name, {})[message.name] = message
             exchange = self._exchange(message, number, file, definition.name is None)
             exchanges.append(exchange)
             number += len(exchange.messages)
@@ -144,6 +165,7 @@ class _Builder:
             doc=definition.doc,
             file=file,
             line=definition.line,
+            badges=tuple(badge.name for badge in definition.badges),
         )
 
     def _exchange(
@@ -160,6 +182,7 @@ class _Builder:
             file=file,
             line=definition.line,
             kernel_only=kernel_only,
+            covered_by=tuple(mention.name for mention in definition.covered_by),
         )
         self._take(message)
         if definition.flow is not Flow.RPC:
@@ -201,16 +224,23 @@ class _Builder:
         if len(name) > MAX_SERVICE_NAME:
             problem = f"the service name '{name}' is too long"
             raise IdlError(file, line, problem, f"use at most {MAX_SERVICE_NAME} letters")
-        if name in self._services:
-            other_file, other_line = self._services[name]
+        other_file, other_line = self._services.setdefault(name, (file, line))
+        if other_file != file:
             problem = f"two services are called '{name}'"
             advice = f"rename one of them (the other is at {other_file}:{other_line})"
             raise IdlError(file, line, problem, advice)
-        self._services[name] = (file, line)
 
-    def check_answers(self, definition: BlockDef, file: str) -> None:
+    def check_mentions(self, definition: BlockDef, file: str) -> None:
+        """What a block mentions must be there: to be called once all blocks are built."""
+        self._check_answers(definition, file)
+        self._check_badges(definition, file)
+        for message in definition.messages:
+            self._check_covered(definition, message, file)
+
+    def _check_answers(self, definition: BlockDef, file: str) -> None:
         """Every `answers` names a message that somebody may send, and names it once."""
-        seen = {message.name for message in definition.messages}
+        own = self._own.get(definition.name, {})
+        seen = self._answered.setdefault(definition.name, set(own))
         for answers in definition.answers:
             message = self._by_name.get(answers.name)
             if message is None:
@@ -223,6 +253,41 @@ class _Builder:
                 problem = f"'{answers.name}' is answered twice"
                 raise IdlError(file, answers.line, problem, "remove this line")
             seen.add(answers.name)
+
+    def _check_badges(self, definition: BlockDef, file: str) -> None:
+        """A badge parameter stands beside the fields in a capability: no two have one name."""
+        own = self._own.get(definition.name, {}).values()
+        fields = {field.name: message.name for message in own for field in message.fields}
+        seen = self._badges.setdefault(definition.name, set())
+        for badge in definition.badges:
+            problem = name_problem(badge.name)
+            if problem is None and badge.name in seen:
+                problem = f"two badge parameters are called '{badge.name}'"
+            if problem is None and badge.name in fields:
+                problem = f"'{badge.name}' is a field of '{fields[badge.name]}' already"
+            if problem is not None:
+                raise IdlError(file, badge.line, problem, "choose another name")
+            seen.add(badge.name)
+
+    def _check_covered(self, definition: BlockDef, message: MessageDef, file: str) -> None:
+        """Every name after `with` is another rpc of the service, and stands there once."""
+        own = self._own[definition.name]
+        rpcs = [name for name, other in own.items() if other.flow is Flow.RPC]
+        seen = {message.name}
+        for mention in message.covered_by:
+            problem, advice = None, "remove the name"
+            if definition.name is None:
+                problem = "no capability is needed for what the kernel sends"
+                advice = "remove 'with' and what follows it"
+            elif mention.name not in rpcs:
+                problem = f"the service '{definition.name}' has no rpc '{mention.name}'"
+                near = hint(mention.name, (name for name in rpcs if name != message.name))
+                advice = f"{near}name rpcs that stand in this service"
+            elif mention.name in seen:
+                problem = f"'{message.name}' is covered by '{mention.name}' anyway"
+            if problem is not None:
+                raise IdlError(file, mention.line, problem, advice)
+            seen.add(mention.name)
 
 
 def _refuse_second(message: Message, other: Message, problem: str) -> None:

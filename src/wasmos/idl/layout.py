@@ -7,13 +7,12 @@ can be checked against any C compiler.
 
 from __future__ import annotations
 
-import difflib
 import enum
 from dataclasses import dataclass
 
 from .errors import IdlError
 from .model import FieldDef, TypeName
-from .names import field_problem
+from .names import field_problem, hint
 
 HEADER_SIZE = 8
 MESSAGE_SIZE = 1512
@@ -48,6 +47,18 @@ _SCALARS = {
 _ARRAYS = {"cstr": Kind.CSTR, "bytes": Kind.BYTES, "uint8": Kind.UINT8_ARRAY}
 _LENGTH_SIZE = 4
 
+# What a value can stand for, and the types that can hold such a thing. Capabilities constrain a
+# field by what it means; in a message it is the number or the text that it is anyway.
+MEANINGS: dict[str, tuple[str, ...]] = {
+    "ipv4": ("uint32",),
+    "port": ("uint16",),
+    "hostname": ("cstr",),
+    "path": ("cstr",),
+    "name": ("cstr",),
+    "own_name": ("cstr",),
+    "secret": ("cstr", "bytes"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -60,6 +71,7 @@ class Field:
     size: int
     len_offset: int | None
     doc: tuple[str, ...]
+    meaning: str = ""
 
     @property
     def end(self) -> int:
@@ -98,6 +110,7 @@ def lay_out_fields(definitions: tuple[FieldDef, ...], file: str) -> Layout:
             problem = f"'{field.name}' ends at byte {end} of a message"
             advice = f"make the fields smaller: byte {MESSAGE_SIZE} is the last possible end"
             raise IdlError(file, definition.line, problem, advice)
+        _check_meaning(definition, file)
         fields.append(field)
     # Never past the limit: that is a multiple of every alignment.
     size = _align(end, max((field.alignment for field in fields), default=1))
@@ -106,18 +119,18 @@ def lay_out_fields(definitions: tuple[FieldDef, ...], file: str) -> Layout:
 
 def _place(definition: FieldDef, end: int, file: str) -> Field:
     type_ = definition.type
-    doc = definition.doc
+    doc, meaning = definition.doc, definition.meaning
     if scalar := _SCALARS.get(type_.name):
         if type_.length is not None:
             problem = f"'{type_.name}' takes no length"
             advice = f"write '{type_.name}', or use bytes[N]"
             raise IdlError(file, definition.line, problem, advice)
         offset = _align(end, scalar.size)
-        return Field(definition.name, type_, scalar.kind, offset, scalar.size, None, doc)
+        return Field(definition.name, type_, scalar.kind, offset, scalar.size, None, doc, meaning)
     kind, length = _array(definition, file)
     # A bytes[N] is two members to C, so only the second one is aligned.
     len_offset = _align(end + length, _LENGTH_SIZE) if kind is Kind.BYTES else None
-    return Field(definition.name, type_, kind, end, length, len_offset, doc)
+    return Field(definition.name, type_, kind, end, length, len_offset, doc, meaning)
 
 
 def _array(definition: FieldDef, file: str) -> tuple[Kind, int]:
@@ -136,9 +149,22 @@ def _array(definition: FieldDef, file: str) -> tuple[Kind, int]:
 
 def _advice(name: str) -> str:
     known = [*_SCALARS, *(f"{array}[N]" for array in _ARRAYS)]
-    near = difflib.get_close_matches(name, [*_SCALARS, *_ARRAYS], n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return f"{hint}the types are {', '.join(known)}"
+    return f"{hint(name, [*_SCALARS, *_ARRAYS])}the types are {', '.join(known)}"
+
+
+def _check_meaning(definition: FieldDef, file: str) -> None:
+    meaning, type_ = definition.meaning, definition.type.name
+    if not meaning:
+        return
+    if meaning not in MEANINGS:
+        advice = f"{hint(meaning, MEANINGS)}the meanings are {', '.join(MEANINGS)}"
+        raise IdlError(file, definition.line, f"unknown meaning '{meaning}'", advice)
+    if type_ not in MEANINGS[meaning]:
+        problem = f"'{definition.type}' can't be read as '{meaning}'"
+        others = [f"'as {name}'" for name, types in MEANINGS.items() if type_ in types]
+        instead = f"write {' or '.join(others)}" if others else f"remove 'as {meaning}'"
+        advice = f"make it a {' or '.join(MEANINGS[meaning])}, or {instead}"
+        raise IdlError(file, definition.line, problem, advice)
 
 
 def _check_names(definitions: tuple[FieldDef, ...], file: str) -> None:

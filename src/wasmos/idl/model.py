@@ -30,16 +30,30 @@ class TypeName:
 
 
 @dataclass(frozen=True, slots=True)
-class FieldDef:
+class Mention:
+    """A name that stands for something defined elsewhere, or for nothing but itself."""
+
     name: str
-    type: TypeName
-    doc: tuple[str, ...]
     line: int
 
 
 @dataclass(frozen=True, slots=True)
+class FieldDef:
+    """`dst_port: uint16 as port`; the meaning is empty where none is written."""
+
+    name: str
+    type: TypeName
+    doc: tuple[str, ...]
+    line: int
+    meaning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class MessageDef:
-    """One line of a block; an rpc defines two messages."""
+    """One line of a block; an rpc defines two messages.
+
+    covered_by: what stands after `with`: a capability for one of those is one for this, too.
+    """
 
     flow: Flow
     name: str
@@ -47,25 +61,23 @@ class MessageDef:
     reply_fields: tuple[FieldDef, ...]
     doc: tuple[str, ...]
     line: int
-
-
-@dataclass(frozen=True, slots=True)
-class AnswersDef:
-    """`answers ping;`: the service answers a message that is defined elsewhere."""
-
-    name: str
-    line: int
+    covered_by: tuple[Mention, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class BlockDef:
-    """A service, or the kernel's own messages if it has no name."""
+    """A service or more of one, or the kernel's own messages if it has no name.
+
+    answers: `answers ping;`: messages that are defined elsewhere.
+    badges: `badge dir, mode;`: what a capability can say to the service beside the messages.
+    """
 
     name: str | None
     messages: tuple[MessageDef, ...]
-    answers: tuple[AnswersDef, ...]
+    answers: tuple[Mention, ...]
     doc: tuple[str, ...]
     line: int
+    badges: tuple[Mention, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

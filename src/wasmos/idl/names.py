@@ -6,8 +6,10 @@ argument in Python, and its class and constant collide with nothing the generate
 
 from __future__ import annotations
 
+import difflib
 import keyword
 import re
+from collections.abc import Iterable
 
 
 def _words(text: str) -> frozenset[str]:
@@ -42,7 +44,7 @@ _RESERVED_MESSAGES = frozenset({"type", "src", "data", "main"})
 _RESERVED_CLASSES = _words(
     """
     Message Field Rpc None True False
-    BYTES CSTR INT32 UINT16 UINT32 EVENTS MESSAGES ONEWAYS RPCS SERVICES
+    BADGES BYTES CSTR INT32 UINT16 UINT32 EVENTS MESSAGES ONEWAYS RPCS SERVICES
     """
 )
 
@@ -92,6 +94,12 @@ def message_problem(name: str) -> str | None:
     if name in _RESERVED_MESSAGES or class_name(name) in _RESERVED_CLASSES:
         return f"a message can't be called '{name}': the generated code uses that name"
     return None
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """The nearest right name, as the beginning of an advice; nothing if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean '{near[0]}'? " if near else ""
 
 
 def class_name(name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import IdlError
-from .model import AnswersDef, BlockDef, Document, FieldDef, Flow, MessageDef, TypeName
+from .model import BlockDef, Document, FieldDef, Flow, Mention, MessageDef, TypeName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,11 +102,10 @@ class _Reader:
         return BlockDef(
             name=str(_word(tree)) if tree.data == "service" else None,
             messages=tuple(self._message(node) for node in _nodes(tree, *(f.value for f in Flow))),
-            answers=tuple(
-                AnswersDef(str(_word(node)), _line(_word(node))) for node in _nodes(tree, "answers")
-            ),
+            answers=_mentions(tree, "answers"),
             doc=_doc(tree),
             line=_code_line(tree),
+            badges=_mentions(tree, "badge"),
         )
 
     def _message(self, tree: Tree[Token]) -> MessageDef:
@@ -119,6 +118,7 @@ class _Reader:
             reply_fields=fields[1] if len(fields) == 2 else (),
             doc=_doc(tree),
             line=_line(word),
+            covered_by=_mentions(tree, "covered"),
         )
 
     def _fields(self, tree: Tree[Token]) -> tuple[FieldDef, ...]:
@@ -133,6 +133,7 @@ class _Reader:
             type=TypeName(str(name), self._number(length[0]) if length else None),
             doc=_doc(tree),
             line=_line(word),
+            meaning="".join(mention.name for mention in _mentions(tree, "meaning")),
         )
 
     def _number(self, word: Token) -> int:
@@ -156,6 +157,13 @@ def _words(tree: Tree[Token]) -> Iterator[Token]:
 
 def _word(tree: Tree[Token]) -> Token:
     return next(_words(tree))
+
+
+def _mentions(tree: Tree[Token], kind: str) -> tuple[Mention, ...]:
+    """Every word that stands in the nodes of this kind."""
+    return tuple(
+        Mention(str(word), _line(word)) for node in _nodes(tree, kind) for word in _words(node)
+    )
 
 
 def _line(token: Token) -> int:
