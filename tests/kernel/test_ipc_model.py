@@ -140,6 +140,11 @@ class Model:
         me.held.discard(name)
         if me.waits == ("looking up", 0) and me.wanted == name:
             me.ends(NOT_ALLOWED)
+        elif me.waits and me.waits[0] in ("sending", "awaiting reply"):
+            other = self.actors.get(me.waits[1])
+            if other is not None and other.name == name:  # also a call that is under way
+                self.senders = [row for row in self.senders if row[0] != me.id]
+                me.ends(NOT_ALLOWED)
 
     def end(self, me: Actor) -> None:
         me.alive, me.waits = False, None

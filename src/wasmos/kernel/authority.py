@@ -10,6 +10,7 @@ were derived from it: a child of it may go on, and can still be taken back.
 
 from __future__ import annotations
 
+from wasmos import abi
 from wasmos.errors import CapabilityDenied, UsageError
 from wasmos.kernel import grant as states
 from wasmos.kernel.denial import Denial, fields_of
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, TypeAlias
 
-    from wasmos import abi
     from wasmos.errors import ServiceError
     from wasmos.kernel.grant import Compiled
     from wasmos.kernel.kernel import Kernel
@@ -44,6 +44,7 @@ class Authority:
         self._kernel = kernel
         self._last = 0
         self.vocabulary = Vocabulary.default()
+        self._interfaces: list[Any] = []
         self.live: dict[int, Grant] = {}  # live, offered, and those left by their holder
         self._of_task: dict[int, dict[int, Grant]] = {}
         self._passed_on: dict[int, set[int]] = {}  # task → what it passed on
@@ -57,6 +58,12 @@ class Authority:
     def parse(self, rule: Rule | str) -> Rule:
         """A rule from its text. Raises RuleError."""
         return rule if isinstance(rule, Rule) else Rule.parse(rule, self.vocabulary)
+
+    def learn(self, interface: Any) -> None:
+        """Rules may name the messages of one more interface."""
+        if interface not in (abi, *self._interfaces):
+            self._interfaces.append(interface)
+            self.vocabulary = Vocabulary(abi, *self._interfaces)
 
     def of_task(self, task: int) -> list[Grant]:
         """What a task holds, and is denied; the oldest first."""
@@ -90,12 +97,14 @@ class Authority:
         rule = self.parse(rule)
         if deny and (uses or seconds or rule.uses or rule.seconds):
             raise UsageError(f"{rule}: a rule that denies has no lifetime")
-        grant = self._new(rule, task, (rule.messages, rule.tests(task.name)), uses, seconds)
+        messages = rule.denied if deny else rule.messages
+        compiled = messages, rule.tests(task.name, deny=deny)
+        grant = self._new(rule, task, compiled, uses, seconds)
         grant.deny = deny
         grant.origin = origin
         self._enter(grant, "deny" if deny else "grant")
         if deny:
-            self._except(task.id, grant.compiled)
+            self._except(grant)
         return grant
 
     def delegate(
@@ -215,21 +224,16 @@ class Authority:
 
     def _denied(self, parent: Grant) -> list[Compiled]:
         """What the holder of `parent` is denied of it."""
-        services = (EVERY, parent.rule.service)
-        return [
-            grant.compiled
-            for grant in self.of_task(parent.holder)
-            if grant.deny and (grant.rule.service in services or parent.rule.service == EVERY)
-        ]
+        rules = [grant for grant in self.of_task(parent.holder) if grant.deny]
+        return [rule.compiled for rule in rules if _concerns(rule, parent)]
 
-    def _except(self, task: int, compiled: Compiled) -> None:
+    def _except(self, rule: Grant) -> None:
         """A task is denied something: so are those it has passed it on to."""
-        rule = self._of_task[task][self._last].rule
-        for grant in self.of_task(task):
-            if rule.service in (EVERY, grant.rule.service) or grant.rule.service == EVERY:
+        for grant in self.of_task(rule.holder):
+            if not grant.deny and _concerns(rule, grant):
                 for heir in grant.walk()[1:]:
-                    heir.excepts.append(compiled)
-                    self._kernel.except_cap(heir.id, *compiled)
+                    heir.excepts.append(rule.compiled)
+                    self._kernel.except_cap(heir.id, *rule.compiled)
 
     def _enter(self, grant: Grant, event: str) -> None:
         kernel = self._kernel
@@ -349,7 +353,7 @@ class Authority:
         name = kernel.name_of(service)
         cap = kernel.capability_under_way(client)
         denial = Denial(client, kernel.name_of(client), name, cls.TYPE, cls,
-                        fields_of(cls, data), "server", self.find(cap),
+                        fields_of(cls, data), "server", self.find(cap), self.vocabulary,
                         reason=error.detail)  # fmt: skip
         self.denied(denial)
         if self.sinks:
@@ -364,10 +368,10 @@ class Authority:
         count: int = 1,
     ) -> Denial:  # fmt: skip
         name = self._kernel.names.name_of_number(service) or self._kernel.name_of(peer)
-        cls = self.vocabulary.message_class(type)
+        cls = self.vocabulary.message(type)
         return Denial(
             task, self._kernel.name_of(task), name, type, cls, fields_of(cls, data), cause,
-            self.find(cap), count,
+            self.find(cap), self.vocabulary, count,
         )  # fmt: skip
 
     def _entry(self, row: tuple[Any, ...]) -> Entry:
@@ -397,6 +401,13 @@ class Authority:
 
 
 _ENDS = {states.REVOKED: "revoke", states.EXPIRED: "expire", states.SPENT: "spend"}
+
+
+def _concerns(rule: Grant, grant: Grant) -> bool:
+    """Whether a rule that denies is about anything that `grant` is for."""
+    return EVERY in (rule.rule.service, grant.rule.service) or (
+        rule.rule.service == grant.rule.service
+    )
 
 
 def derive(parent: Grant, rule: Rule, own_name: str) -> Compiled | None:

@@ -7,13 +7,14 @@ allow just that, and it is made of what the kernel's private copy held, never of
 from __future__ import annotations
 
 from wasmos import abi
-from wasmos.kernel.rule import wanted
+from wasmos.kernel.rule import exactly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from wasmos.kernel.grant import Grant
+    from wasmos.kernel.vocabulary import Vocabulary
 
 MAX_SHOWN = 256  # characters of a text
 
@@ -37,13 +38,15 @@ class Denial:
     grant: the grant that stood against it, or was nearest; None if there is none.
     """
 
-    __slots__ = ("cause", "cls", "count", "fields", "grant", "name", "reason", "service", "task",
+    __slots__ = ("_vocabulary", "cause", "cls", "count", "fields", "grant", "name", "reason", "service", "task",
                  "type")  # fmt: skip
 
     def __init__(
         self, task: int, name: str, service: str, type: int, cls: type[abi.Message] | None,
-        fields: dict[str, Any], cause: str, grant: Grant | None, count: int = 1, reason: str = "",
+        fields: dict[str, Any], cause: str, grant: Grant | None, vocabulary: Vocabulary,
+        count: int = 1, reason: str = "",
     ) -> None:  # fmt: skip
+        self._vocabulary = vocabulary
         self.task = task
         self.name = name
         self.service = service
@@ -65,7 +68,10 @@ class Denial:
     @property
     def rule(self) -> str:
         """The rule that would allow just this."""
-        return wanted(self.service, self.cls, self.fields)
+        if self.cls is None:
+            return self.service
+        rule = exactly(self.service, (self.type, self.fields), self._vocabulary)
+        return str(rule) if rule is not None else self.message
 
     @property
     def shown_fields(self) -> dict[str, Any]:

@@ -262,8 +262,7 @@ class Kernel(_core.Core):
         id = self.add_service(
             handlers(service, self), Limits().mailbox, abi.VM if name == "vm" else 0
         )
-        if service.interface is not abi:
-            self.authority.vocabulary = self.authority.vocabulary.extended(service.interface)
+        self.authority.learn(service.interface)
         service.kernel = self
         service.task = id
         self._services[id] = service
