@@ -42,7 +42,9 @@ class Nursery:
         self.programs = programs
         self.asked: list[tuple[str, int]] = []
 
-    async def __call__(self, name: str, caller: wasmos.Caller) -> wasmos.Task:
+    async def __call__(
+        self, name: str, caller: wasmos.Caller, rules: list[wasmos.Rule] | None = None
+    ) -> wasmos.Task:
         self.asked.append((name, caller.id))
         return spawn(self.kernel, self.programs[name], "vm", "report")
 
@@ -148,7 +150,7 @@ def test_guests_register_and_find_each_other(kernel: wasmos.Kernel) -> None:
         fields=segment(2048, abi.ServiceLookup("late")),
     )
     waiting = spawn(kernel, client, "vm", "late")
-    spawn(kernel, server, "vm")
+    spawn(kernel, server, "vm", 'vm.service_register(name="late")')
     assert kernel.wait(waiting).code == 99
 
 
@@ -175,7 +177,11 @@ def test_a_name_without_its_end(kernel: wasmos.Kernel) -> None:
         "(memory.fill #2056 #65 #64) (i32.store #2048 #17) (drop (call $call #1 #2048)) "
         "(i32.load #2048)"
     )
-    assert kernel.wait(spawn(kernel, name, "vm")).code == ErrorCode.INVALID_ARG
+    assert kernel.wait(spawn(kernel, name, "*")).code == ErrorCode.INVALID_ARG
+    # Of whom it must be a certain name, it isn't told to be that one.
+    refused = spawn(kernel, name, "vm")
+    assert kernel.wait(refused).code == abi.ServiceRegister.TYPE  # unchanged, no answer came
+    assert [denial.cause for denial in refused.denials] == ["field"]
 
 
 def test_names_of_one_task_are_bounded(kernel: wasmos.Kernel) -> None:
@@ -223,7 +229,7 @@ def test_spawn_without_a_host_that_can(kernel: wasmos.Kernel) -> None:
     ids=lambda value: str(value),
 )
 def test_spawn_that_fails(kernel: wasmos.Kernel, error: Exception, code: ErrorCode) -> None:
-    async def fail(name: str, caller: wasmos.Caller) -> wasmos.Task:
+    async def fail(name: str, caller: wasmos.Caller, rules: object) -> wasmos.Task:
         raise error
 
     kernel.serve(Vm(fail))
@@ -255,7 +261,7 @@ def test_too_many_tasks_at_once(kernel: wasmos.Kernel) -> None:
     """Those that are still loading count, until their spawner gives up."""
     nursery = Nursery(kernel, sleeper=SLEEP)
 
-    async def slow(name: str, caller: wasmos.Caller) -> wasmos.Task:
+    async def slow(name: str, caller: wasmos.Caller, rules: object) -> wasmos.Task:
         await kernel.sleep(1)
         return await nursery(name, caller)
 

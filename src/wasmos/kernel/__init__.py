@@ -12,6 +12,7 @@ from wasmos.kernel.grant import Grant
 from wasmos.kernel.kernel import ALL, Kernel
 from wasmos.kernel.limits import Limits
 from wasmos.kernel.program import FOUR_CALLS, CompileLimits, Program, admit, inspect, read
+from wasmos.kernel.rule import Rule
 from wasmos.kernel.service import Caller, Service
 from wasmos.kernel.task import Client, Task
 
@@ -33,6 +34,7 @@ __all__ = [
     "Kernel",
     "Limits",
     "Program",
+    "Rule",
     "Service",
     "Task",
     "admit",

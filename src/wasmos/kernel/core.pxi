@@ -651,6 +651,8 @@ cdef class Core:
         """Do what only Python can: bury the dead, answer for the services."""
         cdef Kern *k = &self.k
         cdef Task *task
+        if k.record_next != k.record_read:
+            self.take_records()     # while those they are about are there
         while k.dead.head is not NULL:
             self._bury(k.dead.head)
         # Those that come in meanwhile are for the next round, so that guests
@@ -671,8 +673,6 @@ cdef class Core:
         if k.spent:
             k.spent = False
             self._spent()
-        if k.record_next != k.record_read:
-            self.take_records()
         if k.unreferenced is not NULL:
             self._free_caps()
         return 0
@@ -940,6 +940,7 @@ cdef class Core:
         task_free(k, task)
         self.modules.pop(id, None)
         self._exited(id, CAUSES[cause], code, message, frames, cpu_ns)
+        self._free_caps()
         return 0
 
     cdef void _release_callers(self, int32_t id) noexcept:

@@ -228,6 +228,7 @@ class Kernel(_core.Core):
         task = Task(self, id, name or program.name)
         task.limits, task.priority = limits, priority
         self._enrol(task)
+        self._tell_audit("spawn", task, parent)
         if self.is_over(id):  # a passive service that failed to start: `exit` will say why
             return task
         for rule in denies:
@@ -268,6 +269,7 @@ class Kernel(_core.Core):
         self._services[id] = service
         task = Task(self, id, name)
         self._enrol(task)
+        self._tell_audit("spawn", task)
         self.register(id, name)
         service.started()
         return task
@@ -280,11 +282,21 @@ class Kernel(_core.Core):
         client = Client(self, self.add_client(Limits().mailbox), name)
         self._clients[client.id] = client
         self._enrol(client)
+        self._tell_audit("spawn", client)
         for rule in listed(deny, "deny"):
             self.deny(client, rule, origin=origin)
         for rule in listed(allow, "allow"):
             self.grant(client, rule, origin=origin)
         return client
+
+    def _tell_audit(
+        self, event: str, task: Task, by: Task | None = None, **more: object
+    ) -> None:
+        if self.authority.sinks:
+            entry: Entry = {"event": event, "task": task.id, "name": task.name, **more}
+            if by is not None:
+                entry["by"] = by.id
+            self.authority.tell([entry])
 
     def _check_open(self) -> None:
         if self.closed:
@@ -326,6 +338,7 @@ class Kernel(_core.Core):
         id = task if isinstance(task, int) else task.id
         self.names.register(id, name)
         self._tasks[id].services.append(name)
+        self._tell_audit("register", self._tasks[id], service=name)
         self.kick()
 
     async def registered(self, name: str) -> None:
@@ -380,6 +393,38 @@ class Kernel(_core.Core):
     def find_grant(self, id: int) -> Grant | None:
         """A grant by its number, also for some time after its end."""
         return self.authority.find(id)
+
+    def parse_rule(self, text: str) -> Rule:
+        """A rule that may name the messages of all services here. Raises RuleError."""
+        return self.authority.parse(text)
+
+    def pass_on(self, giver: Task, receiver: Task, rule: Rule | str, *, offer: bool) -> Grant:
+        """Let `giver` pass on what it holds, or a part: one of its grants has to cover the
+        rule. With `offer` the receiver holds it once it has accepted. Raises CapabilityDenied,
+        RuleError, UsageError."""
+        return self.authority.pass_on(giver, receiver, rule, offer=offer)
+
+    def accept(self, task: Task, id: int) -> None:
+        """Let a task hold what it was offered. Raises LookupError."""
+        self.authority.accept(task, id)
+
+    def audit(self, sink: Callable[[list[Entry]], object], *, calls: bool = False) -> None:
+        """Tell `sink` of every grant, denial, delegation, revocation, spawn and end, in
+        lists of records, and with `calls` of every message that is admitted. See
+        docs/reference/audit.md."""
+        self.authority.sinks.append(sink)
+        self.record_calls(calls)
+
+    def end_audit(self, sink: Callable[[list[Entry]], object]) -> None:
+        """End what `audit` began."""
+        self.take_records()
+        self.authority.sinks.remove(sink)
+        if not self.authority.sinks:
+            self.record_calls(False)
+
+    def on_denial(self, listener: Callable[[Denial], object]) -> None:
+        """Call `listener` with each Denial from now on, some time after it happened."""
+        self.authority.on_denial.append(listener)
 
     def may_look_up(self, task: int, service: str) -> bool:
         """Whether a task holds anything for a service."""
@@ -661,6 +706,7 @@ class Kernel(_core.Core):
             if id in (client, service_id):
                 coroutine.cancel()
         task.exit = Exit(id, task.name, cause, code, message, tuple(frames), cpu_ns / 1e9)
+        self._tell_audit("exit", task, reason=str(task.exit))
         if (ended := self._services.pop(id, None)) is not None:
             self.tell_one(ended.stopped)
         for service in list(self._services.values()):

@@ -1,7 +1,8 @@
 """Vm: names, tasks and their lives. It is task 1, so nobody has to look it up.
 
-Law: asking it gives a task no authority that it hadn't. A lookup needs the capability for what
-is looked up, and only a task's ancestors, itself, or whom the host trusts can end it.
+Law: asking it gives a task no authority that nobody gave it. A lookup needs a capability for what
+is looked up; what a task passes on is part of what it holds; and only a task's ancestors, itself,
+or whom the host trusts can end it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from wasmos.errors import (
     CapabilityDenied,
     CompileLimitExceeded,
     ModuleRefused,
+    RuleError,
     ServiceError,
     UsageError,
 )
-from wasmos.kernel import ALL, Caller, Service, Task
+from wasmos.kernel import ALL, Caller, Grant, Rule, Service, Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,15 +26,17 @@ if TYPE_CHECKING:
 
 MAX_TASKS = 256
 MAX_NAMES = 16
+MAX_RULE_BYTES = 1023  # what fits a message, with a NUL after it
 MAX_UNTOLD = 4096  # ends that a watcher's mailbox had no room for
 
 
 class Vm(Service):
     """The server behind task 1.
 
-    spawn: makes a task from a program's name and the task that asks for it; others go on
-        meanwhile. May raise LookupError for an unknown name, ModuleRefused, ServiceError.
-        Without it nothing can be spawned.
+    spawn: makes a task from a program's name, the task that asks for it, and the rules it
+        names, None for what the host decides; it gives no right that the asking task hasn't.
+        Others go on meanwhile. May raise LookupError for an unknown name, ModuleRefused,
+        ServiceError. Without it nothing can be spawned.
     may_destroy: whether a caller may end a task that neither is itself nor descends from it.
     may_register: whether a caller may become the service of a name; without it, everyone may.
     max_tasks: how many tasks that were spawned through this server may live at once.
@@ -43,7 +47,7 @@ class Vm(Service):
 
     def __init__(
         self,
-        spawn: Callable[[str, Caller], Awaitable[Task]] | None = None,
+        spawn: Callable[[str, Caller, list[Rule] | None], Awaitable[Task]] | None = None,
         *,
         may_destroy: Callable[[Caller, int], bool] | None = None,
         may_register: Callable[[Caller, str], bool] | None = None,
@@ -102,13 +106,27 @@ class Vm(Service):
     # --- lives ---
 
     async def spawn_task(self, caller: Caller, name: str) -> int:
+        return await self._spawned(caller, name, None)
+
+    async def spawn_granted(self, caller: Caller, name: str, rules: str) -> int:
+        try:
+            wanted = [self.kernel.parse_rule(line) for line in rules.splitlines() if line.strip()]
+        except RuleError as error:
+            raise ServiceError(ErrorCode.INVALID_ARG, str(error)) from None
+        held = [grant for grant in self._task(caller).grants if not grant.deny]
+        for rule in wanted:
+            if not any(grant.rule.covers(rule, caller.name, name) for grant in held):
+                raise CapabilityDenied(str(rule))
+        return await self._spawned(caller, name, wanted)
+
+    async def _spawned(self, caller: Caller, name: str, rules: list[Rule] | None) -> int:
         if self._spawn is None:
             raise ServiceError(ErrorCode.NOT_SUPPORTED)
         if len(self._parents) + self._spawning >= self._max_tasks:
             raise ServiceError(ErrorCode.TOO_MANY_TASKS)
         self._spawning += 1
         try:
-            task = await self._spawn(name, caller)
+            task = await self._spawn(name, caller, rules)
         except LookupError:
             raise ServiceError(ErrorCode.NOT_FOUND, name) from None
         except ModuleRefused as error:
@@ -120,6 +138,12 @@ class Vm(Service):
             self._parents[task.id] = caller.id
         return task.id
 
+    def _task(self, caller: Caller) -> Task:
+        task = self.kernel.find(caller.id)
+        if task is None:
+            raise ServiceError(ErrorCode.ABORTED)
+        return task
+
     def destroy_task(self, caller: Caller, task: int) -> None:
         if self.kernel.is_over(task):
             return
@@ -129,7 +153,7 @@ class Vm(Service):
 
     def _may_end(self, caller: Caller, task: int) -> bool:
         # The host's own tasks are not a guest's to end, whoever trusts it.
-        if self.kernel.account(task)["kind"] in ("service", "host"):
+        if self._is_the_hosts(task):
             return False
         if task == caller.id or self._descends(task, caller.id):
             return True
@@ -156,6 +180,65 @@ class Vm(Service):
 
     def stopped(self) -> None:
         self._watchers.clear()
+
+    # --- capabilities ---
+
+    def cap_get(self, caller: Caller, index: int) -> tuple[int, str]:
+        held = [grant for grant in self._task(caller).grants if not grant.deny]
+        if not 0 <= index < len(held):
+            raise ServiceError(ErrorCode.EOF)
+        rule = str(held[index].rule)
+        if len(rule.encode("utf-8", "surrogateescape")) > MAX_RULE_BYTES:
+            raise ServiceError(ErrorCode.TOO_LARGE)
+        return held[index].id, rule
+
+    def cap_grant(self, caller: Caller, task: int, rule: str) -> int:
+        receiver = self.kernel.find(task)
+        if receiver is None or task == caller.id or self._is_the_hosts(task):
+            raise ServiceError(ErrorCode.INVALID_TASK)
+        # To a stranger it is an offer: what it never asked for can't get in its way.
+        offer = not self._descends(task, caller.id)
+        try:
+            return self.kernel.pass_on(self._task(caller), receiver, rule, offer=offer).id
+        except RuleError as error:
+            raise ServiceError(ErrorCode.INVALID_ARG, str(error)) from None
+        except UsageError as error:  # too many, or too deep
+            raise ServiceError(ErrorCode.NO_RESOURCES, str(error)) from None
+
+    def cap_accept(self, caller: Caller, cap: int) -> None:
+        try:
+            self.kernel.accept(self._task(caller), cap)
+        except LookupError as error:
+            raise ServiceError(ErrorCode.NOT_FOUND, str(error)) from None
+
+    def cap_revoke(self, caller: Caller, cap: int) -> None:
+        grant = self.kernel.find_grant(cap)
+        # Its own, and what came of what it passed on. Anything else is nothing to it.
+        if grant is None or grant.deny or not self._may_revoke(caller, grant):
+            raise ServiceError(ErrorCode.NOT_FOUND)
+        grant.revoke()
+
+    def _may_revoke(self, caller: Caller, grant: Grant) -> bool:
+        at: Grant | None = grant
+        while at is not None:
+            if caller.id == at.by or (caller.id == at.holder and at.state != "left"):
+                return True
+            at = at.parent
+        return False
+
+    def cap_badge(self, caller: Caller, task: int) -> tuple[int, str]:
+        if self.kernel.is_over(task) or self.kernel.account(task)["peer"] != caller.id:
+            raise ServiceError(ErrorCode.NOT_FOUND)
+        grant = self.kernel.find_grant(self.kernel.capability_under_way(task))
+        if grant is None or self.kernel.account(task)["state"] != "awaiting reply":
+            raise ServiceError(ErrorCode.NOT_FOUND)
+        badge = "\n".join(f"{name}={value}" for name, value in grant.badge.items())
+        if len(badge.encode("utf-8", "surrogateescape")) > MAX_RULE_BYTES:
+            raise ServiceError(ErrorCode.TOO_LARGE)
+        return grant.id, badge
+
+    def _is_the_hosts(self, task: int) -> bool:
+        return self.kernel.account(task)["kind"] in ("service", "host")
 
     # --- watching ---
 

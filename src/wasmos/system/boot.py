@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
-    from wasmos.kernel import Caller, Client, Exit, Service, Task
+    from wasmos.kernel import Caller, Client, Exit, Rule, Service, Task
     from wasmos.servers.fs import Image
     from wasmos.system.manifest import Manifest
 
@@ -220,7 +220,9 @@ class System:
     def _wrong(self, section: str, key: str, problem: str) -> ManifestError:
         return ManifestError(f"{self.manifest.where(section, key)}: {problem}")
 
-    async def _spawn(self, plan: TaskPlan, arguments: list[str]) -> Task:
+    async def _spawn(
+        self, plan: TaskPlan, arguments: list[str], parent: Task | None = None
+    ) -> Task:
         path = plan.path or self.programs.path(plan.module)
         allow = list(plan.allow)
         if arguments and "args" in self.manifest.servers and ALL not in allow:
@@ -234,6 +236,7 @@ class System:
             program,
             name=plan.name,
             allow=allow,
+            parent=parent,
             limits=plan.limits,
             priority=plan.priority,
             service=plan.service or (plan.name if passive else None),
@@ -245,14 +248,18 @@ class System:
 
     # --- what servers ask ---
 
-    async def _spawned_by_task(self, name: str, caller: Caller) -> Task:
+    async def _spawned_by_task(
+        self, name: str, caller: Caller, rules: list[Rule] | None
+    ) -> Task:
         """What `spawn_task` to `vm` does: a task can't give a child more than
         it holds itself, whatever [spawn] says."""
         parent = self.kernel.find(caller.id)
         if parent is None:
             raise LookupError(f"task {caller.id} is gone")
         plan = self._plan_of(name).narrowed(parent)
-        return await self._spawn(plan, plan.args)
+        if rules is not None:
+            plan.allow = [str(rule) for rule in rules]
+        return await self._spawn(plan, plan.args, parent)
 
     def _registers(self, caller: Caller, name: str) -> bool:
         """Whether a task may be the service `name`: the names of servers and of

@@ -46,14 +46,11 @@ class TaskPlan:
         self.limits = Limits()
 
     def narrowed(self, parent: Task) -> TaskPlan:
-        """This plan for a child of `parent`, which can't give what it hasn't."""
+        """This plan for a child of `parent`, within its limits; the kernel sees to it that
+        it gives no right that it hasn't."""
         plan = TaskPlan(self.name)
         plan.module, plan.args, plan.service = self.module, self.args, self.service
         plan.allow = self.allow
-        if ALL in self.allow and ALL not in parent.allowed:
-            plan.allow = sorted(parent.allowed)
-        elif ALL not in parent.allowed:
-            plan.allow = [name for name in self.allow if name in parent.allowed]
         plan.priority = self.priority
         plan.limits = self.limits
         if parent.limits is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from typing import Any, BinaryIO
 
-    from wasmos.kernel import Caller, Service, Task
+    from wasmos.kernel import Caller, Rule, Service, Task
     from wasmos.servers.fs import Image
     from wasmos.servers.tcpip import PortMap
     from wasmos.servers.tcpip.addresses import Destinations
@@ -27,7 +27,7 @@ EVERYWHERE = "0.0.0.0/0"
 
 
 def vm(
-    spawn: Callable[[str, Caller], Awaitable[Task]] | None,
+    spawn: Callable[[str, Caller, list[Rule] | None], Awaitable[Task]] | None,
     may_register: Callable[[Caller, str], bool] | None = None,
 ) -> Service:
     from wasmos.servers.vm import Vm

@@ -133,7 +133,8 @@ def run(
                 program.finish(compilation)
             finally:
                 compilation.cancel()
-        task = kernel.spawn(kernel.finish_loading(program), name=name, allow=granted, limits=limits)
+        rules = [*granted, *_destinations(connect)]
+        task = kernel.spawn(kernel.finish_loading(program), name=name, allow=rules, limits=limits)
         arguments[task.id] = [task.name, *args]
         exit = _wait(kernel, task)
     return Completed(exit, captured.getvalue() if captured else None, tuple(sorted(task.denied)))
@@ -171,6 +172,18 @@ def _granted(
     if listen or connect not in ([], ["none"]):
         asked.add("tcpip")
     return [service for service in SERVICES if service in asked]
+
+
+def _destinations(connect: Sequence[str]) -> list[str]:
+    """Rules for what lies outside of the public internet, which `tcpip` alone doesn't cover."""
+    rules = []
+    for destination in connect:
+        where, _, port = destination.partition(":")
+        where = "0.0.0.0/0" if where == "all" else where
+        if where not in ("any", "none"):
+            only = f", dst_port={port}" if port else ""
+            rules.append(f'tcpip.connect(dst_addr="{where}"{only})')
+    return rules
 
 
 def _image(files: str | os.PathLike[str] | None, log: Callable[[str], object]) -> Image:
