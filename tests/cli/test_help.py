@@ -7,7 +7,7 @@ import pytest
 import wasmos
 from tests.support.command import wasmos_
 
-VERBS = ["boot", "run", "check"]
+VERBS = ["boot", "run", "check", "audit"]
 
 
 def test_the_version() -> None:

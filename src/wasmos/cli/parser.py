@@ -36,6 +36,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     _boot(verbs)
     _run(verbs)
     _check(verbs)
+    _audit(verbs)
     if arguments[:1] != ["run"]:
         return parser.parse_args(arguments)
     options = parser.parse_args([DASHES if word == "--" else word for word in arguments])
@@ -154,6 +155,37 @@ def _check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "-o", "--output", choices=("text", "json"), default="text", help="text or json"
     )
     parser.add_argument("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
+
+
+def _audit(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(
+        verbs,
+        "audit",
+        "show what was asked and decided, from an audit log",
+        "A time is 2026-11-25T09:30 (UTC), 09:30 (today) or 5m (ago).\n\n"
+        "exit codes: 0; 1 --verify found damage; 2 usage; 127 no such file",
+    )
+    add = parser.add_argument
+    add("--task", metavar="NAME|ID", help="only of this task")
+    add("--event", metavar="EVENT,...", help="only these: denial, grant, revoke, call and so on")
+    add("--service", metavar="NAME", help="only about this service")
+    add("--since", metavar="TIME", help="only from this time on")
+    add("--until", metavar="TIME", help="only before this time")
+    add("--denied", action="store_true", help="only what was refused")
+    add("-n", dest="number", type=_count, metavar="N", help="only the last N")
+    add("-o", "--output", choices=("text", "json"), default="text", help="text or json")
+    add("--head", metavar="HASH", help="with --verify: the line that has to be there")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--follow", action="store_true", help="go on with what is written from now")
+    what.add_argument("--verify", action="store_true", help="check that no line was tampered with")
+    what.add_argument("--explain", type=_count, metavar="SEQ", help="explain line number SEQ")
+    add("file", nargs="?", default="audit.jsonl", metavar="FILE", help="default: audit.jsonl")
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return int(text)
 
 
 def _limit(

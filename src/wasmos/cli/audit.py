@@ -1,0 +1,152 @@
+"""`wasmos audit`: what was asked and decided, from the log; is it whole, and why was it so?"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+
+from wasmos.cli import EXIT_NOT_FOUND, EXIT_USAGE, fail, say, shown
+from wasmos.errors import UsageError
+from wasmos.system.audit.explain import explain
+from wasmos.system.audit.query import Query
+from wasmos.system.audit.reader import Follower, read
+from wasmos.system.audit.show import show
+from wasmos.system.audit.verify import MIN_HEAD, verify
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator
+
+    from wasmos.system.audit.reader import Line
+    from wasmos.system.audit.schema import Record
+    from wasmos.system.audit.verify import Report
+
+VERSION = 1
+EXIT_DAMAGED = 1
+POLL_SECONDS = 0.2
+RECENT = 10  # lines that --follow begins with
+
+
+def main(options: argparse.Namespace) -> int:
+    try:
+        if options.verify:
+            return _verify(options)
+        if options.explain is not None:
+            return _explain(options)
+        return _list(options)
+    except FileNotFoundError as error:
+        return fail(f"{error.filename}: no such file or directory", EXIT_NOT_FOUND)
+
+
+def poll() -> bool:
+    time.sleep(POLL_SECONDS)
+    return True
+
+
+# --- records ----------------------------------------------------------------------------------
+
+
+def _list(options: argparse.Namespace) -> int:
+    query = Query(
+        task=options.task, events=options.event, service=options.service, since=options.since,
+        until=options.until, denied=options.denied, now=time.time(),
+    )  # fmt: skip
+    if options.head is not None:
+        raise UsageError("--head belongs to --verify")
+    if not options.follow:
+        found = filter(query.matches, read(options.file, _damaged))
+        _print(_last(found, options.number), options.output)
+        return 0
+    with Follower(options.file, history=True) as follower:
+        number = RECENT if options.number is None else options.number
+        _print(_last(filter(query.matches, follower.records(_damaged)), number), options.output)
+        while poll():
+            _print(filter(query.matches, follower.records(_damaged)), options.output)
+    return 0
+
+
+def _last(records: Iterator[Record], number: int | None) -> Iterable[Record]:
+    return records if number is None else deque(records, number)
+
+
+def _print(records: Iterable[Record], output: str) -> None:
+    import json
+
+    for record in records:
+        if output == "json":
+            # As it was written, but what somebody else wrote plays no tricks either.
+            print(json.dumps(record, separators=(",", ":")))
+        else:
+            print(shown(show(record)))
+    sys.stdout.flush()
+
+
+def _damaged(line: Line) -> None:
+    what = "the line has no end" if line.is_torn else "not a record"
+    say(f"note: {line}: {what}; see wasmos audit --verify")
+
+
+def _explain(options: argparse.Namespace) -> int:
+    lines = explain(options.file, options.explain, _damaged)
+    if lines is None:
+        return fail(f"{options.file} has no line with number {options.explain}", EXIT_USAGE)
+    if options.output == "json":
+        raise UsageError("--explain is text for people; -o json shows the records themselves")
+    for line in lines:
+        print(shown(line))
+    return 0
+
+
+# --- the chain --------------------------------------------------------------------------------
+
+
+def _verify(options: argparse.Namespace) -> int:
+    head = options.head
+    if head is not None and (len(head) < MIN_HEAD or head.strip("0123456789abcdef")):
+        raise UsageError(f"a head is at least {MIN_HEAD} hexadecimal digits: --verify prints one")
+    report = verify(options.file, head)
+    if options.output == "json":
+        _print_document(report)
+    else:
+        _print_report(report, options.file, head)
+    return 0 if report.ok else EXIT_DAMAGED
+
+
+def _print_document(report: Report) -> None:
+    import json
+
+    document = {
+        "version": VERSION, "ok": report.ok, "files": report.files, "lines": report.lines,
+        "first": report.first, "last": report.last, "head": report.head, "torn": report.torn,
+        "has_head": report.has_head, "damaged": report.damaged,
+        "damage": [{"file": d.file, "line": d.line, "what": d.what} for d in report.damage],
+    }  # fmt: skip
+    print(json.dumps(document, indent=2))
+
+
+def _print_report(report: Report, file: str, head: str | None) -> None:
+    for damage in report.damage:
+        print(shown(f"{damage}"))
+    if report.damaged > len(report.damage):
+        print(f"and {report.damaged - len(report.damage)} more")
+    files = "1 file" if len(report.files) == 1 else f"{len(report.files)} files"
+    state = f"{report.damaged} DAMAGED" if report.damaged else "unbroken"
+    numbers = f"numbers {report.first} to {report.last}" if report.lines else "nothing"
+    print(shown(f"{file}: {report.lines} lines in {files}, {numbers}: {state}"))
+    if report.first > 1:
+        print(f"  lines before number {report.first} are in files that are gone")
+    if report.torn:
+        print(
+            f"  {report.torn} bytes at the end are no line yet: being written, or torn by a crash"
+        )
+    print(f"  head {report.head}")
+    if report.has_head is not None:
+        print(shown(f"  {_about_head(report, str(head))}"))
+
+
+def _about_head(report: Report, head: str) -> str:
+    if report.has_head:
+        return f"the line {head} is there"
+    return f"the line {head} is NOT there: lines were cut off, or its file is gone"

@@ -1,0 +1,212 @@
+"""One line of the log, explained: which rule said so, who wrote it, and what would change it.
+
+Law: everything that is said stands in the log, in the lines of the same run: a system's tasks and
+grants are numbered anew each time it starts. What isn't there is said to be missing, not guessed.
+"""
+
+from __future__ import annotations
+
+from wasmos.system.audit.needed import needed
+from wasmos.system.audit.reader import read
+from wasmos.system.audit.schema import BEGINS, CAUSES, ENDS, EVENTS
+from wasmos.system.audit.show import OPERATOR, asked, task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from wasmos.system.audit.reader import Damaged, Path
+    from wasmos.system.audit.schema import Record
+
+_LIVES = (*BEGINS, *ENDS, "spawn")
+_ENDED = {"revoke": "revoked", "expire": "expired", "spend": "used up"}
+POLICY = "the policy file"
+
+
+def explain(path: Path, seq: int, damaged: Damaged | None = None) -> list[str] | None:
+    """Lines of text; None if the log has no such line."""
+    story = Story(read(path, damaged), seq)
+    return None if story.record is None else _Telling(story, story.record).lines()
+
+
+class Story:
+    """What a run's lines tell about grants, up to the line in question and after it."""
+
+    def __init__(self, records: Iterable[Record], seq: int) -> None:
+        self.record: Record | None = None
+        self.begins: dict[Any, Record] = {}  # by the grant's number
+        self.ends: dict[Any, Record] = {}
+        self.names: dict[Any, str] = {}  # of tasks
+        self.has_begin = False  # whether the run's first line is there
+        for record in records:
+            if record.get("event") == "open":
+                if self.record is not None:
+                    return  # what follows is another run
+                self._clear()
+                self.has_begin = True
+            if record.get("seq") == seq and self.record is None:
+                self.record = record
+            self._learn(record)
+
+    def _clear(self) -> None:
+        for known in (self.begins, self.ends, self.names):
+            known.clear()
+
+    def _learn(self, record: Record) -> None:
+        event, grant = record.get("event"), _number(record.get("grant"))
+        if record.get("name") and _number(record.get("task")):
+            self.names[record["task"]] = str(record["name"])
+        if not grant or event not in _LIVES:
+            return
+        if event in ENDS:
+            self.ends.setdefault(grant, record)
+        else:
+            self.begins.setdefault(grant, record)
+
+    def task(self, number: Any) -> str:
+        return task(number, self.names.get(number) if _number(number) else None)
+
+    def chain(self, grant: int) -> list[int]:
+        """A grant and those it comes from, the root last."""
+        found: list[int] = []
+        while grant and grant not in found:
+            found.append(grant)
+            grant = _number(self.begins.get(grant, {}).get("parent"))
+        return found
+
+
+class _Telling:
+    """The text about one record."""
+
+    def __init__(self, story: Story, record: Record) -> None:
+        self.story = story
+        self.record = record
+        self.grant = _number(record.get("grant"))
+
+    def lines(self) -> list[str]:
+        record = self.record
+        rows = [("asked by" if self._is_message() else "task", self._asker())]
+        rows += self._request()
+        rows.append(("decision", self._decision()))
+        rows.append(("rule", self._rule()))
+        rows += self._chain()
+        rows.append(("to allow", self._remedy()))
+        head = f"line {record['seq']}, {record.get('time', 'at no time')}: {self._title()}"
+        return [head, *(f"  {what:9} {text}" for what, text in rows if text)]
+
+    def _is_message(self) -> bool:
+        return self.record.get("event") in ("call", "denial")
+
+    def _title(self) -> str:
+        record = self.record
+        event = str(record.get("event"))
+        if event == "denial":
+            by = self._asker().removeprefix("task ")
+            return f"{record.get('name') or by} was refused {asked(record)}"
+        return EVENTS.get(event, event)
+
+    def _asker(self) -> str:
+        record = self.record
+        if "task" not in record:
+            return ""
+        name = record.get("name") or self.story.names.get(_number(record["task"]))
+        return task(record["task"], name)
+
+    def _request(self) -> list[tuple[str, str]]:
+        record = self.record
+        rows = [("message", asked(record))]
+        if "count" in record:
+            what = "lines are missing" if record.get("event") == "dropped" else "times in a row"
+            rows.append(("count", f"{record['count']} {what}"))
+        rows.append(("reason", str(record.get("reason", ""))))
+        return rows
+
+    def _decision(self) -> str:
+        record = self.record
+        decision = str(record.get("decision", "denied" if record.get("event") == "denial" else ""))
+        cause = record.get("cause")
+        return f"{decision}: {CAUSES.get(cause, cause)}" if isinstance(cause, str) else decision
+
+    def _rule(self) -> str:
+        """The rule that said so, and where it stands."""
+        record = self.record
+        if not self.grant:
+            is_denied = record.get("event") == "denial" and record.get("cause") != "server"
+            return "none grants it" if is_denied else ""
+        said = record if "rule" in record else self.story.begins.get(self.grant)
+        if said is None:
+            return f"that of grant {self.grant}, which {self._why_missing()}"
+        text = _with_origin(said.get("rule", "?"), said.get("origin"))
+        return f"deny {text}" if "deny" in (said.get("event"), self._forbids()) else text
+
+    def _forbids(self) -> str:
+        return "deny" if self.record.get("cause") == "denied" else ""
+
+    def _why_missing(self) -> str:
+        if self.story.has_begin:
+            return "this log doesn't tell of"
+        return "was made before this log begins"
+
+    # --- where a grant comes from -------------------------------------------------------------
+
+    def _chain(self) -> list[tuple[str, str]]:
+        rows: list[tuple[str, str]] = []
+        for grant in self.story.chain(self.grant):
+            rows.append(("through" if not rows else "from", self._link(grant)))
+            if end := self.story.ends.get(grant):
+                rows.append(("", self._end(grant, end)))
+        return rows
+
+    def _link(self, grant: int) -> str:
+        begin = self.story.begins.get(grant)
+        if begin is None:
+            return f"grant {grant}, which {self._why_missing()}"
+        by = begin.get("by")
+        who = self.story.task(by) if by else OPERATOR
+        text = _with_origin(begin.get("rule", "?"), begin.get("origin"))
+        holder = self.story.task(begin.get("task")) if begin.get("task") else "nobody"
+        return f"grant {grant} of {holder}: {text}, given by {who} in line {begin.get('seq')}"
+
+    def _end(self, grant: int, end: Record) -> str:
+        what = _ENDED[end["event"]]
+        by = f" by {self.story.task(end['by'])}" if end.get("by") else ""
+        why = f": {end['reason']}" if end.get("reason") else ""
+        return f"grant {grant} was {what}{by} at {end.get('time')}, line {end.get('seq')}{why}"
+
+    # --- what to do ---------------------------------------------------------------------------
+
+    def _remedy(self) -> str:
+        record = self.record
+        if record.get("event") != "denial" or record.get("cause") == "server":
+            return ""
+        if record.get("cause") == "denied":
+            begin = self.story.begins.get(self.grant, {})
+            where = _file(record.get("origin") or begin.get("origin"), line=True)
+            return f"take the deny rule out of {where or POLICY}; no other rule can win against it"
+        rule = needed(record)
+        section = f"[task.{record['name']}]" if record.get("name") else "the task's section"
+        return f'add  "{rule}"  to {section} in {self._policy()}'
+
+    def _policy(self) -> str:
+        """The file that this task's other rules stand in."""
+        own = [b for b in self.story.begins.values() if b.get("task") == self.record.get("task")]
+        found = [file for begin in own if (file := _file(begin.get("origin")))]
+        return found[0] if found else POLICY
+
+
+def _with_origin(rule: Any, origin: Any) -> str:
+    return f"{rule}  ({origin})" if origin else str(rule)
+
+
+def _file(origin: Any, line: bool = False) -> str:
+    """The file of an origin such as `policy.toml:12`; "" for those that aren't in one."""
+    file, _, number = origin.rpartition(":") if isinstance(origin, str) else ("", "", "")
+    if not file or not number.isdigit():
+        return ""
+    return f"{origin}" if line else file
+
+
+def _number(value: Any) -> int:
+    """A grant's or a task's number; 0 for anything else."""
+    return value if type(value) is int else 0
