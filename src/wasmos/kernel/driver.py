@@ -57,7 +57,7 @@ class Driver:
             if self._kernel.engine.deterministic:
                 self._kernel.advance(when_ns)
             else:
-                time.sleep(max(0, when_ns - self._kernel.now_ns) / 1e9)
+                time.sleep(self._seconds(when_ns) or 0)
         return True
 
     def _step(self) -> bool:
@@ -65,6 +65,7 @@ class Driver:
         kernel = self._kernel
         more = kernel.step(SLICE_NS)
         kernel.timers.fire(kernel.now_ns)
+        kernel.quiet_timers.fire(kernel.now_ns)
         return more or kernel.busy
 
     def _passed(self, deadline_ns: int | None) -> bool:
@@ -74,6 +75,12 @@ class Driver:
         """When something is due whatever happens."""
         times = [t for t in (self._kernel.timers.next_ns(), deadline_ns) if t is not None]
         return min(times, default=None)
+
+    def _seconds(self, when_ns: int | None) -> float | None:
+        """How long to wait until something is due: by then, or a quiet timer before that."""
+        quiet_ns = self._kernel.quiet_timers.next_ns()
+        times = [t for t in (when_ns, quiet_ns) if t is not None]
+        return max(0, min(times) - self._kernel.now_ns) / 1e9 if times else None
 
     def _check_deadlock(self) -> None:
         """Nothing is left to do. Raises Deadlock if somebody waits for it."""
@@ -143,9 +150,8 @@ class Driver:
                 return True
             self._check_deadlock()
             return False
-        seconds = None if when_ns is None else max(0, when_ns - self._kernel.now_ns) / 1e9
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._seconds(when_ns)):
                 await self._kick.wait()
         except TimeoutError:
             pass

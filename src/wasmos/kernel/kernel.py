@@ -125,8 +125,10 @@ class Kernel(_core.Core):
         self._watchers: list[Callable[[Exit], object]] = []
         self._remembered: OrderedDict[int, str] = OrderedDict()  # ended tasks' names
         self._asks: dict[int, Ask] = {}
+        self._calls_wanted: list[object] = []  # sinks of `audit`
         self.authority = Authority(self)
         self.timers = Timers()
+        self.quiet_timers = Timers()  # those that are no reason to go on
         self.driver = Driver(self)
         self.closed = False
         self.started_ns = self.now_ns
@@ -413,14 +415,17 @@ class Kernel(_core.Core):
         lists of records, and with `calls` of every message that is admitted. See
         docs/reference/audit.md."""
         self.authority.sinks.append(sink)
-        self.record_calls(calls)
+        if calls:
+            self._calls_wanted.append(sink)
+            self.record_calls(True)
 
     def end_audit(self, sink: Callable[[list[Entry]], object]) -> None:
         """End what `audit` began."""
         self.take_records()
         self.authority.sinks.remove(sink)
-        if not self.authority.sinks:
-            self.record_calls(False)
+        if sink in self._calls_wanted:
+            self._calls_wanted.remove(sink)
+            self.record_calls(bool(self._calls_wanted))
 
     def on_denial(self, listener: Callable[[Denial], object]) -> None:
         """Call `listener` with each Denial from now on, some time after it happened."""
@@ -533,9 +538,13 @@ class Kernel(_core.Core):
 
     # --- time ---
 
-    def call_later(self, seconds: float, action: Callable[[], object]) -> Timer:
-        """Run `action` after `seconds` of the kernel's clock."""
-        timer = self.timers.add(self.now_ns + int(seconds * 1e9), action)
+    def call_later(
+        self, seconds: float, action: Callable[[], object], *, quiet: bool = False
+    ) -> Timer:
+        """Run `action` after `seconds` of the kernel's clock. A quiet timer is nothing to
+        wait for: where only such ones are left, nothing can happen any more."""
+        timers = self.quiet_timers if quiet else self.timers
+        timer = timers.add(self.now_ns + int(seconds * 1e9), action)
         self.kick()
         return timer
 
