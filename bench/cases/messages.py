@@ -6,6 +6,7 @@ included. None of WasmOS's own has 32, so these are added to the kernel.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import wasmos
@@ -18,17 +19,22 @@ SERVICE = "svc"
 
 
 class _Numbered(abi.Message):
-    """A number, and bytes up to the size."""
+    """A number, a mark that is always 0, and bytes up to the size."""
 
-    __slots__ = ("filling", "value")
+    __slots__ = ("filling", "mark", "value")
 
-    def __init__(self, value: int, filling: bytes) -> None:
+    def __init__(self, value: int, mark: int, filling: bytes) -> None:
         self.value = value
+        self.mark = mark
         self.filling = filling
 
 
 def _fields(size: int) -> tuple[Field, ...]:
-    return (Field("value", UINT32, 8, 4), Field("filling", UINT8_ARRAY, 12, size - 12))
+    return (
+        Field("value", UINT32, 8, 4),
+        Field("mark", UINT32, 12, 4),
+        Field("filling", UINT8_ARRAY, 16, size - 16),
+    )
 
 
 class Request32(_Numbered):
@@ -55,10 +61,23 @@ class Reply1040(Request1040):
     NAME: ClassVar[str] = "bench_1040_reply"
 
 
+INTERFACE = SimpleNamespace(
+    MESSAGES={cls.TYPE: cls for cls in (Request32, Reply32, Request1040, Reply1040)},
+    RPCS={
+        request.NAME: abi.Rpc(request.NAME, request, reply)
+        for request, reply in ((Request32, Reply32), (Request1040, Reply1040))
+    },
+    ONEWAYS={},
+    EVENTS={},
+    SERVICES={SERVICE: (Request32.NAME, Request1040.NAME)},
+    KERNEL_ONLY=frozenset(),
+)
+
+
 def kernel(**options: Any) -> wasmos.Kernel:
     """A kernel that knows the messages above."""
     made = wasmos.Kernel(**options)
-    made.define_messages((Request32, Reply32, Request1040, Reply1040), ())
+    made.define(INTERFACE)
     return made
 
 

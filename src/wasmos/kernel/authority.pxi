@@ -158,6 +158,8 @@ cdef inline Cap *opens(Task *task, Task *dst, int32_t type) noexcept nogil:
     if dst.provides_count != 1:
         return NULL
     hold = hold_of(task, dst.provides[0])
+    if hold is NULL:
+        hold = hold_of(task, EVERY)
     if hold is NULL or <uint32_t>type >= hold.slots:
         return NULL
     gate = hold.gates[type]

@@ -59,11 +59,13 @@ class Authority:
         """A rule from its text. Raises RuleError."""
         return rule if isinstance(rule, Rule) else Rule.parse(rule, self.vocabulary)
 
-    def learn(self, interface: Any) -> None:
-        """Rules may name the messages of one more interface."""
-        if interface not in (abi, *self._interfaces):
-            self._interfaces.append(interface)
-            self.vocabulary = Vocabulary(abi, *self._interfaces)
+    def learn(self, interface: Any) -> bool:
+        """Rules may name the messages of one more interface. False if they may already."""
+        if interface is abi or interface in self._interfaces:
+            return False
+        self._interfaces.append(interface)
+        self.vocabulary = Vocabulary(abi, *self._interfaces)
+        return True
 
     def of_task(self, task: int) -> list[Grant]:
         """What a task holds, and is denied; the oldest first."""

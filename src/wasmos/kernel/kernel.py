@@ -254,8 +254,7 @@ class Kernel(_core.Core):
         self._check_open()
         if not isinstance(service, Service):
             raise UsageError(f"serve an instance of a Service, not {service!r}")
-        if service.interface is not abi:
-            self.define_messages(service.interface.MESSAGES.values(), ())
+        self.define(service.interface)
         name = name or service.name
         if not name:
             raise UsageError(f"{type(service).__name__} has no name")
@@ -263,7 +262,6 @@ class Kernel(_core.Core):
         id = self.add_service(
             handlers(service, self), Limits().mailbox, abi.VM if name == "vm" else 0
         )
-        self.authority.learn(service.interface)
         service.kernel = self
         service.task = id
         self._services[id] = service
@@ -273,6 +271,12 @@ class Kernel(_core.Core):
         self.register(id, name)
         service.started()
         return task
+
+    def define(self, interface: Any) -> None:
+        """Know the messages of an interface: a module that `python -m wasmos.idl`
+        made. Serving a service of it does this, too."""
+        if self.authority.learn(interface):
+            self.define_messages(interface.MESSAGES.values(), ())
 
     def client(
         self, name: str = "host", *, allow: Rules = (ALL,), deny: Rules = (), origin: str = ""
