@@ -24,8 +24,24 @@ class ManifestError(WasmosError):
     """A manifest is wrong; the message names file, key and the nearest fix."""
 
 
+class AuditError(WasmosError):
+    """The audit log can't be written, or isn't what it should be; the message names the file."""
+
+
 class UsageError(WasmosError):
     """The API was called in a way that can't work."""
+
+
+class RuleError(UsageError):
+    """A rule that can't be read, or asks for what there isn't.
+
+    `text` is the rule and `column` the place in it, counted from 1.
+    """
+
+    def __init__(self, message: str, text: str = "", column: int = 0) -> None:
+        super().__init__(message)
+        self.text = text
+        self.column = column
 
 
 class Deadlock(WasmosError):

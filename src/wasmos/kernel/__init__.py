@@ -12,9 +12,11 @@ from wasmos.kernel.grant import Grant
 from wasmos.kernel.kernel import ALL, Kernel
 from wasmos.kernel.limits import Limits
 from wasmos.kernel.program import FOUR_CALLS, CompileLimits, Program, admit, inspect, read
-from wasmos.kernel.rule import Rule
+from wasmos.kernel.rule import Rule, covered, exactly, missing
+from wasmos.kernel.rule import split as split_rules
 from wasmos.kernel.service import Caller, Service
 from wasmos.kernel.task import Client, Task
+from wasmos.kernel.vocabulary import Vocabulary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +39,12 @@ __all__ = [
     "Rule",
     "Service",
     "Task",
+    "Vocabulary",
     "admit",
+    "covered",
+    "exactly",
     "inspect",
+    "missing",
     "read",
+    "split_rules",
 ]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from wasmos.abi.networks import NOT_PUBLIC
 from wasmos.errors import UsageError
 
 TYPE_CHECKING = False
@@ -30,31 +31,10 @@ if TYPE_CHECKING:
 
 ANY = "any"
 
-# The tables are ours, and not `is_global` of the standard library, because that
-# one calls multicast global, and answers otherwise from version to version.
-# From the IANA special-purpose registries.
-NOT_PUBLIC_V4 = {
-    IPv4Network(network): reason
-    for network, reason in {
-        "0.0.0.0/8": "this host",
-        "10.0.0.0/8": "private",
-        "100.64.0.0/10": "shared by a provider's customers",
-        "127.0.0.0/8": "loopback",
-        "169.254.0.0/16": "link-local, and where clouds keep their secrets",
-        "172.16.0.0/12": "private",
-        "192.0.0.0/24": "protocol assignments",
-        "192.0.2.0/24": "documentation",
-        "192.88.99.0/24": "relays to 6to4",
-        "192.168.0.0/16": "private",
-        "198.18.0.0/15": "benchmarks",
-        "198.51.100.0/24": "documentation",
-        "203.0.113.0/24": "documentation",
-        "224.0.0.0/4": "multicast",
-        "240.0.0.0/4": "reserved, and broadcast",
-    }.items()
-}
+NOT_PUBLIC_V4 = {IPv4Network(network): reason for network, reason in NOT_PUBLIC.items()}
 
-# Of IPv6 only this is public, without what the table takes out of it.
+# Of IPv6 only this is public, without what the table takes out of it. The table is ours for the
+# same reasons as that of IPv4.
 UNICAST_V6 = IPv6Network("2000::/3")
 NOT_PUBLIC_V6 = {
     IPv6Network(network): reason
