@@ -1,6 +1,6 @@
 """Types of the extension; what each does is said in the .pxi files."""
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 ENGINE_FEATURES: dict[str, bool]
@@ -95,7 +95,7 @@ class Core:
         *,
         deny: bool,
         messages: frozenset[int] | None,
-        tests: dict[int, tuple[tuple[object, ...], ...]],
+        tests: Mapping[int, tuple[object, ...]],
         uses: int | None,
         expires_ns: int | None,
         parent: int,
@@ -106,7 +106,7 @@ class Core:
         self,
         id: int,
         messages: frozenset[int] | None,
-        tests: dict[int, tuple[tuple[object, ...], ...]],
+        tests: Mapping[int, tuple[object, ...]],
     ) -> None: ...
     def uses_left(self, id: int) -> int | None: ...
     def admitting(self, id: int) -> list[int]: ...
@@ -170,7 +170,7 @@ class Core:
     def _spent(self) -> None: ...
     def _recorded(self, rows: list[tuple[Any, ...]], lost: int) -> None: ...
     def _asked(self, id: int, dst: int) -> bool | None: ...
-    def _aborted(self, service: int, client: int, serial: int) -> None: ...
+    def _aborted(self, _service: int, client: int, serial: int) -> None: ...
     def _refused(
         self, service: int, client: int, handler: Handler, error: BaseException
     ) -> None: ...

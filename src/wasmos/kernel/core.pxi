@@ -414,6 +414,8 @@ cdef class Core:
             cap.uses = uses
         if expires_ns is not None:
             cap.expires_ns = expires_ns
+        cap.is_limited = uses is not None or expires_ns is not None or (
+            above is not NULL and above.is_limited)
         if task is not NULL and not cap_attach(task, cap):
             cap_free(cap)
             raise MemoryError
@@ -549,12 +551,14 @@ cdef class Core:
         cdef int32_t type = load_i32(data)
         cdef uint32_t size = message_size(k, type)
         cdef Verdict verdict
+        cdef const uint8_t *at
         cdef int64_t began = monotonic_ns()
         if <uint32_t>len(message) < size:
             raise ValueError(f"the message has {size} bytes")
         with nogil:
             for _ in range(count):
-                verdict.cap = opens(task, dst, type)
+                at = data
+                verdict.cap = quick_check(k, task, dst, type, size, &at)
                 if verdict.cap is NULL:
                     write_message(k.copy, data, type, id, size)
                     authorize(k, task, dst, k.copy, type, size, &verdict)

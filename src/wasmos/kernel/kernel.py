@@ -293,9 +293,7 @@ class Kernel(_core.Core):
             self.grant(client, rule, origin=origin)
         return client
 
-    def _tell_audit(
-        self, event: str, task: Task, by: Task | None = None, **more: object
-    ) -> None:
+    def _tell_audit(self, event: str, task: Task, by: Task | None = None, **more: object) -> None:
         if self.authority.sinks:
             entry: Entry = {"event": event, "task": task.id, "name": task.name, **more}
             if by is not None:
@@ -662,14 +660,15 @@ class Kernel(_core.Core):
         service, type, cause, cap, data = self.asked(id)
         return ask(self.authority.make_denial(id, dst, service, type, cause, cap, data))
 
-    def _aborted(self, service: int, client: int, serial: int) -> None:
+    def _aborted(self, _service: int, client: int, serial: int) -> None:
         found = self._coroutines.get((client, serial))
         if found is not None:
             found[1].cancel()
 
     def _refused(
-        self, service: int, client: int, handler: _core.Handler, error: ServiceError
+        self, service: int, client: int, handler: _core.Handler, error: BaseException
     ) -> None:
+        assert isinstance(error, ServiceError)
         self.authority.refused(service, client, handler.request.cls, error)
 
     def _failed(
