@@ -23,6 +23,7 @@ CASES = (
     Case("ipc python service", ipc.python_service),
     Case("python -> passive service", ipc.from_python),
     Case("the check itself", check.check_itself),
+    Case("grant, pass on, revoke", check.grants),
     Case("compute", compute.compute),
     Case("fresh instance", lives.fresh),
     Case("live blocked tasks", lives.live),

@@ -15,7 +15,8 @@ from wasmos.errors import CapabilityDenied, UsageError
 from wasmos.kernel import grant as states
 from wasmos.kernel.denial import Denial, fields_of
 from wasmos.kernel.grant import Grant
-from wasmos.kernel.rule import Rule, Vocabulary
+from wasmos.kernel.rule import Rule
+from wasmos.kernel.vocabulary import Vocabulary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,11 +60,13 @@ class Authority:
         """A rule from its text. Raises RuleError."""
         return rule if isinstance(rule, Rule) else Rule.parse(rule, self.vocabulary)
 
-    def learn(self, interface: Any) -> None:
-        """Rules may name the messages of one more interface."""
-        if interface not in (abi, *self._interfaces):
-            self._interfaces.append(interface)
-            self.vocabulary = Vocabulary(abi, *self._interfaces)
+    def learn(self, interface: Any) -> bool:
+        """Rules may name the messages of one more interface. False if they may already."""
+        if interface is abi or interface in self._interfaces:
+            return False
+        self._interfaces.append(interface)
+        self.vocabulary = Vocabulary(abi, *self._interfaces)
+        return True
 
     def of_task(self, task: int) -> list[Grant]:
         """What a task holds, and is denied; the oldest first."""
@@ -126,7 +129,7 @@ class Authority:
             raise CapabilityDenied(f"{rule} is not part of {parent.rule}")
         self._check(parent, by)
         child = self._new(rule, task, compiled, uses, seconds)
-        child.badge = narrowed(parent, rule)
+        child.badge = narrowed(parent, rule) or {}
         child.parent = parent
         child.by = parent.holder if by is None else by
         child.origin = origin or parent.origin
@@ -156,9 +159,10 @@ class Authority:
         Raises CapabilityDenied, RuleError."""
         rule = self.parse(rule)
         for grant in self.of_task(giver.id):
-            if not grant.deny and grant.rule.covers(rule, giver.name):
-                if derive(grant, rule, receiver.name) is not None:
-                    return self.delegate(grant, receiver, rule, by=giver.id, offer=offer)
+            if grant.deny or not grant.rule.covers(rule, giver.name):
+                continue
+            if derive(grant, rule, receiver.name) is not None:
+                return self.delegate(grant, receiver, rule, by=giver.id, offer=offer)
         raise CapabilityDenied(str(rule))
 
     def accept(self, task: Task, id: int) -> None:
@@ -329,7 +333,9 @@ class Authority:
         """What the core recorded: denials, and calls if that was asked for."""
         entries = [self._entry(row) for row in rows] if self.sinks else []
         if lost and self.sinks:
-            entries.append({"event": "denial", "reason": f"{lost} records were lost", "time_ns": 0})
+            reason = "the kernel had no room for more"
+            entries.append({"event": "dropped", "count": lost, "reason": reason,
+                            "time_ns": self._kernel.now_ns})  # fmt: skip
         for row in rows:
             if row[1] == "denial":
                 self.denied(self._denial(row))
@@ -437,12 +443,10 @@ def narrowed(parent: Grant, rule: Rule) -> dict[str, str] | None:
     """The badge of what is derived: the parent's, or one with fewer rights."""
     badge = dict(parent.badge)
     for key, value in rule.badge.items():
-        if parent.rule.service == EVERY or badge.get(key) == value:
-            badge[key] = value
-        elif key == "mode" and value == "ro" and badge.get("mode", "rw") == "rw":
-            badge[key] = value
-        else:
+        is_less = key == "mode" and value == "ro" and badge.get("mode", "rw") == "rw"
+        if parent.rule.service != EVERY and badge.get(key) != value and not is_less:
             return None
+        badge[key] = value
     return badge
 
 

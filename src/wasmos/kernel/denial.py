@@ -38,8 +38,10 @@ class Denial:
     grant: the grant that stood against it, or was nearest; None if there is none.
     """
 
-    __slots__ = ("_vocabulary", "cause", "cls", "count", "fields", "grant", "name", "reason", "service", "task",
-                 "type")  # fmt: skip
+    __slots__ = (
+        "_vocabulary", "cause", "cls", "count", "fields", "grant", "name", "reason", "service",
+        "task", "type",
+    )  # fmt: skip
 
     def __init__(
         self, task: int, name: str, service: str, type: int, cls: type[abi.Message] | None,

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from wasmos.kernel.authority import Authority
+    from wasmos.kernel.constraint import Test
     from wasmos.kernel.rule import Rule
     from wasmos.kernel.task import Task
 
     # What the kernel checks: the types of message (None: all), and the tests for some of them.
-    Compiled: TypeAlias = tuple[frozenset[int] | None, dict[int, tuple[tuple[object, ...], ...]]]
+    Compiled: TypeAlias = tuple[frozenset[int] | None, dict[int, tuple[Test, ...]]]
 
 LIVE = "live"
 OFFERED = "offered"  # to a task that hasn't taken it yet
@@ -91,9 +92,7 @@ class Grant:
 
         Raises CapabilityDenied if the rule is for something else, UsageError if this grant is over.
         """
-        return self._authority.delegate(
-            self, task, rule, uses=uses, seconds=seconds, origin=origin
-        )
+        return self._authority.delegate(self, task, rule, uses=uses, seconds=seconds, origin=origin)
 
     def revoke(self) -> None:
         """Take it back, with all that was derived from it. Idempotent."""

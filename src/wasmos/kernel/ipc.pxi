@@ -120,10 +120,11 @@ cdef int32_t ipc_call(Kern *k, Task *task, int32_t dst_id,
         return refuse(k, task, dst_id, type, error)
     task.message = address
     size = message_size(k, type)
-    verdict.cap = opens(task, dst, type)
+    verdict.cap = quick_check(k, task, dst, type, size, &message)
     if verdict.cap is NULL:
-        write_message(k.copy, message, type, task.id, size)
-        message = k.copy
+        if message is not k.copy:
+            write_message(k.copy, message, type, task.id, size)
+            message = k.copy
         authorize(k, task, dst, message, type, size, &verdict)
         if verdict.cap is NULL:
             return deny(k, task, dst, message, type, size, &verdict)
@@ -172,7 +173,7 @@ cdef inline void admitted(Kern *k, Task *task, Task *dst, RecordKind kind,
         record(k, kind, task, dst, type, verdict, message, size)
     if k.trace:
         emit(k, EV_CALL if kind == REC_CALL else EV_ONEWAY, task.id, dst.id, type, 0)
-    if is_limited(verdict.cap):
+    if verdict.cap.is_limited:
         use(k, verdict.cap)
 
 
@@ -219,7 +220,7 @@ cdef void reconsider(Kern *k, Task *task) noexcept nogil:
     size = message_size(k, type)
     authorize(k, task, dst, message, type, size, &verdict)
     if verdict.cap is not NULL:
-        if is_limited(verdict.cap):
+        if verdict.cap.is_limited:
             use(k, verdict.cap)
         stands_on(k, task, verdict.cap)
         return

@@ -256,8 +256,7 @@ class Kernel(_core.Core):
         self._check_open()
         if not isinstance(service, Service):
             raise UsageError(f"serve an instance of a Service, not {service!r}")
-        if service.interface is not abi:
-            self.define_messages(service.interface.MESSAGES.values(), ())
+        self.define(service.interface)
         name = name or service.name
         if not name:
             raise UsageError(f"{type(service).__name__} has no name")
@@ -265,7 +264,6 @@ class Kernel(_core.Core):
         id = self.add_service(
             handlers(service, self), Limits().mailbox, abi.VM if name == "vm" else 0
         )
-        self.authority.learn(service.interface)
         service.kernel = self
         service.task = id
         self._services[id] = service
@@ -275,6 +273,12 @@ class Kernel(_core.Core):
         self.register(id, name)
         service.started()
         return task
+
+    def define(self, interface: Any) -> None:
+        """Know the messages of an interface: a module that `python -m wasmos.idl`
+        made. Serving a service of it does this, too."""
+        if self.authority.learn(interface):
+            self.define_messages(interface.MESSAGES.values(), ())
 
     def client(
         self, name: str = "host", *, allow: Rules = (ALL,), deny: Rules = (), origin: str = ""
@@ -291,9 +295,7 @@ class Kernel(_core.Core):
             self.grant(client, rule, origin=origin)
         return client
 
-    def _tell_audit(
-        self, event: str, task: Task, by: Task | None = None, **more: object
-    ) -> None:
+    def _tell_audit(self, event: str, task: Task, by: Task | None = None, **more: object) -> None:
         if self.authority.sinks:
             entry: Entry = {"event": event, "task": task.id, "name": task.name, **more}
             if by is not None:
@@ -667,14 +669,15 @@ class Kernel(_core.Core):
         service, type, cause, cap, data = self.asked(id)
         return ask(self.authority.make_denial(id, dst, service, type, cause, cap, data))
 
-    def _aborted(self, service: int, client: int, serial: int) -> None:
+    def _aborted(self, _service: int, client: int, serial: int) -> None:
         found = self._coroutines.get((client, serial))
         if found is not None:
             found[1].cancel()
 
     def _refused(
-        self, service: int, client: int, handler: _core.Handler, error: ServiceError
+        self, service: int, client: int, handler: _core.Handler, error: BaseException
     ) -> None:
+        assert isinstance(error, ServiceError)
         self.authority.refused(service, client, handler.request.cls, error)
 
     def _failed(
