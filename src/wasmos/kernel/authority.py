@@ -69,8 +69,10 @@ class Authority:
         return True
 
     def of_task(self, task: int) -> list[Grant]:
-        """What a task holds, and is denied; the oldest first."""
-        return list(self._of_task.get(task, {}).values())
+        """What a task holds, and is denied; the oldest first. What it was offered isn't among
+        it: that is nothing to it, and nothing in its way, until it accepts."""
+        found = self._of_task.get(task, {}).values()
+        return [grant for grant in found if grant.state != states.OFFERED]
 
     def find(self, id: int) -> Grant | None:
         """A grant by its number, also for some time after its end."""
@@ -82,7 +84,12 @@ class Authority:
         return [grant for grant in self.live.values() if grant.parent is None]
 
     def uses_left(self, grant: Grant) -> int | None:
-        return self._kernel.uses_left(grant.id) if grant.id in self.live else None
+        """Of its own, or of one that it was derived from, whichever are fewer."""
+        at: Grant | None = grant if grant.id in self.live else None
+        left = None
+        while at is not None:
+            left, at = _least(left, self._kernel.uses_left(at.id)), at.parent
+        return left
 
     # --- giving ---
 
@@ -133,12 +140,10 @@ class Authority:
         child.parent = parent
         child.by = parent.holder if by is None else by
         child.origin = origin or parent.origin
-        child.excepts = [*parent.excepts, *self._denied(parent)]
+        child.excepts = [each for each in self._denied(parent) if _concerns(each[0], rule.service)]
         if parent.expires_ns is not None:
             child.expires_ns = min(parent.expires_ns, child.expires_ns or parent.expires_ns)
         child.state = states.OFFERED if offer else states.LIVE
-        parent.children.append(child)
-        self._passed_on.setdefault(child.by, set()).add(child.id)
         self._enter(child, "offer" if offer else "delegate")
         return child
 
@@ -170,8 +175,8 @@ class Authority:
         grant = self.live.get(id)
         if grant is None or grant.state != states.OFFERED or grant.holder != task.id:
             raise LookupError(f"task {task.id} was not offered capability {id}")
-        grant.state = states.LIVE
         self._kernel.hold_cap(id, task.id)
+        grant.state = states.LIVE
         self._tell("accept", grant)
 
     # --- taking back ---
@@ -180,26 +185,30 @@ class Authority:
         """Take a grant back, and all that was derived from it."""
         if grant.id not in self.live:
             return
-        abort = state != states.SPENT  # its last use is one
-        for each in reversed(grant.walk()):
-            self._remove(each, state, abort, by)
+        # All of it before anybody hears of it: who is told may revoke, grant and kill.
+        ended = reversed(grant.walk())
+        held = [(each, self._remove(each, state)) for each in ended]
         if grant.parent is not None:
             grant.parent.children.remove(grant)
             self._forget_if_left(grant.parent)
+        for each, was_held in held:
+            self._tell(_ENDS[state], each, by=by)
+            if was_held and not each.deny:
+                self._kernel.grant_ended(each)
 
     def holder_ended(self, task: int) -> None:
         """What a task held is nobody's now; what it passed on goes on."""
+        for grant in list(self._of_task.get(task, {}).values()):
+            if grant.state == states.OFFERED:
+                self.revoke(grant)
         for grant in self._of_task.pop(task, {}).values():
             grant.state = states.LEFT
             self._forget_if_left(grant)
-        for grant in [g for g in self.live.values() if g.state == states.OFFERED]:
-            if grant.holder == task:
-                self.revoke(grant)
         self._passed_on.pop(task, None)
 
     def spent(self) -> None:
         """The core says that something was used up."""
-        for grant in [g for g in self.live.values() if not g.deny]:
+        for grant in [g for g in self.live.values() if g.uses is not None]:
             if grant.id in self.live and self._kernel.uses_left(grant.id) == 0:
                 self.revoke(grant, states.SPENT)
 
@@ -212,7 +221,7 @@ class Authority:
         grant = Grant(self, self._last, rule, task, compiled)
         seconds = _least(seconds, rule.seconds)
         if seconds is not None:
-            grant.expires_ns = self._kernel.now_ns + int(seconds * 1e9)
+            grant.expires_ns = self._kernel.now_ns + round(seconds * 1e9)
         grant.uses = _least(uses, rule.uses)
         if grant.uses is not None and grant.uses < 1:
             raise UsageError(f"{rule}: a grant is used at least once, not {grant.uses} times")
@@ -226,18 +235,19 @@ class Authority:
         if by is not None and len(self._passed_on.get(by, ())) >= MAX_PASSED_ON:
             raise UsageError(f"a task passes on at most {MAX_PASSED_ON} grants")
 
-    def _denied(self, parent: Grant) -> list[Compiled]:
-        """What the holder of `parent` is denied of it."""
+    def _denied(self, parent: Grant) -> list[tuple[str, Compiled]]:
+        """What `parent` doesn't allow all the same, and what its holder is denied."""
         rules = [grant for grant in self.of_task(parent.holder) if grant.deny]
-        return [rule.compiled for rule in rules if _concerns(rule, parent)]
+        return [*parent.excepts, *((rule.rule.service, rule.compiled) for rule in rules)]
 
     def _except(self, rule: Grant) -> None:
         """A task is denied something: so are those it has passed it on to."""
-        for grant in self.of_task(rule.holder):
-            if not grant.deny and _concerns(rule, grant):
-                for heir in grant.walk()[1:]:
-                    heir.excepts.append(rule.compiled)
-                    self._kernel.except_cap(heir.id, *rule.compiled)
+        service = rule.rule.service
+        held = [grant for grant in self.of_task(rule.holder) if not grant.deny]
+        for heir in (heir for grant in held for heir in grant.walk()[1:]):
+            if _concerns(service, heir.rule.service):
+                heir.excepts.append((service, rule.compiled))
+                self._kernel.except_cap(heir.id, *rule.compiled)
 
     def _enter(self, grant: Grant, event: str) -> None:
         kernel = self._kernel
@@ -255,45 +265,44 @@ class Authority:
             expires_ns=grant.expires_ns,
             parent=0 if grant.parent is None else grant.parent.id,
         )
-        for compiled in grant.excepts:
+        for _, compiled in grant.excepts:
             kernel.except_cap(grant.id, *compiled)
         self.live[grant.id] = grant
         self._of_task.setdefault(grant.holder, {})[grant.id] = grant
-        if grant.expires_ns is not None:
-            seconds = max(0, grant.expires_ns - kernel.now_ns) / 1e9
-            self._timers[grant.id] = kernel.call_later(
-                seconds, lambda: self.revoke(grant, states.EXPIRED)
+        if grant.parent is not None:
+            grant.parent.children.append(grant)
+            self._passed_on.setdefault(grant.by, set()).add(grant.id)
+        if grant.expires_ns is not None:  # to the nanosecond: seconds would be rounded
+            self._timers[grant.id] = kernel.timers.add(
+                grant.expires_ns, lambda: self.revoke(grant, states.EXPIRED)
             )
+            kernel.kick()
         self._tell(event, grant)
 
-    def _remove(self, grant: Grant, state: str, abort: bool, by: int) -> None:
-        del self.live[grant.id]
+    def _remove(self, grant: Grant, state: str) -> bool:
+        """Whether it was held. Its last use under way goes on."""
+        self._forget(grant, abort=state != states.SPENT)
         self._of_task.get(grant.holder, {}).pop(grant.id, None)
-        self._passed_on.get(grant.by, set()).discard(grant.id)
-        if (timer := self._timers.pop(grant.id, None)) is not None:
-            timer.cancel()
         was_held = grant.state == states.LIVE
         grant.state = state
-        self._kernel.remove_cap(grant.id, abort)
-        self._remember(grant)
-        self._tell(_ENDS[state], grant, by=by)
-        if was_held and not grant.deny:
-            self._kernel.grant_ended(grant)
+        return was_held
 
     def _forget_if_left(self, grant: Grant) -> None:
         """Nobody holds it, and nothing is derived from it any more."""
         while grant.state == states.LEFT and not grant.children and grant.id in self.live:
-            del self.live[grant.id]
-            if (timer := self._timers.pop(grant.id, None)) is not None:
-                timer.cancel()
-            self._kernel.remove_cap(grant.id, False)
-            self._remember(grant)
+            self._forget(grant, abort=False)
             if grant.parent is None:
                 return
             grant.parent.children.remove(grant)
             grant = grant.parent
 
-    def _remember(self, grant: Grant) -> None:
+    def _forget(self, grant: Grant, *, abort: bool) -> None:
+        """It counts no longer, and is only remembered."""
+        del self.live[grant.id]
+        self._passed_on.get(grant.by, set()).discard(grant.id)
+        if (timer := self._timers.pop(grant.id, None)) is not None:
+            timer.cancel()
+        self._kernel.remove_cap(grant.id, abort)
         self._over[grant.id] = grant
         if len(self._over) > REMEMBERED:
             del self._over[next(iter(self._over))]
@@ -336,11 +345,11 @@ class Authority:
             reason = "the kernel had no room for more"
             entries.append({"event": "dropped", "count": lost, "reason": reason,
                             "time_ns": self._kernel.now_ns})  # fmt: skip
+        if entries:  # first: who hears of a denial may grant something
+            self._hand_out(entries)
         for row in rows:
             if row[1] == "denial":
                 self.denied(self._denial(row))
-        if entries:
-            self._hand_out(entries)
 
     def denied(self, denial: Denial) -> None:
         """A message was denied, by the core or by its service."""
@@ -361,9 +370,9 @@ class Authority:
         denial = Denial(client, kernel.name_of(client), name, cls.TYPE, cls,
                         fields_of(cls, data), "server", self.find(cap), self.vocabulary,
                         reason=error.detail)  # fmt: skip
-        self.denied(denial)
         if self.sinks:
             self.tell([self._entry_of(denial, "denial") | {"reason": denial.reason}])
+        self.denied(denial)
 
     def _denial(self, row: tuple[Any, ...]) -> Denial:
         _, _, cause, task, peer, service, type, cap, count, data = row
@@ -409,11 +418,9 @@ class Authority:
 _ENDS = {states.REVOKED: "revoke", states.EXPIRED: "expire", states.SPENT: "spend"}
 
 
-def _concerns(rule: Grant, grant: Grant) -> bool:
-    """Whether a rule that denies is about anything that `grant` is for."""
-    return EVERY in (rule.rule.service, grant.rule.service) or (
-        rule.rule.service == grant.rule.service
-    )
+def _concerns(denied: str, granted: str) -> bool:
+    """Whether a rule that denies something of a service is about what is granted of another."""
+    return EVERY in (denied, granted) or denied == granted
 
 
 def derive(parent: Grant, rule: Rule, own_name: str) -> Compiled | None:
@@ -421,7 +428,7 @@ def derive(parent: Grant, rule: Rule, own_name: str) -> Compiled | None:
     or the rule wants another badge."""
     if parent.rule.service not in (EVERY, rule.service):
         return None
-    if parent.badge and narrowed(parent, rule) is None:
+    if narrowed(parent, rule) is None:
         return None
     messages, tests = rule.messages, rule.tests(own_name)
     above, demands = parent.compiled

@@ -7,7 +7,7 @@ allow just that, and it is made of what the kernel's private copy held, never of
 from __future__ import annotations
 
 from wasmos import abi
-from wasmos.kernel.rule import exactly
+from wasmos.kernel.rule import Rule, exactly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from wasmos.kernel.vocabulary import Vocabulary
 
 MAX_SHOWN = 256  # characters of a text
+RECORDED = 288  # bytes of a message that the kernel records
+CUT = "…"  # after a text without an end
 
 REASONS = {
     "no_capability": "no rule grants it",
@@ -70,15 +72,29 @@ class Denial:
     @property
     def rule(self) -> str:
         """The rule that would allow just this."""
-        if self.cls is None:
-            return self.service
-        rule = exactly(self.service, (self.type, self.fields), self._vocabulary)
-        return str(rule) if rule is not None else self.message
+        cls, vocabulary = self.cls, self._vocabulary
+        if cls is None or vocabulary.takes(self.service).get(cls.NAME) is not cls:
+            return str(Rule(self.service, vocabulary=vocabulary))
+        rule = None
+        if all(self._is_known(field) for field in cls.FIELDS):
+            rule = exactly(self.service, (self.type, self.fields), vocabulary)
+        return str(rule or Rule(self.service, cls, vocabulary=vocabulary))
 
     @property
     def shown_fields(self) -> dict[str, Any]:
         """What may be shown: no secrets, no data, addresses as people write them."""
         return shown(self.cls, self.fields)
+
+    def _is_known(self, field: abi.Field) -> bool:
+        """Whether the whole of a field that a rule would name is there."""
+        value = self.fields.get(field.name)
+        if field.meaning in ("", "secret") or isinstance(value, int):
+            return True
+        if not isinstance(value, str) or (
+            value.endswith(CUT) and field.offset + field.size > RECORDED
+        ):
+            return False
+        return len(value.encode("utf-8", "surrogateescape")) < field.size
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Denial) and self._key == other._key
@@ -110,7 +126,7 @@ def fields_of(cls: type[abi.Message] | None, data: bytes) -> dict[str, Any]:
             continue
         elif field.kind == abi.CSTR:
             text, end, _ = data[at : at + field.size].partition(b"\0")
-            found[field.name] = text.decode("utf-8", "surrogateescape") + ("" if end else "…")
+            found[field.name] = text.decode("utf-8", "surrogateescape") + ("" if end else CUT)
         elif field.kind == abi.UINT8_ARRAY:
             found[field.name] = {"len": field.size}
         else:
@@ -131,6 +147,6 @@ def shown(cls: type[abi.Message] | None, fields: dict[str, Any]) -> dict[str, An
         elif field.meaning == "ipv4":
             value = ".".join(str(byte) for byte in value.to_bytes(4, "big"))
         elif isinstance(value, str) and len(value) > MAX_SHOWN:
-            value = value[:MAX_SHOWN] + "…"
+            value = value[:MAX_SHOWN] + CUT
         found[field.name] = value
     return found

@@ -55,7 +55,7 @@ class Grant:
         self.holder = holder.id
         self.holder_name = holder.name
         self.compiled = compiled
-        self.excepts: list[Compiled] = []
+        self.excepts: list[tuple[str, Compiled]] = []  # of which service it doesn't allow what
         self.parent: Grant | None = None
         self.children: list[Grant] = []
         self.deny = False
