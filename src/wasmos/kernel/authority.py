@@ -50,6 +50,7 @@ class Authority:
         self._of_task: dict[int, dict[int, Grant]] = {}
         self._passed_on: dict[int, set[int]] = {}  # task → what it passed on
         self._over: dict[int, Grant] = {}
+        self._limited: dict[int, Grant] = {}  # to so many uses
         self._timers: dict[int, Timer] = {}
         self.sinks: list[Callable[[list[Entry]], object]] = []
         self.on_denial: list[Callable[[Denial], object]] = []
@@ -69,8 +70,12 @@ class Authority:
         return True
 
     def of_task(self, task: int) -> list[Grant]:
-        """What a task holds, and is denied; the oldest first."""
+        """What a task holds, is denied and was offered; the oldest first."""
         return list(self._of_task.get(task, {}).values())
+
+    def held(self, task: int) -> list[Grant]:
+        """What a task can use and pass on."""
+        return [g for g in self.of_task(task) if g.state == states.LIVE and not g.deny]
 
     def find(self, id: int) -> Grant | None:
         """A grant by its number, also for some time after its end."""
@@ -137,16 +142,16 @@ class Authority:
         if parent.expires_ns is not None:
             child.expires_ns = min(parent.expires_ns, child.expires_ns or parent.expires_ns)
         child.state = states.OFFERED if offer else states.LIVE
+        self._enter(child, "offer" if offer else "delegate")
         parent.children.append(child)
         self._passed_on.setdefault(child.by, set()).add(child.id)
-        self._enter(child, "offer" if offer else "delegate")
         return child
 
     def derive_all(self, parent: Task, child: Task, rules: Iterable[Rule]) -> list[Grant]:
         """What a task gives to one that it spawned: of each rule, as much as it holds."""
         made = []
         for rule in rules:
-            held = [grant for grant in self.of_task(parent.id) if not grant.deny]
+            held = self.held(parent.id)
             whole = [g for g in held if g.rule.covers(rule, parent.name)]
             for grant in whole[:1] or held:
                 part = grant.rule if rule.service == EVERY else rule
@@ -158,8 +163,8 @@ class Authority:
         """What a task's own message asks for: it holds one grant that covers the rule.
         Raises CapabilityDenied, RuleError."""
         rule = self.parse(rule)
-        for grant in self.of_task(giver.id):
-            if grant.deny or not grant.rule.covers(rule, giver.name):
+        for grant in self.held(giver.id):
+            if not grant.rule.covers(rule, giver.name):
                 continue
             if derive(grant, rule, receiver.name) is not None:
                 return self.delegate(grant, receiver, rule, by=giver.id, offer=offer)
@@ -190,16 +195,16 @@ class Authority:
     def holder_ended(self, task: int) -> None:
         """What a task held is nobody's now; what it passed on goes on."""
         for grant in self._of_task.pop(task, {}).values():
-            grant.state = states.LEFT
-            self._forget_if_left(grant)
-        for grant in [g for g in self.live.values() if g.state == states.OFFERED]:
-            if grant.holder == task:
+            if grant.state == states.OFFERED:
                 self.revoke(grant)
+            else:
+                grant.state = states.LEFT
+                self._forget_if_left(grant)
         self._passed_on.pop(task, None)
 
     def spent(self) -> None:
         """The core says that something was used up."""
-        for grant in [g for g in self.live.values() if not g.deny]:
+        for grant in list(self._limited.values()):
             if grant.id in self.live and self._kernel.uses_left(grant.id) == 0:
                 self.revoke(grant, states.SPENT)
 
@@ -259,6 +264,8 @@ class Authority:
             kernel.except_cap(grant.id, *compiled)
         self.live[grant.id] = grant
         self._of_task.setdefault(grant.holder, {})[grant.id] = grant
+        if grant.uses is not None:
+            self._limited[grant.id] = grant
         if grant.expires_ns is not None:
             seconds = max(0, grant.expires_ns - kernel.now_ns) / 1e9
             self._timers[grant.id] = kernel.call_later(
@@ -267,15 +274,12 @@ class Authority:
         self._tell(event, grant)
 
     def _remove(self, grant: Grant, state: str, abort: bool, by: int) -> None:
-        del self.live[grant.id]
+        self._leave(grant)
         self._of_task.get(grant.holder, {}).pop(grant.id, None)
         self._passed_on.get(grant.by, set()).discard(grant.id)
-        if (timer := self._timers.pop(grant.id, None)) is not None:
-            timer.cancel()
         was_held = grant.state == states.LIVE
         grant.state = state
         self._kernel.remove_cap(grant.id, abort)
-        self._remember(grant)
         self._tell(_ENDS[state], grant, by=by)
         if was_held and not grant.deny:
             self._kernel.grant_ended(grant)
@@ -283,17 +287,19 @@ class Authority:
     def _forget_if_left(self, grant: Grant) -> None:
         """Nobody holds it, and nothing is derived from it any more."""
         while grant.state == states.LEFT and not grant.children and grant.id in self.live:
-            del self.live[grant.id]
-            if (timer := self._timers.pop(grant.id, None)) is not None:
-                timer.cancel()
+            self._leave(grant)
             self._kernel.remove_cap(grant.id, False)
-            self._remember(grant)
             if grant.parent is None:
                 return
             grant.parent.children.remove(grant)
             grant = grant.parent
 
-    def _remember(self, grant: Grant) -> None:
+    def _leave(self, grant: Grant) -> None:
+        """It is in force no longer, and remembered for some time."""
+        del self.live[grant.id]
+        self._limited.pop(grant.id, None)
+        if (timer := self._timers.pop(grant.id, None)) is not None:
+            timer.cancel()
         self._over[grant.id] = grant
         if len(self._over) > REMEMBERED:
             del self._over[next(iter(self._over))]
@@ -421,7 +427,7 @@ def derive(parent: Grant, rule: Rule, own_name: str) -> Compiled | None:
     or the rule wants another badge."""
     if parent.rule.service not in (EVERY, rule.service):
         return None
-    if parent.badge and narrowed(parent, rule) is None:
+    if narrowed(parent, rule) is None:
         return None
     messages, tests = rule.messages, rule.tests(own_name)
     above, demands = parent.compiled
@@ -444,7 +450,7 @@ def narrowed(parent: Grant, rule: Rule) -> dict[str, str] | None:
     badge = dict(parent.badge)
     for key, value in rule.badge.items():
         is_less = key == "mode" and value == "ro" and badge.get("mode", "rw") == "rw"
-        if parent.rule.service != EVERY and badge.get(key) != value and not is_less:
+        if badge.get(key) != value and not is_less:
             return None
         badge[key] = value
     return badge
