@@ -50,6 +50,7 @@ class Authority:
         self._of_task: dict[int, dict[int, Grant]] = {}
         self._passed_on: dict[int, set[int]] = {}  # task → what it passed on
         self._over: dict[int, Grant] = {}
+        self._limited: dict[int, Grant] = {}  # to so many uses
         self._timers: dict[int, Timer] = {}
         self.sinks: list[Callable[[list[Entry]], object]] = []
         self.on_denial: list[Callable[[Denial], object]] = []
@@ -208,7 +209,7 @@ class Authority:
 
     def spent(self) -> None:
         """The core says that something was used up."""
-        for grant in [g for g in self.live.values() if g.uses is not None]:
+        for grant in list(self._limited.values()):
             if grant.id in self.live and self._kernel.uses_left(grant.id) == 0:
                 self.revoke(grant, states.SPENT)
 
@@ -272,6 +273,8 @@ class Authority:
         if grant.parent is not None:
             grant.parent.children.append(grant)
             self._passed_on.setdefault(grant.by, set()).add(grant.id)
+        if grant.uses is not None:
+            self._limited[grant.id] = grant
         if grant.expires_ns is not None:  # to the nanosecond: seconds would be rounded
             self._timers[grant.id] = kernel.timers.add(
                 grant.expires_ns, lambda: self.revoke(grant, states.EXPIRED)
@@ -299,6 +302,7 @@ class Authority:
     def _forget(self, grant: Grant, *, abort: bool) -> None:
         """It counts no longer, and is only remembered."""
         del self.live[grant.id]
+        self._limited.pop(grant.id, None)
         self._passed_on.get(grant.by, set()).discard(grant.id)
         if (timer := self._timers.pop(grant.id, None)) is not None:
             timer.cancel()
@@ -451,7 +455,7 @@ def narrowed(parent: Grant, rule: Rule) -> dict[str, str] | None:
     badge = dict(parent.badge)
     for key, value in rule.badge.items():
         is_less = key == "mode" and value == "ro" and badge.get("mode", "rw") == "rw"
-        if parent.rule.service != EVERY and badge.get(key) != value and not is_less:
+        if badge.get(key) != value and not is_less:
             return None
         badge[key] = value
     return badge

@@ -363,6 +363,12 @@ cdef void changed(Task *task, int32_t service) noexcept nogil:
     """What `task` holds for a service is not what it was. What it holds for
     all of them is part of every gate."""
     cdef uint32_t i
+    cdef Hold *hold
+    if service != EVERY:
+        hold = hold_of(task, service)
+        if hold is not NULL:
+            forget_gates(hold)
+        return
     for i in range(task.hold_count):
-        if task.holds[i] is not NULL and (service == EVERY or i == <uint32_t>(service + 1)):
+        if task.holds[i] is not NULL:
             forget_gates(task.holds[i])

@@ -215,6 +215,8 @@ cdef void reconsider(Kern *k, Task *task) noexcept nogil:
     if task.state != SENDING and task.state != AWAITING:
         return
     dst = find(k, task.peer)
+    if dst is NULL:             # it is over, and about to release all who wait
+        return
     message = task.outbox if task.is_kept else guest_message(task, task.message)
     type = load_i32(message)
     size = message_size(k, type)

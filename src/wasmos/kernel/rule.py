@@ -8,7 +8,7 @@ cover another, it does, whatever the message; the other way round, it can be mis
     tcpip.listen(listen_port=80)              one message, with a field constrained
     fs(dir="/srv/data", mode="ro")            what the grant means to the server
     tcpip.connect(dst_port=443) for 60s       as long as that
-    *                                         everything
+    *                                         every message, and no badge: those are named
 
 Most rules name a service and nothing else; for these nothing else is imported or built.
 """
@@ -194,10 +194,8 @@ class Rule:
         return (
             (self.uses is None or (other.uses is not None and other.uses <= self.uses))
             and (self._ns is None or (other._ns is not None and other._ns <= self._ns))
-            and (
-                self.service == EVERYTHING
-                or (self.service == other.service and _badge_covers(self.badge, other.badge))
-            )
+            and self.service in (EVERYTHING, other.service)
+            and _badge_covers(self.badge, other.badge)
         )
 
     def _tested(self, deny: bool) -> Iterable[int]:
