@@ -1,10 +1,12 @@
-"""Fs: files and directories in memory.
+"""Fs: files and directories, in memory or below a directory of the host.
 
-Law: guests never touch the host's files. An image is filled before they run and saved after, by
-the host; in between there is only the image, and a path can name nothing outside of it.
+Law: what a task sees is what its grants name. That is an image, which the host fills before and
+saves after and nobody reads through to the host's files; or host directories, each by a grant that
+names it, and a path leads to nothing outside of either.
 """
 
 from wasmos.servers.fs.image import Directory, File, Image, ImageError
+from wasmos.servers.fs.mounts import check_badge
 from wasmos.servers.fs.server import Fs
 
-__all__ = ["Directory", "File", "Fs", "Image", "ImageError"]
+__all__ = ["Directory", "File", "Fs", "Image", "ImageError", "check_badge"]

@@ -1,64 +1,115 @@
-"""The fs server: files in an image, opened by number.
+"""The fs server: files, opened by number, in the tree that a task's grants make.
 
-Law: a number means something to the task that opened it and to nobody else, and nothing of a
-task is left when it has ended.
+Law: a number means something to the task that opened it and to nobody else; it is used only while
+the grant that it was opened under admits the very message; and nothing of a task is left when it
+has ended, nor of a grant when it is gone.
 """
 
 # ruff: noqa: ARG002 - the fields are parameters, whether used or not.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
 from wasmos.kernel import Caller, Service
-from wasmos.servers.fs.image import Directory, File, Image
+from wasmos.servers.fs.image import Image
+from wasmos.servers.fs.mounts import Mount, Place, Tree, mounts
+from wasmos.servers.fs.world import ImageWorld, Opened, World
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wasmos.servers.fs.hostworld import Roots
+    from wasmos.servers.fs.resolve import Resolver
 
 MAX_OPEN_FILES = 64
+MAX_HOST_FILES = 512
 MAX_READ_BYTES = 1024  # what fits an answer
+MAX_SIZE = (1 << 32) - 1  # what an answer can tell
 TYPE_FILE = 255
 TYPE_DIRECTORY = 221
 
 
 class _Handle:
-    """An open file or directory, and where in it the next read or write happens."""
+    """An open file or directory, where in it the next read or write happens, and the grant
+    that it was opened under. Without a file: that grant is gone, and the number waits to be
+    closed, so that it doesn't come to mean another file meanwhile."""
 
-    __slots__ = ("node", "offset")
+    __slots__ = ("file", "grant", "offset", "writable")
 
-    def __init__(self, node: File | Directory) -> None:
-        self.node = node
+    def __init__(self, file: Opened, grant: int, writable: bool) -> None:
+        self.file: Opened | None = file
+        self.grant = grant
+        self.writable = writable
         self.offset = 0
 
-    @property
-    def file(self) -> File:
-        if isinstance(self.node, Directory):
-            raise ServiceError(ErrorCode.NOT_A_FILE)
-        return self.node
-
-    def read(self, most: int) -> bytes:
-        data = self.file.data
-        if self.offset >= len(data):
-            raise ServiceError(ErrorCode.EOF)
-        part = bytes(data[self.offset : self.offset + most])
-        self.offset += len(part)
-        return part
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+            self.file = None
 
 
 class Fs(Service):
-    """Serves an image.
+    """Serves an image, and the host directories that badges name.
 
     image: what is in it at first; later, what the guests made of it.
     max_open_files: how many files one task may have open.
+    max_host_files: how many of the host's files may be open for all tasks together, the
+        directories of grants included.
+    resolver: how paths of the host are resolved; by default the best that this machine has.
 
     A file that is deleted while it is open goes on for those who have it open, and its bytes
-    count until the last of them closes it.
+    count until the last of them closes it. When a grant is gone, what was opened under it is
+    closed at once, and its numbers answer NOT_ALLOWED until they are closed.
     """
 
     name = "fs"
 
-    def __init__(self, image: Image | None = None, *, max_open_files: int = MAX_OPEN_FILES) -> None:
+    def __init__(
+        self,
+        image: Image | None = None,
+        *,
+        max_open_files: int = MAX_OPEN_FILES,
+        max_host_files: int = MAX_HOST_FILES,
+        resolver: Resolver | None = None,
+    ) -> None:
         self.image = Image() if image is None else image
         self._max_open_files = max_open_files
+        self._max_host_files = max_host_files
+        self._resolver = resolver
+        self._image_world = ImageWorld(self.image)
+        self._host_roots: Roots | None = None
+        self._trees: dict[int, tuple[tuple[int, ...], Tree]] = {}  # task → its last grants' tree
         self._open: dict[int, dict[int, _Handle]] = {}  # task → number → handle
+        self._under: dict[int, set[_Handle]] = {}  # grant → what was opened under it
+
+    # --- what a task sees ---
+
+    def _worlds(self, caller: Caller) -> Tree:
+        """The tree of the grants that admit the message at hand."""
+        admitting = caller.grants()
+        ids = tuple(grant.id for grant in admitting)
+        known, tree = self._trees.get(caller.id, ((), None))
+        if tree is None or known != ids:
+            tree = Tree(mounts(admitting))
+            self._trees[caller.id] = ids, tree
+        return tree
+
+    def _world(self, mount: Mount) -> World:
+        if not mount.directory:
+            return self._image_world
+        return self._roots.world(mount.grant, mount.directory)
+
+    @property
+    def _roots(self) -> Roots:
+        if self._host_roots is None:
+            from wasmos.servers.fs.hostworld import Budget, Roots
+
+            self._host_roots = Roots(Budget(self._max_host_files), self._resolver)
+        return self._host_roots
 
     def _handle(self, caller: Caller, fd: int) -> _Handle:
         handle = self._open.get(caller.id, {}).get(fd)
@@ -66,55 +117,155 @@ class Fs(Service):
             raise ServiceError(ErrorCode.INVALID_ARG)
         return handle
 
+    def _usable(self, caller: Caller, fd: int) -> tuple[_Handle, Opened]:
+        """A handle and its file. Another grant that admits the message doesn't help: it is for
+        other files."""
+        handle = self._handle(caller, fd)
+        if handle.file is None or not self._admits(caller, handle.grant):
+            raise ServiceError(ErrorCode.NOT_ALLOWED, "the grant that it was opened under")
+        return handle, handle.file
+
+    def _admits(self, caller: Caller, grant: int) -> bool:
+        return caller.grant == grant or grant in self._worlds(caller).ids
+
     # --- open files ---
 
     def fs_open(self, caller: Caller, path: str, flags: int) -> int:
-        node = self.image.find(path)
+        handle = self._opened(self._worlds(caller).find(path))
         handles = self._open.setdefault(caller.id, {})
         if len(handles) >= self._max_open_files:
+            handle.close()
             raise ServiceError(ErrorCode.NO_RESOURCES)
         fd = next(number for number in range(1, len(handles) + 2) if number not in handles)
-        self.image.hold(node)
-        handles[fd] = _Handle(node)
+        handles[fd] = handle
+        self._under.setdefault(handle.grant, set()).add(handle)
         return fd
+
+    def _opened(self, place: Place) -> _Handle:
+        if place.below:
+            return _Handle(Opened(), place.owner, writable=True)
+        if place.mount is None:
+            raise ServiceError(ErrorCode.NOT_FOUND)
+        writable = place.mount.writable
+        file = self._world(place.mount).open(place.path, writable=writable)
+        return _Handle(file, place.mount.grant, writable)
 
     def fs_close(self, caller: Caller, fd: int) -> None:
         handle = self._handle(caller, fd)
         del self._open[caller.id][fd]
-        self.image.release(handle.node)
+        self._forget(handle)
+
+    def _forget(self, handle: _Handle) -> None:
+        handle.close()
+        under = self._under.get(handle.grant)
+        if under is not None:
+            under.discard(handle)
+            if not under:
+                del self._under[handle.grant]
 
     def fs_read(self, caller: Caller, fd: int, len: int) -> bytes:  # noqa: A002
-        return self._handle(caller, fd).read(min(len, MAX_READ_BYTES))
+        handle, file = self._usable(caller, fd)
+        data = file.read(handle.offset, min(len, MAX_READ_BYTES))
+        handle.offset += data.__len__()
+        return data
 
     def fs_write(self, caller: Caller, fd: int, data: bytes) -> int:
-        handle = self._handle(caller, fd)
-        written = self.image.write(handle.file, handle.offset, data)
+        handle, file = self._usable(caller, fd)
+        if not handle.writable:
+            raise ServiceError(ErrorCode.NOT_ALLOWED)
+        written = file.write(handle.offset, data)
         handle.offset += written
         return written
 
     # --- the tree ---
 
     def fs_readdir(self, caller: Caller, path: str, index: int) -> tuple[str, int, int]:
-        directory = self.image.directory(path)
+        place = self._worlds(caller).find(path)
+        world, names = self._listed(place)
         if index < 0:
             raise ServiceError(ErrorCode.INVALID_ARG)
-        if index >= len(directory.names):
-            raise ServiceError(ErrorCode.EOF)
-        name = directory.names[index]
-        node = directory.nodes[name]
-        if isinstance(node, Directory):
+        name, is_added = _nth(names, place.below, index)
+        is_directory, size = (True, 0) if is_added else world.entry(place.path, name)
+        if is_directory:
             return name, TYPE_DIRECTORY, 0
-        return name, TYPE_FILE, len(node.data)
+        return name, TYPE_FILE, min(size, MAX_SIZE)
+
+    def _listed(self, place: Place) -> tuple[World, Sequence[str]]:
+        """The names that the world itself has in a directory."""
+        if place.mount is None:
+            if place.below:
+                return _NOTHING, ()
+            raise ServiceError(ErrorCode.NOT_FOUND)
+        try:
+            world = self._world(place.mount)
+            return world, world.names(place.path)
+        except ServiceError as error:
+            if place.below and error.code in _NO_DIRECTORY:
+                return _NOTHING, ()
+            raise
 
     def fs_mkfile(self, caller: Caller, path: str) -> None:
-        self.image.make_file(path)
+        place = self._worlds(caller).find(path)
+        self._changeable(place).make_file(place.path)
 
     def fs_mkdir(self, caller: Caller, path: str) -> None:
-        self.image.make_directory(path)
+        place = self._worlds(caller).find(path)
+        self._changeable(place).make_directory(place.path)
+
+    def _changeable(self, place: Place) -> World:
+        """The world in which something new may get this name."""
+        if place.below:
+            raise ServiceError(ErrorCode.ALREADY_EXISTS)
+        return self._writable(place)
 
     def fs_delete(self, caller: Caller, path: str) -> None:
-        self.image.delete(path)
+        place = self._worlds(caller).find(path)
+        if place.below:
+            raise ServiceError(ErrorCode.NOT_ALLOWED if place.is_root else ErrorCode.NOT_EMPTY)
+        self._writable(place).delete(place.path)
+
+    def _writable(self, place: Place) -> World:
+        if place.mount is None or not place.mount.writable:
+            raise ServiceError(ErrorCode.NOT_ALLOWED)
+        return self._world(place.mount)
+
+    # --- ends ---
 
     def task_ended(self, task: int) -> None:
+        self._trees.pop(task, None)
         for handle in self._open.pop(task, {}).values():
-            self.image.release(handle.node)
+            self._forget(handle)
+
+    def revoked(self, grant: int) -> None:
+        """A grant is gone: close what was opened under it, and its directory."""
+        for handle in self._under.pop(grant, ()):
+            handle.close()
+        if self._host_roots is not None:
+            self._host_roots.release(grant)
+
+    def stopped(self) -> None:
+        for task in list(self._open):
+            self.task_ended(task)
+        self._trees.clear()
+        if self._host_roots is not None:
+            self._host_roots.close()
+
+
+_NOTHING = World()
+_NO_DIRECTORY = (ErrorCode.NOT_FOUND, ErrorCode.NOT_A_DIR, ErrorCode.NOT_ALLOWED)
+
+
+def _nth(names: Sequence[str], added: Sequence[str], index: int) -> tuple[str, bool]:
+    """An entry of a directory, and whether other grants made it one: both lists are in order,
+    and what is in both is there once. The long one isn't copied."""
+    before = 0  # of the added ones, those that aren't in `names` as well
+    for name in added:
+        at = bisect_left(names, name)
+        if at + before == index:
+            return name, True
+        if at + before > index:
+            break
+        before += not (at < len(names) and names[at] == name)
+    if index - before >= len(names):
+        raise ServiceError(ErrorCode.EOF)
+    return names[index - before], False
