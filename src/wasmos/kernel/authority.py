@@ -46,6 +46,7 @@ class Authority:
         self._last = 0
         self.vocabulary = Vocabulary.default()
         self._interfaces: list[Any] = []
+        self._rules: dict[str, Rule] = {}  # by their text: the same few again and again
         self.live: dict[int, Grant] = {}  # live, offered, and those left by their holder
         self._of_task: dict[int, dict[int, Grant]] = {}
         self._passed_on: dict[int, set[int]] = {}  # task → what it passed on
@@ -59,13 +60,21 @@ class Authority:
 
     def parse(self, rule: Rule | str) -> Rule:
         """A rule from its text. Raises RuleError."""
-        return rule if isinstance(rule, Rule) else Rule.parse(rule, self.vocabulary)
+        if isinstance(rule, Rule):
+            return rule
+        known = self._rules.get(rule)
+        if known is None:
+            if len(self._rules) >= REMEMBERED:
+                self._rules.clear()
+            known = self._rules[rule] = Rule.parse(rule, self.vocabulary)
+        return known
 
     def learn(self, interface: Any) -> bool:
         """Rules may name the messages of one more interface. False if they may already."""
         if interface is abi or interface in self._interfaces:
             return False
         self._interfaces.append(interface)
+        self._rules.clear()
         self.vocabulary = Vocabulary(abi, *self._interfaces)
         return True
 

@@ -121,7 +121,11 @@ cdef int32_t ipc_call(Kern *k, Task *task, int32_t dst_id,
     task.message = address
     size = message_size(k, type)
     verdict.cap = quick_check(k, task, dst, type, size, &message)
-    if verdict.cap is NULL:
+    if verdict.cap is not NULL:
+        if dst.kind == PASSIVE and dst.direct and dst.state == IDLE and not (
+                verdict.cap.is_limited or k.record_calls):
+            return call_in_place(k, task, dst, message, type, size)
+    else:
         if message is not k.copy:
             write_message(k.copy, message, type, task.id, size)
             message = k.copy
@@ -143,7 +147,7 @@ cdef int32_t admit(Kern *k, Task *task, Task *dst, const uint8_t *message,
         return refuse(k, task, dst.id, type, ERR_DEAD_LOCK)
     if receives_from(dst, task):
         admitted(k, task, dst, REC_CALL, message, type, size, verdict)
-        stands_on(k, task, verdict.cap)
+        call_begins(k, task, dst, type, verdict.cap)
         task.is_kept = False
         deliver(k, task, dst, message, type, size)
         wake(k, dst, OK)
@@ -151,7 +155,7 @@ cdef int32_t admit(Kern *k, Task *task, Task *dst, const uint8_t *message,
     if not keep(task, message, type, size):
         return refuse(k, task, dst.id, type, ERR_NO_RESOURCES)
     admitted(k, task, dst, REC_CALL, message, type, size, verdict)
-    stands_on(k, task, verdict.cap)
+    call_begins(k, task, dst, type, verdict.cap)
     task.state = SENDING
     task.peer = dst.id
     if dst.kind == SERVICE:
@@ -164,6 +168,13 @@ cdef int32_t admit(Kern *k, Task *task, Task *dst, const uint8_t *message,
     return PENDING
 
 
+cdef inline void call_begins(Kern *k, Task *task, Task *dst, int32_t type,
+                             Cap *cap) noexcept nogil:
+    if k.trace:
+        emit(k, EV_CALL, task.id, dst.id, type, 0)
+    stands_on(k, task, cap)
+
+
 cdef inline void admitted(Kern *k, Task *task, Task *dst, RecordKind kind,
                           const uint8_t *message, int32_t type, uint32_t size,
                           Verdict *verdict) noexcept nogil:
@@ -171,8 +182,8 @@ cdef inline void admitted(Kern *k, Task *task, Task *dst, RecordKind kind,
         verdict.cause = 0
         verdict.service = dst.provides[0] if dst.provides_count else <int32_t>EVERY
         record(k, kind, task, dst, type, verdict, message, size)
-    if k.trace:
-        emit(k, EV_CALL if kind == REC_CALL else EV_ONEWAY, task.id, dst.id, type, 0)
+    if k.trace and kind == REC_ONEWAY:
+        emit(k, EV_ONEWAY, task.id, dst.id, type, 0)
     if verdict.cap.is_limited:
         use(k, verdict.cap)
 
@@ -272,6 +283,8 @@ cdef int32_t call_in_place(Kern *k, Task *task, Task *dst,
     (Migrating threads, Ford & Lepreau, USENIX Winter 1994.)"""
     cdef wasmtime_val_raw_t argument
     cdef void *error
+    if k.trace:
+        emit(k, EV_CALL, task.id, dst.id, type, 0)
     write_message(guest_message(dst, dst.inbox), message, type, task.id, size)
     argument.i32 = <int32_t>dst.inbox
     dst.state = RUNNING

@@ -62,7 +62,7 @@ def listed(rules: Rules, what: str) -> list[str | Rule]:
     """What `allow` or `deny` lists. A string would be a list of its letters."""
     if isinstance(rules, str):
         raise UsageError(f"{what} is a list of rules: write [{rules!r}]")
-    return list(dict.fromkeys(rules))
+    return list(dict.fromkeys(rules)) if rules else []
 
 
 class Kernel(_core.Core):
@@ -718,7 +718,8 @@ class Kernel(_core.Core):
             if id in (client, service_id):
                 coroutine.cancel()
         task.exit = Exit(id, task.name, cause, code, message, tuple(frames), cpu_ns / 1e9)
-        self._tell_audit("exit", task, reason=str(task.exit))
+        if self.authority.sinks:
+            self._tell_audit("exit", task, reason=str(task.exit))
         if (ended := self._services.pop(id, None)) is not None:
             self.tell_one(ended.stopped)
         for service in list(self._services.values()):
