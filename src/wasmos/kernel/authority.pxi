@@ -48,10 +48,15 @@ cdef inline Cap *quick_check(Kern *k, Task *task, Task *dst, int32_t type,
     """The capability by which `task` may send a message to `dst`, if that is
     easily told; NULL is no answer. What was looked into is a private copy, and
     `message` is that copy then."""
+    if task.open_dst == dst.id and task.open_type == type:
+        return task.open_cap
     cdef Gate *gate = ready_gate(task, dst, type)
     if gate is NULL:
         return NULL
     if gate.open is not NULL:
+        task.open_dst = dst.id
+        task.open_type = type
+        task.open_cap = gate.open
         return gate.open
     if gate.deny is not NULL or gate.free is not NULL:
         return NULL
@@ -175,3 +180,11 @@ cdef void use(Kern *k, Cap *cap) noexcept nogil:
             if cap.uses == 0:
                 k.spent = True
         cap = cap.parent
+
+
+cdef void forget_open(Kern *k) noexcept nogil:
+    """What tasks remember of whom they may send to counts no longer."""
+    cdef uint32_t i
+    for i in range(k.mask + 1):
+        if k.table[i] is not NULL:
+            k.table[i].open_dst = 0

@@ -46,7 +46,9 @@ class Authority:
         self._last = 0
         self.vocabulary = Vocabulary.default()
         self._interfaces: list[Any] = []
-        self._rules: dict[str, Rule] = {}  # by their text: the same few again and again
+        # The same few rules come again and again: what they say is worked out once.
+        self._rules: dict[str, Rule] = {}
+        self._compiled: dict[tuple[Rule, str, bool], Compiled] = {}
         self.live: dict[int, Grant] = {}  # live, offered, and those left by their holder
         self._of_task: dict[int, dict[int, Grant]] = {}
         self._passed_on: dict[int, set[int]] = {}  # task → what it passed on
@@ -75,6 +77,7 @@ class Authority:
             return False
         self._interfaces.append(interface)
         self._rules.clear()
+        self._compiled.clear()
         self.vocabulary = Vocabulary(abi, *self._interfaces)
         return True
 
@@ -117,9 +120,7 @@ class Authority:
         rule = self.parse(rule)
         if deny and (uses or seconds or rule.uses or rule.seconds):
             raise UsageError(f"{rule}: a rule that denies has no lifetime")
-        messages = rule.denied if deny else rule.messages
-        compiled = messages, rule.tests(task.name, deny=deny)
-        grant = self._new(rule, task, compiled, uses, seconds)
+        grant = self._new(rule, task, self._compile(rule, task.name, deny), uses, seconds)
         grant.deny = deny
         grant.origin = origin
         self._enter(grant, "deny" if deny else "grant")
@@ -223,6 +224,16 @@ class Authority:
                 self.revoke(grant, states.SPENT)
 
     # --- steps ---
+
+    def _compile(self, rule: Rule, own_name: str, deny: bool) -> Compiled:
+        key = rule, own_name, deny
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            if len(self._compiled) >= REMEMBERED:
+                self._compiled.clear()
+            messages = rule.denied if deny else rule.messages
+            compiled = self._compiled[key] = messages, rule.tests(own_name, deny=deny)
+        return compiled
 
     def _new(
         self, rule: Rule, task: Task, compiled: Compiled, uses: int | None, seconds: float | None

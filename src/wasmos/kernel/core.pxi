@@ -396,6 +396,7 @@ cdef class Core:
         cdef Task *task = self._task(id)
         if not set_provides(task, service):
             raise MemoryError
+        forget_open(&self.k)    # who may send to it can be denied that one
         emit(&self.k, EV_REGISTER, id, 0, service, 0)
 
     def add_cap(self, int32_t id, int32_t holder, int32_t service, *,

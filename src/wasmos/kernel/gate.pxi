@@ -364,6 +364,7 @@ cdef void changed(Task *task, int32_t service) noexcept nogil:
     all of them is part of every gate."""
     cdef uint32_t i
     cdef Hold *hold
+    task.open_dst = 0
     if service != EVERY:
         hold = hold_of(task, service)
         if hold is not NULL:

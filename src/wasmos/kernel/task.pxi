@@ -92,6 +92,9 @@ cdef struct Task:
     int32_t peer
     int32_t result
     uint32_t message        # address of its current message, checked
+    int32_t open_dst        # it may send any message of type `open_type` to
+    int32_t open_type       # this task, by `open_cap`; 0: to nobody known
+    Cap *open_cap
     uint32_t inbox          # PASSIVE: address of its buffer, checked
     int64_t handler_from_ns  # PASSIVE: its `cpu_ns` when the handler began
     int32_t client          # whom a passive service works for

@@ -1,0 +1,90 @@
+"""What a check reads is made once and must never be stale: each change, after calls that were
+admitted without looking further."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import wasmos
+from tests.support import wat
+from wasmos import abi
+
+PASSIVE = wat.PASSIVE
+
+
+def calls(client: wasmos.Client, service: str = "s") -> bool:
+    """Whether a call arrives."""
+    try:
+        client.call(service, abi.Ping(1))
+    except wasmos.CapabilityDenied:
+        return False
+    return True
+
+
+@pytest.fixture
+def service(kernel: wasmos.Kernel) -> wasmos.Task:
+    return kernel.spawn(PASSIVE, service="s", trusted=True)
+
+
+CHANGES: dict[str, Callable[[wasmos.Kernel, wasmos.Client, wasmos.Task], object]] = {
+    "revoke": lambda kernel, client, _: kernel.revoke(client, "s"),
+    "deny the service": lambda kernel, client, _: kernel.deny(client, "s"),
+    "deny everything": lambda kernel, client, _: kernel.deny(client, "*"),
+    "deny the message": lambda kernel, client, _: kernel.deny(client, "s.ping"),
+    "deny a field": lambda kernel, client, _: kernel.deny(client, "s.ping(value=..5)"),
+    "deny a name that it takes later": lambda kernel, client, service: (
+        kernel.deny(client, "later"),
+        kernel.register(service, "later"),
+    ),
+    "grant something else instead": lambda kernel, client, _: (
+        kernel.grant(client, "s.echo"),
+        kernel.revoke(client, "s"),
+        kernel.grant(client, "s.ping(value=2..)"),
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_counts_from_the_next_call(
+    kernel: wasmos.Kernel, service: wasmos.Task, change: str
+) -> None:
+    client = kernel.client("c", allow=["s"])
+    assert [calls(client) for _ in range(3)] == [True] * 3
+    CHANGES[change](kernel, client, service)
+    assert [calls(client) for _ in range(2)] == [False] * 2
+
+
+@pytest.mark.parametrize("rule", ["s", "*", "s.ping", "s.ping(value=1)", "s.ping(value=[1, 7])"])
+def test_and_so_does_a_grant(kernel: wasmos.Kernel, service: wasmos.Task, rule: str) -> None:
+    client = kernel.client("c", allow=[])
+    assert not calls(client)
+    grant = kernel.grant(client, rule)
+    assert calls(client)
+    assert calls(client)
+    grant.revoke()
+    assert not calls(client)
+
+
+def test_the_next_task_behind_a_name_is_asked_about_anew(kernel: wasmos.Kernel) -> None:
+    """Also if it lies where the one before lay."""
+    client = kernel.client("c", allow=["s"])
+    for _ in range(20):
+        service = kernel.spawn(PASSIVE, service="s", trusted=True)
+        assert calls(client)
+        service.kill()
+        stranger = kernel.spawn(PASSIVE, service="t", trusted=True)
+        assert not calls(client, "t")
+        stranger.kill()
+
+
+def test_one_task_behind_two_names(kernel: wasmos.Kernel, service: wasmos.Task) -> None:
+    kernel.register(service, "t")
+    client = kernel.client("c", allow=["t.ping(value=1)", "s.ping(value=2)"])
+    assert calls(client)
+    assert client.call("s", abi.Ping(2))
+    with pytest.raises(wasmos.CapabilityDenied):
+        client.call("t", abi.Ping(3))
+    kernel.deny(client, "s")
+    assert not calls(client, "t")
