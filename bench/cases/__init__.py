@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.cases import check, cold, compute, ipc, lives
+from bench.cases import audit, check, cold, compute, ipc, lives
 from bench.harness import Row, Settings
 
 
@@ -24,6 +24,7 @@ CASES = (
     Case("python -> passive service", ipc.from_python),
     Case("the check itself", check.check_itself),
     Case("grant, pass on, revoke", check.grants),
+    Case("audit", audit.audit),
     Case("compute", compute.compute),
     Case("fresh instance", lives.fresh),
     Case("live blocked tasks", lives.live),

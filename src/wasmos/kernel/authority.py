@@ -13,7 +13,7 @@ from __future__ import annotations
 from wasmos import abi
 from wasmos.errors import CapabilityDenied, UsageError
 from wasmos.kernel import grant as states
-from wasmos.kernel.denial import Denial, fields_of
+from wasmos.kernel.denial import Denial, fields_of, shown
 from wasmos.kernel.grant import Grant
 from wasmos.kernel.rule import Rule
 from wasmos.kernel.vocabulary import Vocabulary
@@ -49,6 +49,7 @@ class Authority:
         # The same few rules come again and again: what they say is worked out once.
         self._rules: dict[str, Rule] = {}
         self._compiled: dict[tuple[Rule, str, bool], Compiled] = {}
+        self._calls: dict[tuple[int, ...], tuple[type[abi.Message] | None, Entry]] = {}
         self.live: dict[int, Grant] = {}  # live, offered, and those left by their holder
         self._of_task: dict[int, dict[int, Grant]] = {}
         self._passed_on: dict[int, set[int]] = {}  # task → what it passed on
@@ -414,8 +415,29 @@ class Authority:
         )  # fmt: skip
 
     def _entry(self, row: tuple[Any, ...]) -> Entry:
-        kind = "denial" if row[1] == "denial" else "call"
-        return {"time_ns": row[0]} | self._entry_of(self._denial(row), kind)
+        if row[1] == "denial":
+            return self._entry_of(self._denial(row), "denial") | {"time_ns": row[0]}
+        # Of messages that are admitted there are many, and most say what the one before said.
+        time_ns, _, _, *key, _, data = row
+        known = self._calls.get(tuple(key))
+        if known is None:
+            known = self._call_entry(row)
+            if len(self._calls) >= REMEMBERED:
+                self._calls.clear()
+            self._calls[tuple(key)] = known
+        cls, entry = known
+        if cls is None:
+            return {**entry, "time_ns": time_ns}
+        fields = shown(cls, fields_of(cls, data), matter=True)
+        return {**entry, "fields": fields, "time_ns": time_ns}
+
+    def _call_entry(self, row: tuple[Any, ...]) -> tuple[type[abi.Message] | None, Entry]:
+        """What all such calls have in common, and the message's class if its fields matter."""
+        call = self._denial(row)
+        entry = self._entry_of(call, "call")
+        del entry["fields"]
+        matters = call.cls is not None and any(field.meaning for field in call.cls.FIELDS)
+        return call.cls if matters else None, entry
 
     def _entry_of(self, denial: Denial, event: str) -> Entry:
         entry: Entry = {

@@ -193,6 +193,9 @@ cdef class Core:
     def _recorded(self, list rows, uint64_t lost):
         """What an audit wants to know; `lost` rows had no room."""
 
+    def _records_later(self):
+        """`take_records` is to be called, some time soon."""
+
     def _asked(self, int id, int dst):
         """Task `id` is about to be denied a message to `dst`: False if it
         shall be, True to look again, None: `answer_asked` will tell."""
@@ -623,6 +626,7 @@ cdef class Core:
                 PyBytes_FromStringAndSize(<char *>row.data, row.size)))
             k.record_read += 1
         k.records_lost = 0
+        k.record_urgent = k.record_timed = False
         if rows or lost:
             self._recorded(rows, lost)
 
@@ -678,8 +682,11 @@ cdef class Core:
         """Do what only Python can: bury the dead, answer for the services."""
         cdef Kern *k = &self.k
         cdef Task *task
-        if k.record_next != k.record_read:
+        if k.record_urgent or records_wait(k):
             self.take_records()     # while those they are about are there
+        elif k.record_next != k.record_read and not k.record_timed:
+            k.record_timed = True
+            self._records_later()
         while k.dead.head is not NULL:
             self._bury(k.dead.head)
         # Those that come in meanwhile are for the next round, so that guests

@@ -136,10 +136,13 @@ def fields_of(cls: type[abi.Message] | None, data: bytes) -> dict[str, Any]:
     return found
 
 
-def shown(cls: type[abi.Message] | None, fields: dict[str, Any]) -> dict[str, Any]:
+def shown(
+    cls: type[abi.Message] | None, fields: dict[str, Any], *, matter: bool = False
+) -> dict[str, Any]:
+    """Fields as they may be shown; with `matter` only those that mean something to authority."""
     found: dict[str, Any] = {}
     for field in () if cls is None else cls.FIELDS:
-        if field.name not in fields:
+        if field.name not in fields or (matter and not field.meaning):
             continue
         value = fields[field.name]
         if field.meaning == "secret":

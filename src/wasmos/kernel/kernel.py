@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 TICK_NS = 4_000_000
 STACK_BYTES = 512 << 10
 DEFAULT_PRIORITY = 8
+RECORDS_NS = 50_000_000  # so long may admitted messages wait to be told to who audits
 REMEMBERED = 4096  # ended tasks whose names and exits are still known
 MAX_DENIED = 64  # names that are remembered of a task's denied lookups
 ALL = EVERY
@@ -661,6 +662,9 @@ class Kernel(_core.Core):
 
     def _recorded(self, rows: list[tuple[Any, ...]], lost: int) -> None:
         self.authority.recorded(rows, lost)
+
+    def _records_later(self) -> None:
+        self.quiet_timers.add(self.now_ns + RECORDS_NS, self.take_records)
 
     def _asked(self, id: int, dst: int) -> bool | None:
         ask = self._asks.get(id)

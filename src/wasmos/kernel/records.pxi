@@ -4,6 +4,8 @@
 # overwritten: when half of the ring is full, the running guest is preempted and
 # somebody has to take them out. Only with the virtual clock, where nobody can
 # be preempted at will, can the ring be full; then the number lost is told.
+# Denials are taken out after each slice; messages that were admitted, if they
+# are recorded at all, may wait for more of their kind: many at once are cheap.
 
 cdef enum:
     RECORDS = 1024
@@ -61,6 +63,7 @@ cdef void record(Kern *k, RecordKind kind, Task *task, Task *dst, int32_t type,
     row.count = 1
     memcpy(row.data, message, used)
     k.record_next += 1
+    k.record_urgent = k.record_urgent or kind == REC_DENIAL
     if 2 * waiting >= k.record_mask:
         make_room(k)
 

@@ -187,6 +187,8 @@ cdef struct Kern:
     uint64_t record_next
     uint64_t record_read    # so many were taken out
     uint64_t records_lost
+    bint record_urgent      # a denial is among them
+    bint record_timed       # somebody will come for the others
     bint record_calls
     uint64_t switches
 
