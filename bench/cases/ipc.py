@@ -126,9 +126,9 @@ def from_python(settings: Settings) -> list[Row]:
                 check(reply.value, number + 1, "answer of the passive service")
 
         def larger() -> None:
-            filling = bytes(20)
+            filling = bytes(16)
             for number in range(count):
-                reply = client.call(SERVICE, Request32(number, filling))
+                reply = client.call(SERVICE, Request32(number, 0, filling))
                 check(type(reply), Reply32, "answer of the passive service")
 
         measures = [
