@@ -11,12 +11,13 @@ from wasmos.errors import CapabilityDenied, ServiceError
 from wasmos.kernel import Caller
 from wasmos.servers.console import Console
 from wasmos.servers.tcpip import Tcpip
+from wasmos.servers.vm import Vm
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from ipaddress import IPv4Address
-    from typing import Any, BinaryIO
+    from typing import Any, BinaryIO, Literal
 
     from wasmos.servers.tcpip.addresses import Destinations
 
@@ -37,19 +38,39 @@ class SharedConsole(Console):
         return await super().console_read(caller, len)
 
 
+class SharedVm(Vm):
+    """The server behind task 1, which tells `given_up` what a task gave up itself: that isn't
+    what the operator took back from it."""
+
+    def __init__(self, *options: Any, given_up: Callable[[int], object], **more: Any) -> None:
+        super().__init__(*options, **more)
+        self._given_up = given_up
+
+    def cap_revoke(self, caller: Caller, cap: int) -> None:
+        grant = self.kernel.find_grant(cap)
+        own = grant is not None and grant.holder == caller.id
+        super().cap_revoke(caller, cap)
+        if own:
+            self._given_up(cap)
+
+
 class SharedTcpip(Tcpip):
-    """Sockets where `rules` say where guests may connect to (None: nowhere),
-    and the operator may connect anywhere and look up any name."""
+    """Sockets where `rules` say where guests may connect to at most ("granted": wherever
+    their capabilities allow; None: nowhere), and the operator may connect anywhere and
+    look up any name."""
 
     def __init__(
-        self, rules: Destinations | None, is_operator: Callable[[int], bool], **options: Any
+        self,
+        rules: Destinations | Literal["granted"] | None,
+        is_operator: Callable[[int], bool],
+        **options: Any,
     ) -> None:
         super().__init__(connect=self._may_go, **options)
         self._rules = rules
         self._is_operator = is_operator
 
     def _may_go(self, caller: Caller, ip: IPv4Address, port: int) -> bool:
-        if self._is_operator(caller.id):
+        if isinstance(self._rules, str) or self._is_operator(caller.id):
             return True
         return self._rules is not None and self._rules.allow(ip, port)
 

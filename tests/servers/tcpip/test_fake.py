@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 import wasmos
@@ -95,3 +97,17 @@ def test_dialling_nobody() -> None:
         kernel.run(dialling.done, timeout=30)
         with pytest.raises(ConnectionRefusedError):
             dialling.result()
+
+
+def test_what_the_name_servers_say_can_be_written_down() -> None:
+    network = FakeNetwork({"one.example": "1.1.1.1", "two.example": ["1.1.1.1", "1.1.1.2"]})
+    network.answers("flips.example", "1.1.1.1", ["2.2.2.2", "2.2.2.3"], [])
+
+    async def ask(*names: str) -> list[list[str]]:
+        return [await network.resolve(name) for name in names]
+
+    flips = ["flips.example"] * 4
+    found = asyncio.run(ask("one.example", "TWO.example.", "three.example", *flips))
+    two = ["1.1.1.1", "1.1.1.2"]
+    assert found == [["1.1.1.1"], two, [], ["1.1.1.1"], ["2.2.2.2", "2.2.2.3"], [], []]
+    assert network.asked == ["one.example", "TWO.example.", "three.example", *flips]

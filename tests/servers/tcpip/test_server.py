@@ -210,8 +210,9 @@ def test_nothing_is_lost_when_the_mailbox_is_full(world: World) -> None:
 
 
 def test_no_notices_without_a_capability(world: World) -> None:
-    guest = listening(world)
-    world.kernel.revoke(guest.client, "*")
+    world.serve(ports=[ANY_PORT])
+    guest = world.guest(allow=["tcpip.listen once"])
+    guest.listen()
     world.do(world.dial().send(b"hello"))
     assert guest.settle() == []
 
@@ -663,7 +664,7 @@ def test_what_is_no_hostname(host_world: World, name: str) -> None:
 
 
 def test_no_names_when_connecting_is_off(world: World) -> None:
-    world.serve()
+    world.serve(connect="none")
     guest = world.guest()
     assert guest.error(guest.resolve, "localhost") == abi.ErrorCode.NOT_ALLOWED
 

@@ -24,12 +24,16 @@ class Bounds:
     lingering: connections of one task that may still be sending after they
         were destroyed; the oldest is cut when there are more.
     linger_seconds: for which one of them may.
+    names: answers of name servers that are remembered for one task, the latest.
+    name_seconds: for how long one counts, where a capability is for a host.
     """
 
     __slots__ = (
         "connect_seconds",
         "linger_seconds",
         "lingering",
+        "name_seconds",
+        "names",
         "receive_bytes",
         "send_bytes",
         "silent_seconds",
@@ -48,8 +52,10 @@ class Bounds:
         silent_seconds: float = 30.0,
         lingering: int = 256,
         linger_seconds: float = 30.0,
+        names: int = 1024,
+        name_seconds: float = 600.0,
     ) -> None:
-        for size in (sockets, receive_bytes, send_bytes):
+        for size in (sockets, receive_bytes, send_bytes, names):
             if size < 1:
                 raise ValueError(f"a bound below 1 lets nothing through: {size}")
         self.sockets = sockets
@@ -60,3 +66,5 @@ class Bounds:
         self.silent_seconds = silent_seconds
         self.lingering = lingering
         self.linger_seconds = linger_seconds
+        self.names = names
+        self.name_seconds = name_seconds

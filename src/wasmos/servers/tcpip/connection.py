@@ -104,6 +104,14 @@ class Connection(Events):
             self._changed()
         return data
 
+    def cut(self, error: OSError) -> None:
+        """It ends by our own hand: for the task as if the peer had left, and nothing more of
+        that."""
+        self.stream.close()
+        self._inbox.clear()
+        self.error = error
+        self._changed()
+
     # --- what the task is told ---
 
     @property

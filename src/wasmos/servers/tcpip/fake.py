@@ -13,6 +13,8 @@ never waits, knows no time, and asks nobody outside.
 
     offer = network.offer("93.184.215.14", 80)       # for tasks that connect
     peer = await offer.accept()
+
+    network.answers("flips.example", "93.184.215.14", ["10.0.0.1", "10.0.0.2"])
 """
 
 from __future__ import annotations
@@ -161,11 +163,14 @@ class FakeListener(Listener):
 class FakeNetwork(Network):
     """A network in memory.
 
-    names: the addresses of hosts. Everything else is not found.
+    names: the address of each host, or several. Everything else is not found.
+    asked: the names that were looked up.
     """
 
-    def __init__(self, names: Mapping[str, str] | None = None) -> None:
-        self.names = {"localhost": "127.0.0.1", **(names or {})}
+    def __init__(self, names: Mapping[str, str | list[str]] | None = None) -> None:
+        self.names: dict[str, str | list[str]] = {"localhost": "127.0.0.1", **(names or {})}
+        self.asked: list[str] = []
+        self._answers: dict[str, deque[str | list[str]]] = {}
         self._listeners: dict[Endpoint, FakeListener] = {}
 
     def listen(self, _loop: asyncio.AbstractEventLoop, endpoint: Endpoint, door: Door) -> Listener:
@@ -189,7 +194,13 @@ class FakeNetwork(Network):
         return ours
 
     async def resolve(self, hostname: str) -> list[str]:
-        return [self.names[hostname]] if hostname in self.names else []
+        self.asked.append(hostname)
+        name = hostname.lower().removesuffix(".")
+        coming = self._answers.get(name)
+        if coming:
+            self.names[name] = coming.popleft()
+        found = self.names.get(name, [])
+        return [found] if isinstance(found, str) else list(found)
 
     def free(self, listener: FakeListener) -> None:
         """A port is open no more."""
@@ -213,7 +224,11 @@ class FakeNetwork(Network):
             ours.events.opened()
             listener.knock(theirs)
 
-    # --- for tests: the peers ---
+    # --- for tests: what a name server says, and the peers ---
+
+    def answers(self, hostname: str, *answers: str | list[str]) -> None:
+        """What is found with each of the next lookups of a name; the last is found ever after."""
+        self._answers[hostname] = deque(answers)
 
     async def dial(self, host: str, port: int) -> FakePeer:
         """Connect as a peer. Raises ConnectionError."""

@@ -21,12 +21,19 @@ DISCARD_BYTES = 64 << 10
 class Farewell(Events):
     """Ends a stream politely. `over` is called when it is closed.
 
+    under: the numbers of the grants that it depends on.
     heard_end: whether the peer has ended already."""
 
     def __init__(
-        self, stream: Stream, *, heard_end: bool, over: Callable[[Farewell], object]
+        self,
+        stream: Stream,
+        under: tuple[int, ...] = (),
+        *,
+        heard_end: bool,
+        over: Callable[[Farewell], object],
     ) -> None:
         self._stream = stream
+        self.under = under
         self._heard_end = heard_end
         self._sent_end = False
         self._over = over

@@ -75,35 +75,40 @@ class PortMap:
 
 def parse(text: str) -> tuple[list[Endpoint], int]:
     """`[ADDRESS:]HOST[-LAST]:GUEST` as endpoints to choose from, and a guest port."""
-    host_part, _, guest = text.rpartition(":")
-    address, _, host = host_part.rpartition(":")
-    if not host:
-        raise UsageError(f'port {text!r}: write HOST:GUEST, for example "8080:{guest or 80}"')
-    guest_port = _port(text, guest)
+    host, _, guest = text.rpartition(":")
+    said = f"port {text!r}"
+    if not host.rpartition(":")[2]:
+        raise UsageError(f'{said}: write HOST:GUEST, for example "8080:{guest or 80}"')
+    guest_port = _port(said, guest)
     if guest_port == 0:
-        raise UsageError(f"port {text!r}: a guest's port is 1 to {MAX_PORT}")
-    ip = _address(text, address)
+        raise UsageError(f"{said}: a guest's port is 1 to {MAX_PORT}")
+    return host_side(host, said, guest=":80"), guest_port
+
+
+def host_side(text: str, said: str, guest: str = "") -> list[Endpoint]:
+    """`[ADDRESS:]HOST[-LAST]` as endpoints to choose from. Raises UsageError, which begins with
+    what was `said`; `guest` is what follows in its examples."""
+    address, colon, host = text.rpartition(":")
+    if colon and not address:
+        raise UsageError(f"{said}: nothing stands before the first colon")
+    ip = _address(said, address, guest) if colon else LOOPBACK
     first, dash, last = host.partition("-")
     if not dash:
-        return [Endpoint(ip, _port(text, host))], guest_port
-    ports = range(_port(text, first), _port(text, last) + 1)
+        return [Endpoint(ip, _port(said, host))]
+    ports = range(_port(said, first), _port(said, last) + 1)
     if not 0 < len(ports) <= MAX_RANGE or 0 in ports:
-        raise UsageError(f"port {text!r}: a range has 1 to {MAX_RANGE} ports, upwards from 1")
-    return [Endpoint(ip, port) for port in ports], guest_port
+        raise UsageError(f"{said}: a range has 1 to {MAX_RANGE} ports, upwards from 1")
+    return [Endpoint(ip, port) for port in ports]
 
 
-def _port(text: str, digits: str) -> int:
+def _port(said: str, digits: str) -> int:
     # Not int() alone, which takes " 8_0 " and digits of every script.
     if digits.isascii() and digits.isdigit() and len(digits) <= 5 and int(digits) <= MAX_PORT:
         return int(digits)
-    raise UsageError(f"port {text!r}: {digits!r} is no port; a port is 0 to {MAX_PORT}")
+    raise UsageError(f"{said}: {digits!r} is no port; a port is 0 to {MAX_PORT}")
 
 
-def _address(text: str, address: str) -> str:
-    if not address:
-        if text.startswith(":"):
-            raise UsageError(f"port {text!r}: nothing stands before the first colon")
-        return LOOPBACK
+def _address(said: str, address: str, guest: str) -> str:
     import ipaddress
 
     in_brackets = address.startswith("[") and address.endswith("]")
@@ -114,6 +119,6 @@ def _address(text: str, address: str) -> str:
         return str(kind(address[1:-1] if in_brackets else address))
     except ValueError:
         raise UsageError(
-            f"port {text!r}: {address!r} is no numeric address; write an IPv4 address, "
-            'or an IPv6 address in brackets, as in "[::1]:8080:80"'
+            f"{said}: {address!r} is no numeric address; write an IPv4 address, "
+            f'or an IPv6 address in brackets, as in "[::1]:8080{guest}"'
         ) from None

@@ -1,8 +1,20 @@
 """`tcpip` with the host's network, or another one, behind it.
 
-Law: a request ends with an answer, a peer with a notice, and a task with
-everything that was its own. No peer and no task can make this server hold more
-than `Bounds` says, or hold up anybody but themselves.
+Law: a request ends with an answer, a peer with a notice, a task with everything
+that was its own, and a capability with everything that was made by it. No peer
+and no task can make this server hold more than `Bounds` says, or hold up anybody
+but themselves.
+
+What a capability means here, beyond what the kernel has checked, its badge says;
+see `badges`. A socket belongs to one grant that admitted the message which made
+it: of those that mean it, the one that the kernel counted; where a port is bound,
+the oldest with a `bind`. When that grant is revoked or expires, or one that it
+came from, the socket is closed at once, and so are the connections that came in
+by it: peers see the end or a reset, the task `tcpip_closed`, and a write that
+waits ends with -8 if nothing else admits it, with -21 otherwise; so does a connect
+that is under way. One that is used up takes nothing with it, since its last use is
+one; its time, if it had any, still counts. Whoever holds nothing for this service
+any more can't be told of anything, and what it should have been told of is closed.
 
 Answers, where they aren't 0:
 
@@ -10,14 +22,19 @@ Answers, where they aren't 0:
     -4   already used     somebody listens on that port, here or on the host
     -7   not found        connect: nobody is there, or no way leads there;
                           dns_resolve: no such host, or it has no IPv4 address
-    -8   not allowed      listen: the port isn't mapped; connect, dns_resolve:
-                          the destination isn't allowed
+    -8   not allowed      listen: the port is nowhere on the host; connect,
+                          dns_resolve: the destination isn't allowed
     -10  unexpected       the host said what is in no table; see `codes`
     -11  invalid argument no socket of the caller's, or not of the right sort;
                           port 0; a hostname that can't be one
     -20  try again        connect, dns_resolve: no answer in time; write: the peer
                           takes nothing, and nothing of this message was sent
-    -21  aborted          the peer is gone
+    -21  aborted          the peer is gone, or what it was connected by
+
+Of several addresses `dns_resolve` answers with the first public one, or else with
+the first. Whether it may be connected to is decided when it is, not before: a name
+that leads to a private address is answered, and of no use without a rule that names
+the address.
 """
 
 from __future__ import annotations
@@ -27,41 +44,43 @@ import errno
 from wasmos import abi
 from wasmos.errors import ServiceError, UsageError
 from wasmos.kernel import Service
+from wasmos.servers.tcpip import policy
+from wasmos.servers.tcpip.badges import endpoints_of, is_for
 from wasmos.servers.tcpip.bounds import Bounds
 from wasmos.servers.tcpip.codes import answer
 from wasmos.servers.tcpip.connection import Connection
 from wasmos.servers.tcpip.farewell import Farewell
+from wasmos.servers.tcpip.names import Names, can_be_a_name, preferred
 from wasmos.servers.tcpip.network import Endpoint
 from wasmos.servers.tcpip.ports import PortMap
+from wasmos.servers.tcpip.rights import SPENT, Rights, in_force, is_limited
 from wasmos.servers.tcpip.sockets import Link, Port, Sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable, Iterable
-    from ipaddress import IPv4Address
-    from typing import TypeAlias, TypeVar
+    from typing import TypeVar
 
-    from wasmos.kernel import Caller
+    from wasmos.kernel import Caller, Grant
     from wasmos.servers.tcpip.network import Listener, Network, Stream
+    from wasmos.servers.tcpip.policy import MayConnect
     from wasmos.servers.tcpip.sockets import Owner, Socket
 
-    MayConnect: TypeAlias = Callable[[Caller, IPv4Address, int], bool]
     T = TypeVar("T")
 
 READ_BYTES = 1024  # what an answer to tcpip_read has room for
-MAX_HOSTNAME = 253
-NONE = "none"
 
 
 class Tcpip(Service):
     """The service `tcpip`.
 
-    ports: which host address a guest's port is: a PortMap, or texts such as
-        "8080:80" for one that refuses the rest.
-    connect: "none"; a rule of `addresses` such as "any", which is the public
-        internet, or several; or a function of the caller, the address and the
-        port. Names can be looked up unless it is "none".
+    ports: which host address a guest's port is where no grant's `bind` says it:
+        a PortMap, or texts such as "8080:80" for one that refuses the rest.
+    connect: a bound on what capabilities allow. "granted": no bound; "none"; a
+        rule of `addresses` such as "any", which is the public internet, or
+        several; or a function of the caller, the address and the port. Names
+        can be looked up unless it is "none".
     network: the host's own, unless another one is given, such as FakeNetwork.
     on_bound: called with the guest's port and the endpoint whenever one opens.
 
@@ -75,19 +94,22 @@ class Tcpip(Service):
         self,
         *,
         ports: PortMap | Iterable[str] = (),
-        connect: str | Iterable[str] | MayConnect = NONE,
+        connect: str | Iterable[str] | MayConnect = policy.GRANTED,
         network: Network | None = None,
         bounds: Bounds | None = None,
         on_bound: Callable[[int, Endpoint], object] | None = None,
     ) -> None:
         self.bound: dict[int, list[Endpoint]] = {}
         self._ports = ports if isinstance(ports, PortMap) else PortMap(ports)
-        self._may_connect = _policy(connect)
+        self._may_connect = policy.bound(connect)
         self._chosen_network = network
         self._bounds = bounds or Bounds()
         self._on_bound = on_bound
         self._sockets = Sockets(self._bounds.sockets)
-        self._open_ports: dict[int, set[int]] = {}  # guest port → the tasks that listen on it
+        self._rights = Rights()
+        self._names = Names(self._bounds.names, self._bounds.name_seconds)
+        # Guest port → the tasks that have it where `ports` says.
+        self._mapped_ports: dict[int, set[int]] = {}
         self._unsaid: dict[Link, None] = {}  # mailbox full; the oldest first
         self._waits_for_room = False
         self._farewells: dict[int, dict[Farewell, asyncio.TimerHandle]] = {}  # by task
@@ -106,24 +128,55 @@ class Tcpip(Service):
     def tcpip_listen(self, caller: Caller, listen_port: int) -> int:
         if listen_port == 0:
             raise ServiceError(abi.ErrorCode.INVALID_ARG, "port 0")
-        choices = self._ports.choices(listen_port)
-        if not choices:
-            raise ServiceError(abi.ErrorCode.NOT_ALLOWED, f"port {listen_port} isn't mapped")
-        tasks = self._open_ports.get(listen_port, set())
-        # A second task can have the port only where a range leaves room for it.
-        if caller.id in tasks or (tasks and max(map(len, choices)) == 1):
+        if self._sockets.listens(caller, listen_port):
             raise ServiceError(abi.ErrorCode.ALREADY_USED, f"port {listen_port}")
-        owner = self._sockets.owner(caller)
-        port = Port(self._sockets.number(), owner, listen_port, self._accept)
-        self._open(port, choices)
-        self._open_ports.setdefault(listen_port, set()).add(caller.id)
-        self._sockets.add(port)
+        grant = self._right_to_listen(caller)
+        port = Port(
+            self._sockets.number(), self._sockets.owner(caller), grant, listen_port, self._accept
+        )
+        self._open(port, self._places(port))
+        self._rights.use(grant)
+        self._enter(port)
+        self._announce(port)
+        return port.number
+
+    def _right_to_listen(self, caller: Caller) -> Grant:
+        """The oldest grant that says where; any one if none does."""
+        fitting = self._rights.fitting(caller, lambda _: True)
+        bound = [grant for grant in fitting if "bind" in grant.badge]
+        if bound:
+            return min(bound, key=lambda grant: grant.id)
+        if fitting:
+            return fitting[0]
+        raise ServiceError(abi.ErrorCode.NOT_ALLOWED, "what would allow it is gone or used up")
+
+    def _places(self, port: Port) -> list[list[Endpoint]]:
+        """Where on the host a port is. Raises ServiceError (-4, -8)."""
+        bind = port.grant.badge.get("bind")
+        if bind is not None:
+            try:
+                return [endpoints_of(bind)]
+            except UsageError as error:
+                raise ServiceError(abi.ErrorCode.NOT_ALLOWED, str(error)) from None
+        guest_port = port.guest_port
+        choices = self._ports.choices(guest_port)
+        if not choices:
+            raise ServiceError(abi.ErrorCode.NOT_ALLOWED, f"port {guest_port} isn't mapped")
+        # A second task can have the port only where a range leaves room for it.
+        if guest_port in self._mapped_ports and max(map(len, choices)) == 1:
+            raise ServiceError(abi.ErrorCode.ALREADY_USED, f"port {guest_port}")
+        port.is_mapped = True
+        return choices
+
+    def _announce(self, port: Port) -> None:
+        if port.is_mapped:
+            tasks = self._mapped_ports.setdefault(port.guest_port, set())
+            tasks.add(port.owner.caller.id)
         endpoints = [listener.endpoint for listener in port.listeners]
-        self.bound.setdefault(listen_port, []).extend(endpoints)
+        self.bound.setdefault(port.guest_port, []).extend(endpoints)
         if self._on_bound is not None:
             for endpoint in endpoints:
-                self._on_bound(listen_port, endpoint)
-        return port.number
+                self._on_bound(port.guest_port, endpoint)
 
     def _open(self, port: Port, choices: list[list[Endpoint]]) -> None:
         """One of each choice, or nothing."""
@@ -144,7 +197,7 @@ class Tcpip(Service):
         return self._network.listen(self.kernel.loop, choice[-1], port)
 
     def _accept(self, port: Port, stream: Stream) -> None:
-        link = self._new_link(port.owner, known=False)
+        link = self._new_link(port.owner, port.grant, known=False)
         stream.events = link.connection
         self._adopt(link, stream)
         # Its task hears of it with its first bytes; if they never come, nobody
@@ -159,7 +212,10 @@ class Tcpip(Service):
         if dst_port == 0:
             raise ServiceError(abi.ErrorCode.INVALID_ARG, "port 0")
         endpoint = self._checked(caller, dst_addr, dst_port)
-        link = self._new_link(self._sockets.owner(caller), known=True)
+        owner = self._sockets.owner(caller)
+        grant = self._right_to_reach(caller, self._names_of(caller, dst_addr))
+        self._rights.use(grant)
+        link = self._new_link(owner, grant, known=True)
         try:
             stream = self._network.connect(self.kernel.loop, endpoint, link.connection)
             self._adopt(link, stream)
@@ -194,14 +250,35 @@ class Tcpip(Service):
                 return Endpoint(str(ip), port)
         raise ServiceError(abi.ErrorCode.NOT_ALLOWED, "this destination isn't allowed")
 
-    async def tcpip_dns_resolve(self, caller: Caller, hostname: str) -> int:  # noqa: ARG002
+    def _names_of(self, caller: Caller, address: int) -> list[str]:
+        return self._names.of(caller.id, address, self.kernel.loop.time())
+
+    def _right_to_reach(self, caller: Caller, names: list[str]) -> Grant:
+        """A grant that is for any host, or for one of these names. Raises ServiceError (-8)."""
+
+        def fits(grant: Grant) -> bool:
+            host = grant.badge.get("host")
+            return host is None or any(is_for(host, name) for name in names)
+
+        fitting = self._rights.fitting(caller, fits)
+        if fitting:
+            return fitting[0]
+        hosts = {grant.badge["host"] for grant in caller.grants() if "host" in grant.badge}
+        raise ServiceError(
+            abi.ErrorCode.NOT_ALLOWED,
+            f"only for {', '.join(sorted(hosts))}, as this task has looked it up"
+            if hosts
+            else "what would allow it is gone or used up",
+        )
+
+    async def tcpip_dns_resolve(self, caller: Caller, hostname: str) -> int:
         self._check_running()
         if self._may_connect is None:
             raise ServiceError(abi.ErrorCode.NOT_ALLOWED, "connecting is switched off")
-        if not 0 < len(hostname) <= MAX_HOSTNAME:
+        if not can_be_a_name(hostname):
             raise ServiceError(abi.ErrorCode.INVALID_ARG, "not a hostname")
-        from ipaddress import IPv4Address
-
+        grant = self._right_to_reach(caller, [hostname])
+        self._rights.use(grant)
         try:
             found = await self._in_time(self._network.resolve(hostname))
         except UnicodeError:
@@ -210,7 +287,11 @@ class Tcpip(Service):
             raise answer(error) from error
         if not found:
             raise ServiceError(abi.ErrorCode.NOT_FOUND, hostname)
-        return int(IPv4Address(found[0]))
+        if not in_force(grant):  # another one keeps the call going, for other names
+            raise ServiceError(abi.ErrorCode.NOT_ALLOWED, "what allowed it is gone")
+        address = preferred(found)
+        self._names.learn(caller.id, hostname, address, self.kernel.loop.time())
+        return address
 
     async def _in_time(self, work: Awaitable[T]) -> T:
         import asyncio
@@ -257,8 +338,8 @@ class Tcpip(Service):
 
     # --- the life of a connection ---
 
-    def _new_link(self, owner: Owner, *, known: bool) -> Link:
-        link = Link(self._sockets.number(), owner)
+    def _new_link(self, owner: Owner, grant: Grant, *, known: bool) -> Link:
+        link = Link(self._sockets.number(), owner, grant)
         link.connection = Connection(
             self._bounds.receive_bytes, known=known, changed=lambda: self._changed(link)
         )
@@ -267,7 +348,15 @@ class Tcpip(Service):
     def _adopt(self, link: Link, stream: Stream) -> None:
         stream.send_bytes = self._bounds.send_bytes
         link.connection.stream = stream
-        self._sockets.add(link)
+        self._enter(link)
+
+    def _enter(self, socket: Socket) -> None:
+        self._sockets.add(socket)
+        expires_ns = socket.grant.expires_ns
+        if expires_ns is not None and is_limited(socket.grant):
+            # Once it is used up, nobody tells when its time is over.
+            seconds = max(0, expires_ns - self.kernel.now_ns) / 1e9
+            socket.expiry = self.kernel.call_later(seconds, lambda: self._cut(socket))
 
     def _changed(self, link: Link) -> None:
         if link.wake is not None:
@@ -291,11 +380,20 @@ class Tcpip(Service):
     def _tell(self, link: Link) -> bool:
         """False if the owner's mailbox is full."""
         while (notice := link.connection.due()) is not None:
+            if not self._is_heard(link.owner):
+                self._drop(link)  # the notice would be denied, this time and every other
+                return True
             if not link.owner.caller.notify(self, notice(link.number)):
                 return False
             link.connection.said(notice)
             self._end_silence(link)
         return True
+
+    def _is_heard(self, owner: Owner) -> bool:
+        """Whether messages reach it: it holds something for one of our names."""
+        server = self.kernel.find(self.task)
+        names = () if server is None else server.services
+        return any(self.kernel.may_look_up(owner.caller.id, name) for name in names)
 
     def _keep(self, link: Link) -> None:
         """Try again when there is room in some mailbox."""
@@ -323,6 +421,22 @@ class Tcpip(Service):
         # sent is under way.
         for socket in self._sockets.of_task(task):
             self._end(socket)
+        self._names.forget(task)
+        self._rights.tidy()
+
+    def revoked(self, grant: int) -> None:
+        found = self.kernel.find_grant(grant)
+        if found is not None and found.state == SPENT:
+            # Later: its last use may be a coroutine that hasn't begun.
+            self.kernel.loop.call_soon(self._rights.forget, found)
+            return
+        if found is not None:
+            self._rights.forget(found)
+        for socket in self._sockets.under(grant):
+            self._cut(socket)
+        for farewell in [each for said in self._farewells.values() for each in said]:
+            if grant in farewell.under:
+                farewell.cut()
 
     def stopped(self) -> None:
         self._is_stopped = True
@@ -340,7 +454,17 @@ class Tcpip(Service):
         self._forget(socket)
         connection = socket.connection
         if connection.error is None:
-            self._see_off(socket.owner.caller.id, connection.stream, connection.heard_end)
+            self._see_off(socket)
+
+    def _cut(self, socket: Socket) -> None:
+        """What it was made by is gone: free what it is outside, at once, and let its task
+        know, if that knows of it."""
+        if not self._sockets.holds(socket):
+            return
+        if isinstance(socket, Port) or not (socket.connection.is_open and socket.connection.known):
+            self._drop(socket)
+        elif socket.connection.error is None:
+            socket.connection.cut(_gone("what it was made by is gone"))
 
     def _drop(self, socket: Socket) -> None:
         """Free it at once. Nothing happens if it is already."""
@@ -352,18 +476,24 @@ class Tcpip(Service):
             self._unbind(socket)
             return
         socket.connection.stream.close()
-        socket.connection.error = ConnectionAbortedError(errno.ECONNABORTED, "dropped")
+        socket.connection.error = _gone("dropped")
         if socket.wake is not None:
             socket.wake()  # whoever waits for it has waited long enough
 
     def _unbind(self, port: Port) -> None:
         for listener in port.listeners:
             self.bound[port.guest_port].remove(listener.endpoint)
-        self._open_ports[port.guest_port].discard(port.owner.caller.id)
-        if not self._open_ports[port.guest_port]:
-            del self._open_ports[port.guest_port], self.bound[port.guest_port]
+        if not self.bound[port.guest_port]:
+            del self.bound[port.guest_port]
+        if port.is_mapped:
+            tasks = self._mapped_ports[port.guest_port]
+            tasks.remove(port.owner.caller.id)
+            if not tasks:
+                del self._mapped_ports[port.guest_port]
 
     def _forget(self, socket: Socket) -> None:
+        if socket.expiry is not None:
+            socket.expiry.cancel()
         self._sockets.remove(socket)
         if isinstance(socket, Link):
             self._unsaid.pop(socket, None)
@@ -374,8 +504,14 @@ class Tcpip(Service):
             link.silence.cancel()
             link.silence = None
 
-    def _see_off(self, task: int, stream: Stream, heard_end: bool) -> None:
-        farewell = Farewell(stream, heard_end=heard_end, over=lambda it: self._seen_off(task, it))
+    def _see_off(self, link: Link) -> None:
+        task, connection = link.owner.caller.id, link.connection
+        farewell = Farewell(
+            connection.stream,
+            link.under,
+            heard_end=connection.heard_end,
+            over=lambda it: self._seen_off(task, it),
+        )
         said = self._farewells.setdefault(task, {})
         said[farewell] = self.kernel.loop.call_later(self._bounds.linger_seconds, farewell.cut)
         farewell.begin()
@@ -395,15 +531,5 @@ class Tcpip(Service):
             raise ServiceError(abi.ErrorCode.ABORTED)
 
 
-def _policy(connect: str | Iterable[str] | MayConnect) -> MayConnect | None:
-    """What decides about destinations; None allows none and no names."""
-    if connect == NONE:
-        return None
-    if callable(connect):
-        return connect
-    from wasmos.servers.tcpip.addresses import Destinations
-
-    rules = [connect] if isinstance(connect, str) else list(connect)
-    if NONE in rules:
-        raise UsageError('connect: "none" stands alone')
-    return Destinations(rules)
+def _gone(why: str) -> OSError:
+    return ConnectionAbortedError(errno.ECONNABORTED, why)

@@ -2,7 +2,8 @@
 
 Law: a socket's number is of no use to anybody but its owner, and isn't given to
 another one while the old may be remembered. What an owner holds is counted, and
-is all found again when its task ends.
+is all found again when its task ends; what was made by a grant, when that is
+taken back, or anything that it came from.
 """
 
 from __future__ import annotations
@@ -10,18 +11,23 @@ from __future__ import annotations
 from wasmos import abi
 from wasmos.errors import ServiceError
 from wasmos.servers.tcpip.network import Door
+from wasmos.servers.tcpip.rights import lineage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
-    from typing import TypeAlias
+    from collections.abc import Callable, Iterable
+    from typing import Protocol, TypeAlias
 
-    from wasmos.kernel import Caller
+    from wasmos.kernel import Caller, Grant
     from wasmos.servers.tcpip.connection import Connection
     from wasmos.servers.tcpip.network import Listener, Stream
 
     Socket: TypeAlias = "Link | Port"
+
+    class Timer(Protocol):
+        def cancel(self) -> None: ...
+
 
 MAX_NUMBER = 0x7FFF_FFFF
 
@@ -48,35 +54,64 @@ class Owner:
 
 
 class Link:
-    """A socket that is a connection."""
+    """A socket that is a connection. `grant`: by which it was made."""
 
-    __slots__ = ("connection", "is_scheduled", "number", "owner", "silence", "wake")
+    __slots__ = (
+        "connection",
+        "expiry",
+        "grant",
+        "is_scheduled",
+        "number",
+        "owner",
+        "silence",
+        "under",
+        "wake",
+    )
 
     connection: Connection
 
-    def __init__(self, number: int, owner: Owner) -> None:
+    def __init__(self, number: int, owner: Owner, grant: Grant) -> None:
         self.number = number
         self.owner = owner
+        self.grant = grant
+        self.under = tuple(each.id for each in lineage(grant))
+        self.expiry: Timer | None = None  # when its time is over, where nobody else would say so
         self.is_scheduled = False  # something may be due, and will be looked at
         self.silence: asyncio.TimerHandle | None = None  # while the task doesn't know of it
         self.wake: Callable[[], object] | None = None  # of the request that waits for it
 
 
 class Port(Door):
-    """A socket that listens."""
+    """A socket that listens. `grant`: by which it was made, `is_mapped`: and not
+    where that one says."""
 
-    __slots__ = ("_entered", "guest_port", "listeners", "number", "owner")
+    __slots__ = (
+        "_entered",
+        "expiry",
+        "grant",
+        "guest_port",
+        "is_mapped",
+        "listeners",
+        "number",
+        "owner",
+        "under",
+    )
 
     def __init__(
         self,
         number: int,
         owner: Owner,
+        grant: Grant,
         guest_port: int,
         entered: Callable[[Port, Stream], object],
     ) -> None:
         self.number = number
         self.owner = owner
+        self.grant = grant
+        self.under = tuple(each.id for each in lineage(grant))
+        self.expiry: Timer | None = None
         self.guest_port = guest_port
+        self.is_mapped = False
         self.listeners: list[Listener] = []
         self._entered = entered
 
@@ -104,6 +139,7 @@ class Sockets:
         self._most = most
         self._sockets: dict[int, Socket] = {}
         self._owners: dict[int, Owner] = {}
+        self._under: dict[int, set[Socket]] = {}  # grant → what depends on it
         self._last = 0
 
     def owner(self, caller: Caller) -> Owner:
@@ -127,6 +163,8 @@ class Sockets:
         self._sockets[socket.number] = socket
         self._owners[socket.owner.caller.id] = socket.owner
         socket.owner.sockets[socket.number] = socket
+        for grant in socket.under:
+            self._under.setdefault(grant, set()).add(socket)
 
     def get(self, caller: Caller, number: int) -> Socket:
         """The caller's own socket. Raises ServiceError (-11) for another's as for none."""
@@ -149,6 +187,10 @@ class Sockets:
     def remove(self, socket: Socket) -> None:
         del self._sockets[socket.number]
         del socket.owner.sockets[socket.number]
+        for grant in socket.under:
+            self._under[grant].remove(socket)
+            if not self._under[grant]:
+                del self._under[grant]
         if not socket.owner.sockets:
             self._owners.pop(socket.owner.caller.id, None)
         else:
@@ -158,10 +200,25 @@ class Sockets:
         """All that a task holds, listening ones first: nobody comes in any more
         while the others are closed."""
         owner = self._owners.get(task)
-        found = [] if owner is None else list(owner.sockets.values())
-        return sorted(found, key=lambda socket: isinstance(socket, Link))
+        return _in_order(() if owner is None else owner.sockets.values())
+
+    def under(self, grant: int) -> list[Socket]:
+        """All that depend on a grant, in the same order."""
+        return _in_order(self._under.get(grant, ()))
+
+    def listens(self, caller: Caller, guest_port: int) -> bool:
+        """Whether the caller listens on a port."""
+        owner = self._owners.get(caller.id)
+        return owner is not None and any(
+            isinstance(socket, Port) and socket.guest_port == guest_port
+            for socket in owner.sockets.values()
+        )
 
     @property
     def tasks(self) -> list[int]:
         """The tasks that hold some."""
         return list(self._owners)
+
+
+def _in_order(sockets: Iterable[Socket]) -> list[Socket]:
+    return sorted(sockets, key=lambda socket: (isinstance(socket, Link), socket.number))
