@@ -121,6 +121,9 @@ class Authority:
         rule = self.parse(rule)
         if deny and (uses or seconds or rule.uses or rule.seconds):
             raise UsageError(f"{rule}: a rule that denies has no lifetime")
+        if deny and rule.badge:
+            # The kernel can't tell what a badge means, so it would deny more than was said.
+            raise UsageError(f"{rule}: a rule that denies has no {', '.join(rule.badge)}")
         grant = self._new(rule, task, self._compile(rule, task.name, deny), uses, seconds)
         grant.deny = deny
         grant.origin = origin
