@@ -13,17 +13,16 @@ from __future__ import annotations
 from wasmos import abi
 from wasmos.errors import CapabilityDenied, UsageError
 from wasmos.kernel import grant as states
-from wasmos.kernel.denial import Denial, fields_of, shown
 from wasmos.kernel.grant import Grant
+from wasmos.kernel.report import Report
 from wasmos.kernel.rule import Rule
 from wasmos.kernel.vocabulary import Vocabulary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any, TypeAlias
 
-    from wasmos.errors import ServiceError
     from wasmos.kernel.grant import Compiled
     from wasmos.kernel.kernel import Kernel
     from wasmos.kernel.task import Task
@@ -35,7 +34,6 @@ EVERY = "*"
 MAX_DEPTH = 32  # of delegation
 MAX_PASSED_ON = 256  # live grants that one task has passed on
 REMEMBERED = 4096  # grants that are over, and may still be explained
-MAX_DENIALS = 64  # different ones that are remembered of a task
 
 
 class Authority:
@@ -49,15 +47,13 @@ class Authority:
         # The same few rules come again and again: what they say is worked out once.
         self._rules: dict[str, Rule] = {}
         self._compiled: dict[tuple[Rule, str, bool], Compiled] = {}
-        self._calls: dict[tuple[int, ...], tuple[type[abi.Message] | None, Entry]] = {}
         self.live: dict[int, Grant] = {}  # live, offered, and those left by their holder
         self._of_task: dict[int, dict[int, Grant]] = {}
         self._passed_on: dict[int, set[int]] = {}  # task → what it passed on
         self._over: dict[int, Grant] = {}
         self._limited: dict[int, Grant] = {}  # to so many uses
         self._timers: dict[int, Timer] = {}
-        self.sinks: list[Callable[[list[Entry]], object]] = []
-        self.on_denial: list[Callable[[Denial], object]] = []
+        self.report = Report(kernel, self)
 
     # --- looking ---
 
@@ -192,7 +188,7 @@ class Authority:
             raise LookupError(f"task {task.id} was not offered capability {id}")
         self._kernel.hold_cap(id, task.id)
         grant.state = states.LIVE
-        self._tell("accept", grant)
+        self.report.grant("accept", grant)
 
     # --- taking back ---
 
@@ -207,7 +203,7 @@ class Authority:
             grant.parent.children.remove(grant)
             self._forget_if_left(grant.parent)
         for each, was_held in held:
-            self._tell(_ENDS[state], each, by=by)
+            self.report.grant(_ENDS[state], each, by=by)
             if was_held and not each.deny:
                 self._kernel.grant_ended(each)
 
@@ -304,7 +300,7 @@ class Authority:
                 grant.expires_ns, lambda: self.revoke(grant, states.EXPIRED)
             )
             kernel.kick()
-        self._tell(event, grant)
+        self.report.grant(event, grant)
 
     def _remove(self, grant: Grant, state: str) -> bool:
         """Whether it was held. Its last use under way goes on."""
@@ -334,134 +330,6 @@ class Authority:
         self._over[grant.id] = grant
         if len(self._over) > REMEMBERED:
             del self._over[next(iter(self._over))]
-
-    # --- telling ---
-
-    def _tell(self, event: str, grant: Grant, *, by: int = 0) -> None:
-        if not self.sinks:
-            return
-        entry: Entry = {
-            "event": event,
-            "task": grant.holder,
-            "name": grant.holder_name,
-            "service": grant.rule.service,
-            "grant": grant.id,
-            "rule": str(grant.rule),
-            "origin": grant.origin,
-        }
-        if grant.parent is not None:
-            entry["parent"] = grant.parent.id
-        if by or grant.by:
-            entry["by"] = by or grant.by
-        self.tell([entry])
-
-    def tell(self, entries: list[Entry]) -> None:
-        """Let those who audit know. What was recorded before is told before."""
-        self._kernel.take_records()
-        for entry in entries:
-            entry.setdefault("time_ns", self._kernel.now_ns)
-        self._hand_out(entries)
-
-    def _hand_out(self, entries: list[Entry]) -> None:
-        for sink in list(self.sinks):
-            self._kernel.tell_one(sink, entries)
-
-    def recorded(self, rows: list[tuple[Any, ...]], lost: int) -> None:
-        """What the core recorded: denials, and calls if that was asked for."""
-        entries = [self._entry(row) for row in rows] if self.sinks else []
-        if lost and self.sinks:
-            reason = "the kernel had no room for more"
-            entries.append({"event": "dropped", "count": lost, "reason": reason,
-                            "time_ns": self._kernel.now_ns})  # fmt: skip
-        if entries:  # first: who hears of a denial may grant something
-            self._hand_out(entries)
-        for row in rows:
-            if row[1] == "denial":
-                self.denied(self._denial(row))
-
-    def denied(self, denial: Denial) -> None:
-        """A message was denied, by the core or by its service."""
-        task = self._kernel.find(denial.task)
-        if task is not None and len(task.denials) < MAX_DENIALS and denial not in task.denials:
-            task.denials.append(denial)
-        for listener in list(self.on_denial):
-            self._kernel.tell_one(listener, denial)
-
-    def refused(
-        self, service: int, client: int, cls: type[abi.Message], error: ServiceError
-    ) -> None:
-        """A Python service answered "not allowed"."""
-        kernel = self._kernel
-        data = kernel.message_under_way(client)
-        name = kernel.name_of(service)
-        cap = kernel.capability_under_way(client)
-        denial = Denial(client, kernel.name_of(client), name, cls.TYPE, cls,
-                        fields_of(cls, data), "server", self.find(cap), self.vocabulary,
-                        reason=error.detail)  # fmt: skip
-        if self.sinks:
-            self.tell([self._entry_of(denial, "denial") | {"reason": denial.reason}])
-        self.denied(denial)
-
-    def _denial(self, row: tuple[Any, ...]) -> Denial:
-        _, _, cause, task, peer, service, type, cap, count, data = row
-        return self.make_denial(task, peer, service, type, cause, cap, data, count)
-
-    def make_denial(
-        self, task: int, peer: int, service: int, type: int, cause: str, cap: int, data: bytes,
-        count: int = 1,
-    ) -> Denial:  # fmt: skip
-        name = self._kernel.names.name_of_number(service) or self._kernel.name_of(peer)
-        cls = self.vocabulary.message(type)
-        return Denial(
-            task, self._kernel.name_of(task), name, type, cls, fields_of(cls, data), cause,
-            self.find(cap), self.vocabulary, count,
-        )  # fmt: skip
-
-    def _entry(self, row: tuple[Any, ...]) -> Entry:
-        if row[1] == "denial":
-            return self._entry_of(self._denial(row), "denial") | {"time_ns": row[0]}
-        # Of messages that are admitted there are many, and most say what the one before said.
-        time_ns, _, _, *key, _, data = row
-        known = self._calls.get(tuple(key))
-        if known is None:
-            known = self._call_entry(row)
-            if len(self._calls) >= REMEMBERED:
-                self._calls.clear()
-            self._calls[tuple(key)] = known
-        cls, entry = known
-        if cls is None:
-            return {**entry, "time_ns": time_ns}
-        fields = shown(cls, fields_of(cls, data), matter=True)
-        return {**entry, "fields": fields, "time_ns": time_ns}
-
-    def _call_entry(self, row: tuple[Any, ...]) -> tuple[type[abi.Message] | None, Entry]:
-        """What all such calls have in common, and the message's class if its fields matter."""
-        call = self._denial(row)
-        entry = self._entry_of(call, "call")
-        del entry["fields"]
-        matters = call.cls is not None and any(field.meaning for field in call.cls.FIELDS)
-        return call.cls if matters else None, entry
-
-    def _entry_of(self, denial: Denial, event: str) -> Entry:
-        entry: Entry = {
-            "event": event,
-            "task": denial.task,
-            "name": denial.name,
-            "service": denial.service,
-            "message": denial.message,
-            "fields": denial.shown_fields,
-            "decision": "denied" if event == "denial" else "allowed",
-        }
-        if denial.cause:
-            entry["cause"] = denial.cause
-        if (grant := denial.grant) is not None:
-            entry["grant"] = grant.id
-            entry["rule"], entry["origin"] = str(grant.rule), grant.origin
-            if grant.parent is not None:
-                entry["parent"] = grant.parent.id
-        if denial.count > 1:
-            entry["count"] = denial.count
-        return entry
 
 
 _ENDS = {states.REVOKED: "revoke", states.EXPIRED: "expire", states.SPENT: "spend"}
@@ -508,6 +376,3 @@ def narrowed(parent: Grant, rule: Rule) -> dict[str, str] | None:
 
 def _least(one: Any, other: Any) -> Any:
     return min((each for each in (one, other) if each is not None), default=None)
-
-
-__all__ = ["EVERY", "Authority", "Denial", "Grant"]

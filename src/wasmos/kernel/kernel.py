@@ -24,10 +24,11 @@ from wasmos.kernel.driver import Driver, resolve
 from wasmos.kernel.event import Event
 from wasmos.kernel.exit import Exit
 from wasmos.kernel.grant import Grant
+from wasmos.kernel.hooks import Hooks
 from wasmos.kernel.limits import Limits
 from wasmos.kernel.names import ServiceNames
 from wasmos.kernel.program import Program, admit, read
-from wasmos.kernel.service import Caller, Service, handlers
+from wasmos.kernel.service import Service, handlers
 from wasmos.kernel.task import Client, Task
 from wasmos.kernel.timers import Timer, Timers
 
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from wasmos.engine.compiler import CompileLimits
-    from wasmos.kernel.authority import Entry
     from wasmos.kernel.program import Source
+    from wasmos.kernel.report import Entry
     from wasmos.kernel.rule import Rule
 
     # What `allow` and `deny` take: rules, such as "console" and "tcpip.listen(listen_port=80)".
@@ -53,9 +54,6 @@ if TYPE_CHECKING:
 TICK_NS = 4_000_000
 STACK_BYTES = 512 << 10
 DEFAULT_PRIORITY = 8
-RECORDS_NS = 50_000_000  # so long may admitted messages wait to be told to who audits
-REMEMBERED = 4096  # ended tasks whose names and exits are still known
-MAX_DENIED = 64  # names that are remembered of a task's denied lookups
 ALL = EVERY
 
 
@@ -66,7 +64,7 @@ def listed(rules: Rules, what: str) -> list[str | Rule]:
     return list(dict.fromkeys(rules)) if rules else []
 
 
-class Kernel(_core.Core):
+class Kernel(Hooks):
     """A kernel: tasks, messages, authority, time.
 
     seed: a number makes ready tasks run in an order drawn from it, 0 in turn.
@@ -231,7 +229,7 @@ class Kernel(_core.Core):
         task = Task(self, id, name or program.name)
         task.limits, task.priority = limits, priority
         self._enrol(task)
-        self._tell_audit("spawn", task, parent)
+        self.authority.report.task("spawn", task, parent)
         if self.is_over(id):  # a passive service that failed to start: `exit` will say why
             return task
         for rule in denies:
@@ -270,7 +268,7 @@ class Kernel(_core.Core):
         self._services[id] = service
         task = Task(self, id, name)
         self._enrol(task)
-        self._tell_audit("spawn", task)
+        self.authority.report.task("spawn", task)
         self.register(id, name)
         service.started()
         return task
@@ -289,19 +287,12 @@ class Kernel(_core.Core):
         client = Client(self, self.add_client(Limits().mailbox), name)
         self._clients[client.id] = client
         self._enrol(client)
-        self._tell_audit("spawn", client)
+        self.authority.report.task("spawn", client)
         for rule in listed(deny, "deny"):
             self.deny(client, rule, origin=origin)
         for rule in listed(allow, "allow"):
             self.grant(client, rule, origin=origin)
         return client
-
-    def _tell_audit(self, event: str, task: Task, by: Task | None = None, **more: object) -> None:
-        if self.authority.sinks:
-            entry: Entry = {"event": event, "task": task.id, "name": task.name, **more}
-            if by is not None:
-                entry["by"] = by.id
-            self.authority.tell([entry])
 
     def _check_open(self) -> None:
         if self.closed:
@@ -343,7 +334,7 @@ class Kernel(_core.Core):
         id = task if isinstance(task, int) else task.id
         self.names.register(id, name)
         self._tasks[id].services.append(name)
-        self._tell_audit("register", self._tasks[id], service=name)
+        self.authority.report.task("register", self._tasks[id], service=name)
         self.kick()
 
     async def registered(self, name: str) -> None:
@@ -417,7 +408,7 @@ class Kernel(_core.Core):
         """Tell `sink` of every grant, denial, delegation, revocation, spawn and end, in
         lists of records, and with `calls` of every message that is admitted. See
         docs/reference/audit.md."""
-        self.authority.sinks.append(sink)
+        self.authority.report.sinks.append(sink)
         if calls:
             self._calls_wanted.append(sink)
             self.record_calls(True)
@@ -425,14 +416,14 @@ class Kernel(_core.Core):
     def end_audit(self, sink: Callable[[list[Entry]], object]) -> None:
         """End what `audit` began."""
         self.take_records()
-        self.authority.sinks.remove(sink)
+        self.authority.report.sinks.remove(sink)
         if sink in self._calls_wanted:
             self._calls_wanted.remove(sink)
             self.record_calls(bool(self._calls_wanted))
 
     def on_denial(self, listener: Callable[[Denial], object]) -> None:
         """Call `listener` with each Denial from now on, some time after it happened."""
-        self.authority.on_denial.append(listener)
+        self.authority.report.on_denial.append(listener)
 
     def may_look_up(self, task: int, service: str) -> bool:
         """Whether a task holds anything for a service."""
@@ -461,23 +452,9 @@ class Kernel(_core.Core):
             self.kick()
         self.kick()
 
-    def _lookup(self, id: int, name: str) -> int | None:
-        """A guest's `ipc_lookup`: refused, answered, or left waiting."""
-        result = self.names.look_up(id, name)
-        task = self._tasks[id]
-        if result == abi.ErrorCode.NOT_ALLOWED:
-            if id in self._asks and name in self.names.tasks:
-                return self.names.tasks[name]  # a name is no right: asked is when it is used
-            if len(task.denied) < MAX_DENIED:
-                task.denied.add(name)
-            self._lookup_denied(task, name)
-        return result
-
-    def _lookup_denied(self, task: Task, name: str) -> None:
-        if self.authority.sinks:
-            entry: Entry = {"event": "denial", "task": task.id, "name": task.name}
-            entry |= {"service": name, "message": f"{name} (lookup)", "decision": "denied"}
-            self.authority.tell([entry | {"cause": "no_capability"}])
+    def _caller(self, id: int, cap: int) -> Caller:
+        grant = self.authority.find(cap)
+        return Caller(self, id, self.name_of(id), cap, {} if grant is None else grant.badge)
 
     # --- messages from Python ---
 
@@ -612,136 +589,6 @@ class Kernel(_core.Core):
         """Whether a coroutine is at work for a caller, or a service hears of
         things outside: then there is no deadlock, whoever is blocked."""
         return bool(self._coroutines) or any(s.hears_outside for s in self._services.values())
-
-    # --- hooks of the core ---
-
-    def _spawned_async(
-        self,
-        service: int,
-        client: int,
-        serial: int,
-        handler: _core.Handler,
-        coroutine: Coroutine[Any, Any, Any],
-    ) -> None:
-        task = self.start(coroutine)
-        self._coroutines[client, serial] = service, task
-        task.add_done_callback(
-            lambda done: self._async_done(service, client, serial, handler, done)
-        )
-
-    def _async_done(
-        self,
-        service: int,
-        client: int,
-        serial: int,
-        handler: _core.Handler,
-        done: asyncio.Task[Any],
-    ) -> None:
-        self._coroutines.pop((client, serial), None)
-        if self.closed:
-            return
-        if done.cancelled():
-            self.answer_error(service, client, serial, handler, ServiceError(abi.ErrorCode.ABORTED))
-        elif (error := done.exception()) is not None:
-            self.answer_error(service, client, serial, handler, error)
-        else:
-            self.answer(service, client, serial, handler, done.result())
-
-    def _completed(self, id: int, result: int) -> None:
-        self._clients[id].completed(result)
-
-    def _mail(self, id: int) -> None:
-        self._clients[id].has_mail()
-
-    def _caller(self, id: int, cap: int) -> Caller:
-        grant = self.authority.find(cap)
-        return Caller(self, id, self.name_of(id), cap, {} if grant is None else grant.badge)
-
-    def _spent(self) -> None:
-        self.authority.spent()
-
-    def _recorded(self, rows: list[tuple[Any, ...]], lost: int) -> None:
-        self.authority.recorded(rows, lost)
-
-    def _records_later(self) -> None:
-        self.quiet_timers.add(self.now_ns + RECORDS_NS, self.take_records)
-
-    def _asked(self, id: int, dst: int) -> bool | None:
-        ask = self._asks.get(id)
-        if ask is None:
-            return False
-        service, type, cause, cap, data = self.asked(id)
-        return ask(self.authority.make_denial(id, dst, service, type, cause, cap, data))
-
-    def _aborted(self, _service: int, client: int, serial: int) -> None:
-        found = self._coroutines.get((client, serial))
-        if found is not None:
-            found[1].cancel()
-
-    def _refused(
-        self, service: int, client: int, handler: _core.Handler, error: BaseException
-    ) -> None:
-        assert isinstance(error, ServiceError)
-        self.authority.refused(service, client, handler.request.cls, error)
-
-    def _failed(
-        self, service: int, client: int, handler: _core.Handler, error: BaseException
-    ) -> None:
-        import logging
-
-        logging.getLogger("wasmos").error(
-            "service %r failed on %s from task %d %r",
-            self.name_of(service),
-            handler.request.cls.__name__,
-            client,
-            self.name_of(client),
-            exc_info=error,
-        )
-
-    def _room(self) -> None:
-        wanted, self._room_wanted = self._room_wanted, []
-        for action in wanted:
-            self.tell_one(action)
-
-    def _exited(
-        self, id: int, cause: str, code: int | None, message: str, frames: list[Any], cpu_ns: int
-    ) -> None:
-        task = self._tasks.pop(id)
-        self._remembered[id] = task.name
-        if len(self._remembered) > REMEMBERED:
-            self._remembered.popitem(last=False)
-        if id in self._kill_reasons:
-            cause, message = self._kill_reasons.pop(id)
-        if task.deadline is not None:
-            task.deadline.cancel()
-        self.names.forget(id, task.services)
-        self.authority.holder_ended(id)
-        self._clients.pop(id, None)
-        self._asks.pop(id, None)
-        for (client, _), (service_id, coroutine) in list(self._coroutines.items()):
-            if id in (client, service_id):
-                coroutine.cancel()
-        task.exit = Exit(id, task.name, cause, code, message, tuple(frames), cpu_ns / 1e9)
-        if self.authority.sinks:
-            self._tell_audit("exit", task, reason=str(task.exit))
-        if (ended := self._services.pop(id, None)) is not None:
-            self.tell_one(ended.stopped)
-        for service in list(self._services.values()):
-            self.tell_one(service.task_ended, id)
-        for watcher in list(self._watchers):
-            self.tell_one(watcher, task.exit)
-        for action in task.farewells():
-            self.tell_one(action, task.exit)
-
-    def tell_one(self, action: Callable[..., object], *news: object) -> None:
-        """Tell one of many: what goes wrong there is no reason not to tell the
-        next."""
-        try:
-            action(*news)
-        except Exception:
-            import logging
-
-            logging.getLogger("wasmos").exception("%r failed, and was passed over", action)
 
     def watch(self, watcher: Callable[[Exit], object]) -> None:
         """Call `watcher` with the `Exit` of each task that ends from now on."""
