@@ -144,12 +144,13 @@ def test_the_symbols_of_the_library_are_in_one_file() -> None:
 
 
 def test_the_core_is_small_enough_to_read() -> None:
+    """Blank lines and comments included. A third of it decides on messages by their fields."""
     lines = sum(
         len(path.read_text().splitlines())
         for pattern in ("*.pyx", "*.pxi")
         for path in PACKAGE.rglob(pattern)
     )
-    assert lines < 3_000
+    assert lines < 4_600
 
 
 # --- the cost of importing --------------------------------------------------------------------

@@ -28,7 +28,7 @@ from wasmos.kernel.hooks import Hooks
 from wasmos.kernel.limits import Limits
 from wasmos.kernel.names import ServiceNames
 from wasmos.kernel.program import Program, admit, read
-from wasmos.kernel.service import Service, handlers
+from wasmos.kernel.service import Caller, Service, handlers
 from wasmos.kernel.task import Client, Task
 from wasmos.kernel.timers import Timer, Timers
 
