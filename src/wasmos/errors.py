@@ -24,8 +24,16 @@ class ManifestError(WasmosError):
     """A manifest is wrong; the message names file, key and the nearest fix."""
 
 
+class NotGranted(ManifestError):
+    """A task asks for more than a policy grants; the message shows the lines to add."""
+
+
 class AuditError(WasmosError):
     """The audit log can't be written, or isn't what it should be; the message names the file."""
+
+
+class ControlError(WasmosError):
+    """A running system can't be spoken to, or says no; the message says what it says."""
 
 
 class UsageError(WasmosError):

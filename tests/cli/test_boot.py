@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -14,7 +16,16 @@ from pathlib import Path
 import pytest
 
 from tests.support import talkers, wat
-from tests.support.command import SYSTEM, WASMOS, Running, environment, folder, running, wasmos_
+from tests.support.command import (
+    SYSTEM,
+    WASMOS,
+    Running,
+    environment,
+    folder,
+    generous,
+    running,
+    wasmos_,
+)  # fmt: skip
 from tests.support.talkers import printer, reader
 from wasmos.system.commands import COMMANDS
 
@@ -148,9 +159,14 @@ def test_help_lists_every_command(system: Path) -> None:
     assert all(line[width - 2 : width] == "  " and line.endswith(".") for line in lines)
 
 
+WRONG = {
+    "start": "start", "echo": "echo fine", "grant": "grant a", "deny": "deny a", "revoke": "revoke",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_wrong_usage_is_shown(system: Path, name: str) -> None:
-    wrong = {"start": "start", "echo": "echo fine"}.get(name, f"{name} a b c d")
+    wrong = WRONG.get(name, f"{name} a b c d")
     done = shell(system, wrong)
     if name == "echo":
         assert done.stdout == "fine\n"
@@ -434,6 +450,7 @@ def test_the_shell_may_connect_where_guests_may_not(tmp_path: Path) -> None:
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with running("boot", folder(tmp_path)) as first:
         port = first.port()
+        (tmp_path / "second.policy.toml").write_text(generous(SYSTEM))
         (tmp_path / "second.toml").write_text(SYSTEM.replace("0:80", f"{port}:80"))
         second = wasmos_("boot", tmp_path / "second.toml")
         assert second.returncode == 2
@@ -451,6 +468,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 def test_one_of_several_ports_is_free(tmp_path: Path) -> None:
     with running("boot", folder(tmp_path)) as first:
         port = first.port()
+        (tmp_path / "second.policy.toml").write_text(generous(SYSTEM))
         (tmp_path / "second.toml").write_text(SYSTEM.replace("0:80", f"{port}-{port + 20}:80"))
         with running("boot", tmp_path / "second.toml") as second:
             assert get(second.port())[0] == 200
@@ -554,3 +572,70 @@ def test_the_demonstration_boots(tmp_path: Path) -> None:
         "mine", "Hello from a file in the image.", "pong answers 42",
     ]  # fmt: skip
     assert "demonstration is up: 8 tasks" in done.stderr
+
+
+# --- policies -----------------------------------------------------------------------------------
+
+
+def test_what_no_policy_grants(tmp_path: Path) -> None:
+    """The message has the lines that are missing: with them it boots."""
+    policy = "[task.pong]\nallow = ['vm']\n[task.webserver]\nallow = ['console.write']\n"
+    system = folder(tmp_path, policy=policy)
+    done = wasmos_("boot", system.name, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (77, "")
+    assert (
+        done.stderr
+        == """\
+error: webserver asks for what no policy grants
+  asked    tcpip      (system.toml:13)
+  asked    console    (system.toml:13)
+  to allow add to `allow` of [task.webserver] in policy.toml:
+      "tcpip",
+      "console",
+error: spawn asks for what no policy grants
+  asked    *    (system.toml:15)
+  to allow add to policy.toml:
+      [spawn]
+      allow = ["*"]
+"""
+    )
+    policy = policy.replace("'console.write'", '"tcpip", "console",') + '[spawn]\nallow = ["*"]'
+    (tmp_path / "policy.toml").write_text(policy)
+    assert wasmos_("boot", system.name, cwd=tmp_path).returncode == 0
+
+
+def test_the_policy_of_the_command_line_and_the_environment(tmp_path: Path) -> None:
+    system = folder(tmp_path)
+    for name in ("strict", "open"):
+        (tmp_path / f"{name}.toml").write_text("" if name == "strict" else generous(SYSTEM))
+    strict, generous_ = str(tmp_path / "strict.toml"), str(tmp_path / "open.toml")
+    assert wasmos_("boot", "--policy", strict, system).returncode == 77
+    assert wasmos_("boot", system, env={"WASMOS_POLICY": strict}).returncode == 77
+    done = wasmos_("boot", "--policy", generous_, system, env={"WASMOS_POLICY": strict})
+    assert done.returncode == 0
+    done = wasmos_("boot", "--policy", tmp_path / "none.toml", system)
+    assert done.stderr == f"error: {tmp_path}/none.toml: no such file or directory\n"
+    assert done.returncode == 2
+
+
+def test_the_demonstrations_web_server_has_just_what_it_needs(tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    done = wasmos_("boot", "--audit", log, input="ping 1\n", cwd=tmp_path)
+    assert "webserver (may use tcpip.listen(listen_port=80), console.write)\n" in done.stderr
+    assert "pong (may use vm.service_register)\n" in done.stderr
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    granted = [r["origin"] for r in records if r["event"] == "grant" and r["name"] == "webserver"]
+    assert len(granted) == 2
+    assert all(re.fullmatch(r".*/demo\.policy\.toml:\d+", origin) for origin in granted)
+    assert [r for r in records if r["event"] == "denial"] == []
+    assert records[-1]["event"] == "close"
+
+
+def test_an_audit_of_every_message(tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    options = ["--audit", log, "--audit-calls"]
+    assert wasmos_("boot", *options, folder(tmp_path), input="ping 1\n").returncode == 0
+    calls = [json.loads(line) for line in log.read_text().splitlines() if '"call"' in line]
+    assert "pong.ping" in [call["message"] for call in calls]
+    done = wasmos_("boot", "--audit", tmp_path / "no" / "where", folder(tmp_path))
+    assert done.returncode == 2 and "no such file or directory" in done.stderr

@@ -7,7 +7,7 @@ import pytest
 import wasmos
 from tests.support.command import wasmos_
 
-VERBS = ["boot", "run", "check", "audit"]
+VERBS = ["boot", "run", "learn", "check", "audit", "ps", "caps", "kill", "grant", "deny", "revoke"]
 
 
 def test_the_version() -> None:
@@ -37,7 +37,9 @@ def test_help_of_a_command(verb: str) -> None:
     # Each option says what it does.
     for line in done.stdout.split("options:")[1].splitlines():
         if line.startswith("  -") and "  " not in line.strip():
-            assert line.strip().endswith(("RULE", "HOST:GUEST", "SERVICE,...", "json}"))
+            assert line.strip().endswith(
+                ("HOST[:PORT]", "[:ro]", "HOST:GUEST", "RULE,...", "}", "NAME|PID")
+            )
 
 
 @pytest.mark.parametrize(

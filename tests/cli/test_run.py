@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -68,9 +71,8 @@ def test_several_services_with_commas_or_one_by_one() -> None:
     [
         ("consol", "did you mean 'console'?"),
         ("tcp", "did you mean 'tcpip'?"),
-        ("xyz", "there are: console, args, fs, tcpip, echo, pong, vm"),
-        ("", "there are: console, args, fs, tcpip, echo, pong, vm"),
-        ("*", "there are: console, args, fs, tcpip, echo, pong, vm"),
+        ("xyz", "there are: console, args, env, fs, tcpip, echo, pong, vm"),
+        ("", "there are: console, args, env, fs, tcpip, echo, pong, vm"),
     ],
 )
 def test_an_unknown_service(name: str, hint: str) -> None:
@@ -92,6 +94,203 @@ def test_a_note_names_what_was_refused_without_tricks(made: Make) -> None:
     assert "\x1b" not in done.stderr and "\x9b" not in done.stderr
     assert r"'x\x1b[31m\nerror: forged\x9b2J'" in done.stderr
     assert done.stderr.endswith("; to allow: --allow pong\n")
+
+
+# --- rules --------------------------------------------------------------------------------------
+
+CONNECTS = """
+note: guest was refused tcpip.connect(dst_addr="127.0.0.1", dst_port=9)
+  asked by  task 3 'guest'
+  rule      {reason}
+  to allow  {remedy}
+"""
+
+
+def refused(reason: str, remedy: str) -> str:
+    return CONNECTS.format(reason=reason, remedy=remedy).lstrip()
+
+
+ALLOW_IT = """--allow 'tcpip.connect(dst_addr="127.0.0.1", dst_port=9)'"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason", "remedy"),
+    [
+        (["--allow", "tcpip.listen"],
+         "what it holds is for other messages: tcpip.listen    (--allow)", ALLOW_IT),
+        (["--allow", "tcpip"], "its value isn't allowed: tcpip    (--allow)", ALLOW_IT),
+        (["--connect", "10.0.0.0/8"],
+         'its value isn\'t allowed: tcpip.connect(dst_addr="10.0.0.0/8")    (--connect)', ALLOW_IT),
+        (["--allow", "*", "--deny", "tcpip.connect,vm"],
+         "a rule denies it: tcpip.connect    (--deny)", "take out tcpip.connect (--deny)"),
+        (["--connect", "all", "--deny", "tcpip.connect(dst_port=..1023)"],
+         "a rule denies it: tcpip.connect(dst_port=..1023)    (--deny)",
+         "take out tcpip.connect(dst_port=..1023) (--deny)"),
+    ],
+)  # fmt: skip
+def test_what_was_refused_and_what_would_allow_it(
+    made: Make, flags: list[str], reason: str, remedy: str
+) -> None:
+    done = wasmos_("run", *flags, made(connecting(9)))
+    assert done.returncode == 256 - 8
+    notes = re.sub(r"task \d+", "task 3", done.stderr)
+    warning = "warning: everything is allowed: the program can reach every host that this one can\n"
+    assert notes.removeprefix(warning) == refused(reason, remedy)
+    assert wasmos_("run", "-q", *flags, made(connecting(9))).stderr in ("", warning)
+
+
+def test_the_advice_works(made: Make) -> None:
+    guest = made(connecting(9))
+    for _ in range(2):
+        note = wasmos_("run", "--allow", "tcpip", guest).stderr.splitlines()[-1]
+        flags = shlex.split(note.removeprefix("  to allow  "))
+        done = wasmos_("run", *flags, guest)
+        assert (done.returncode, done.stderr) == (256 - 7, "")  # nobody is there
+
+
+def test_a_port_has_to_be_one_of_the_hosts_too(made: Make) -> None:
+    for flags in (["--allow", "tcpip"], ["--allow", "tcpip.connect"]):
+        done = wasmos_("run", *flags, "--allow", "console", GUESTS / "webserver.wasm")
+        assert done.stderr.splitlines()[-1] == "  to allow  --listen 8080:80"
+
+
+def test_many_refusals_are_counted(made: Make) -> None:
+    guest = made(wat.program(f"""
+        (loop $again
+          (i32.store #1024 #{abi.TcpipListen.TYPE}) (i32.store16 offset=8 #1024 (local.get $i))
+          (drop (call $call @tcpip #1024))
+          (local.set $i (i32.add (local.get $i) #1))
+          (br_if $again (i32.lt_s (local.get $i) #15)))
+        #0"""))  # fmt: skip
+    lines = wasmos_("run", "--allow", "tcpip.connect", guest).stderr.splitlines()
+    assert len([line for line in lines if line.startswith("note: guest was refused")]) == 10
+    assert lines[-1] == "note: and 5 more"
+    assert len(lines) == 41
+
+
+def test_everything_with_a_warning(made: Make) -> None:
+    warning = "warning: everything is allowed: the program can reach every host that this one can\n"
+    for flags in (["-A"], ["--allow-all"], ["--allow", "*"]):
+        done = wasmos_("run", *flags, HELLO)
+        assert (done.stdout, done.stderr) == ("Hello from WasmOS!\n", warning)
+    # What is a warning isn't a note: it is there also when nothing else is to be said.
+    assert wasmos_("run", "-q", "-A", HELLO).stderr == warning
+
+
+def test_rules_and_their_commas(made: Make) -> None:
+    rules = 'tcpip.connect(dst_addr=["10.0.0.1", "127.0.0.1"], dst_port=[9, 10]),console'
+    assert wasmos_("run", "--allow", rules, made(connecting(9))).returncode == 256 - 7
+    done = wasmos_("run", "--allow", "console,,args", HELLO)
+    assert (done.returncode, done.stderr[:27]) == (2, "error: no service '' to all")
+
+
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [
+        (["--allow", "console.wirte"],
+         'rule "console.wirte": console has no message \'wirte\'; did you mean \'write\'?'),
+        (["--allow", "tcpip.listen(port=80)"],
+         "rule \"tcpip.listen(port=80)\": unknown field 'port' of tcpip.listen; "
+         "there is: listen_port"),
+        (["--deny", "consol"], "no service 'consol' to deny; did you mean 'console'?"),
+        (["--dir", "x::y"], "directory 'x::y': 'y' is no absolute path; write \"/y\""),
+        (["--env", "=1"], "variable '=1': write NAME or NAME=VALUE"),
+    ],
+)  # fmt: skip
+def test_wrong_rules(flags: list[str], error: str) -> None:
+    done = wasmos_("run", *flags, HELLO)
+    assert (done.returncode, done.stderr) == (2, f"error: {error}\n")
+
+
+def test_a_policy_for_one_program(made: Make, tmp_path: Path) -> None:
+    guest = made(printer("text"))
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[task.guest]\nallow = ['console.write']")
+    assert wasmos_("run", "--policy", policy, guest).stdout == "text"
+    assert wasmos_("run", guest, env={"WASMOS_POLICY": str(policy)}).stdout == "text"
+    policy.write_text("[run]\nallow = ['console.read']")
+    done = wasmos_("run", "--policy", policy, guest)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert (
+        done.stderr
+        == f"""\
+note: guest was refused console.write
+  asked by  task 3 'guest'
+  rule      what it holds is for other messages: console.read    ({policy}:2)
+  to allow  add  "console.write"  to [task.guest] in {policy}
+"""
+    )
+    policy.write_text("[task.other]")
+    done = wasmos_("run", "--policy", policy, guest)
+    assert (done.returncode, done.stdout) == (77, "")
+    assert done.stderr == (
+        f"error: {policy} grants 'guest' nothing; there are: other\n"
+        "  to allow something add [task.guest], or [run] for whatever is run\n"
+    )
+    policy.write_text("[task.guest]\nalow = []")
+    done = wasmos_("run", "--policy", policy, guest)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: {policy}:2: unknown key 'alow' in [task.guest]; did you mean 'allow'?\n"
+    )
+
+
+def test_an_audit(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    flags = ["--allow", "console", "--audit", log, "--audit-calls"]
+    assert wasmos_("run", *flags, HELLO).returncode == 0
+    lines = wasmos_("audit", log).stdout
+    assert "(--allow)" in lines and "console.write" in lines
+    assert wasmos_("audit", "--verify", log).returncode == 0
+
+
+# --- the environment instead of flags -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "flags", "stdout"),
+    [
+        ({"ALLOW": "console.write,args"}, [], "text"),
+        ({"ALLOW": "console.write"}, ["--allow", "args"], ""),  # the flag wins
+        ({"ALLOW": ""}, [], ""),
+        ({"ALLOW_ALL": "1"}, [], "text"),
+        ({"ALLOW_ALL": "0"}, [], ""),
+        ({"DENY": "console.write"}, ["--allow", "console"], ""),
+        # What is denied stays so, whoever denies more.
+        ({"DENY": "console.write"}, ["--allow", "console", "--deny", "args"], ""),
+    ],
+)
+def test_rules_from_the_environment(
+    made: Make, variables: dict[str, str], flags: list[str], stdout: str
+) -> None:
+    env = {f"WASMOS_{name}": value for name, value in variables.items()}
+    assert wasmos_("run", *flags, made(printer("text")), env=env).stdout == stdout
+
+
+def test_where_a_rule_was_said_is_said(made: Make) -> None:
+    guest = made(printer("text"))
+    done = wasmos_("run", guest, env={"WASMOS_ALLOW": "console.read"})
+    assert "for other messages: console.read    (WASMOS_ALLOW)\n" in done.stderr
+    done = wasmos_("run", guest, env={"WASMOS_ALLOW": "consol"})
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LISTEN", "0:80, 0:81"),
+        ("CONNECT", "x.com:443,any"),
+        ("ENV", "A, B=1"),
+        ("DIR", ".::/a,.::/b"),
+    ],
+)
+def test_lists_from_the_environment(tmp_path: Path, name: str, value: str) -> None:
+    log = tmp_path / "log"
+    env = {f"WASMOS_{name}": value, "WASMOS_AUDIT": str(log)}
+    assert wasmos_("run", HELLO, env=env).returncode == 0
+    granted = [json.loads(line) for line in log.read_text().splitlines() if '"grant"' in line]
+    origins = [record["origin"] for record in granted if "origin" in record]
+    assert origins == [f"WASMOS_{name}"] * len(origins) and len(origins) >= 2
 
 
 # --- arguments ----------------------------------------------------------------------------------
@@ -446,11 +645,12 @@ def test_wrong_ports(port: str, error: str) -> None:
 
 
 def connecting(port: int) -> str:
-    """Connects to 127.0.0.1. Exit code: the type of the answer."""
+    """Connects to 127.0.0.1. Exit code: the type of the answer, or of the call's failure."""
     return wat.program(f"""
         (i32.store #1024 #{abi.TcpipConnect.TYPE}) (i32.store offset=8 #1024 #0x7f000001)
         (i32.store16 offset=12 #1024 #{port})
-        (drop (call $call @tcpip #1024)) (i32.load #1024)""")
+        (local.set $i (call $call @tcpip #1024))
+        (select (local.get $i) (i32.load #1024) (local.get $i))""")
 
 
 @pytest.mark.parametrize(
@@ -474,7 +674,8 @@ def test_where_it_may_connect_to(made: Make, rules: list[str], allowed: bool | N
 @pytest.mark.parametrize(
     ("rule", "error"),
     [("al", "no destination 'al'; did you mean 'all'?"), ("10.0.0.0/99", "10.1.0.0/16"),
-     ("any:0", "a port is 1 to 65535"), ("example.com", "write \"any\", an IPv4 address")],
+     ("any:0", "a port is 1 to 65535"), ("1.2.3", "write a name, \"any\", an IPv4 address"),
+     ("localhost:80", "that is this host; write 127.0.0.1:80"), ("db:80", "a name has a dot")],
 )  # fmt: skip
 def test_wrong_destinations(rule: str, error: str) -> None:
     done = wasmos_("run", "--connect", rule, HELLO)

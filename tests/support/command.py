@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,12 +29,13 @@ programs = ["programs"]
 files = { "hello.txt" = "Hello from a file.\\n" }
 [tcpip]
 listen = ["0:80"]
+connect = "none"
 [task.pong]
-allow = ["vm"]
+use = ["vm"]
 [task.webserver]
-allow = ["tcpip", "console"]
+use = ["tcpip", "console"]
 [spawn]
-allow = ["*"]
+use = ["*"]
 """
 
 
@@ -116,11 +118,13 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: object, **options: Any) -> Iterator[Running]:
+def running(
+    *arguments: object, env: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[Running]:
     process = subprocess.Popen(
         [*WASMOS, *map(str, arguments)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=environment(), **options,
+        env=environment(**(env or {})), **options,
     )  # fmt: skip
     with process:
         try:
@@ -129,8 +133,22 @@ def running(*arguments: object, **options: Any) -> Iterator[Running]:
             process.kill()
 
 
-def folder(path: Path, manifest: str = SYSTEM, **programs: str | bytes) -> Path:
-    """A folder with a manifest and programs; the manifest's path."""
+def generous(manifest: str) -> str:
+    """A policy that grants all that is asked for."""
+    try:
+        tasks = tomllib.loads(manifest).get("task", {})
+    except ValueError:
+        tasks = {}
+    names = "".join(f'[task."{name}"]\nallow = ["*"]\n' for name in tasks)
+    return f'{names}[spawn]\nallow = ["*"]\n'
+
+
+def folder(
+    path: Path, manifest: str = SYSTEM, policy: str | None = None, **programs: str | bytes
+) -> Path:
+    """A folder with a manifest, a policy that grants everything unless another one is given, and
+    programs; the manifest's path."""
+    (path / "policy.toml").write_text(generous(manifest) if policy is None else policy)
     (path / "programs").mkdir(exist_ok=True)
     for name, program in programs.items():
         data = program if isinstance(program, bytes) else program.encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import tarfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,20 +14,24 @@ import pytest
 from tests.support import talkers, wat
 from tests.support.command import SYSTEM, folder
 from tests.support.talkers import printer, reader
-from wasmos import ManifestError, ModuleRefused, _core, abi
+from wasmos import ManifestError, ModuleRefused, Task, _core, abi
+from wasmos.errors import NotGranted
+from wasmos.kernel.aio import AsyncKernel
 from wasmos.system.boot import System
 from wasmos.system.manifest import load
 from wasmos.system.shell import Shell
 
 
 class Booted:
-    def __init__(self, manifest: Path, **options: object) -> None:
+    def __init__(self, manifest: Path, *, virtual: bool = False, **options: object) -> None:
         self.output = io.BytesIO()
         self.log: list[str] = []
         self.said, self.complained = io.StringIO(), io.StringIO()
         self.system = System(
             load(str(manifest)), output=self.output, log=self.log.append, **options
         )  # type: ignore[arg-type]
+        if virtual:  # time passes as fast as it can
+            self.system.aio = AsyncKernel(virtual_clock=True)
 
     async def __aenter__(self) -> Booted:
         await self.system.boot()
@@ -39,6 +44,20 @@ class Booted:
 
     async def __aexit__(self, *_: object) -> None:
         await self.system.shutdown()
+
+    async def logged(self, wanted: str) -> str:
+        """Wait for a line of the log, and take it and those before it out."""
+        turns = 0
+        while not (found := [n for n, line in enumerate(self.log) if wanted in line]):
+            await asyncio.sleep(0)
+            turns += 1
+            assert turns < 10_000, f"no {wanted!r} in {self.log}"
+        line = self.log[found[0]]
+        del self.log[: found[0] + 1]
+        return line
+
+    def task(self, name: str) -> Task:
+        return next(task for task in self.system.kernel.tasks if task.name == name)
 
     async def do(self, *lines: str) -> str:
         """What the shell says to these lines; complaints come after a "!"."""
@@ -140,7 +159,7 @@ def test_a_boot_that_fails_leaves_nothing(tmp_path: Path) -> None:
     manifest = folder(tmp_path, text, spins=wat.SPIN, refused="(module)")
     before = _core.live_objects()
     booted = Booted(manifest)
-    with pytest.raises(ModuleRefused, match=r"system\.toml:16: \[task\.refused\] refused: nothing"):
+    with pytest.raises(ModuleRefused, match=r"system\.toml:17: \[task\.refused\] refused: nothing"):
         asyncio.run(booted.system.boot())
     assert _core.live_objects() == before
     assert not any("never" in line for line in booted.log)
@@ -149,17 +168,8 @@ def test_a_boot_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_a_name_that_two_tasks_want(tmp_path: Path) -> None:
     text = f"{SYSTEM}[task.a]\nmodule='spins'\nservice='x'\n[task.b]\nmodule='spins'\nservice='x'\n"
     booted = Booted(folder(tmp_path, text, spins=wat.SPIN))
-    with pytest.raises(ManifestError, match=r"toml:19: \[task\.b\] already exists: service 'x'"):
+    with pytest.raises(ManifestError, match=r"toml:20: \[task\.b\] already exists: service 'x'"):
         asyncio.run(booted.system.boot())
-
-
-def test_a_name_that_nobody_is_gets_a_hint(tmp_path: Path) -> None:
-    text = f"{SYSTEM}[task.hello]\nallow = ['consol', 'unheard-of']\n"
-    booted = drive(folder(tmp_path, text), nothing)
-    hints = [line for line in booted.log if "nobody is" in line]
-    assert hints == [
-        f"{tmp_path}/system.toml:16: nobody is the service 'consol' yet; did you mean 'console'?"
-    ]
 
 
 def test_folders_that_are_not_there(tmp_path: Path) -> None:
@@ -186,8 +196,8 @@ def test_the_first_folder_that_has_a_program(tmp_path: Path) -> None:
 
 
 def test_a_section_counts_for_start_too(tmp_path: Path) -> None:
-    text = SYSTEM.replace('allow = ["*"]', "") + (
-        "[task.speaks]\nmodule = 'says'\nallow = ['console']\nargs = ['x']\n"
+    text = SYSTEM.replace('use = ["*"]', "") + (
+        "[task.speaks]\nmodule = 'says'\nuse = ['console']\nargs = ['x']\n"
     )
     manifest = folder(tmp_path, text, says=printer("said "))
 
@@ -218,7 +228,7 @@ def test_a_guest_spawns_programs_by_name_and_never_by_path(tmp_path: Path, name:
 
 
 def test_a_child_gets_no_more_than_its_parent_has(tmp_path: Path) -> None:
-    text = f"{SYSTEM}[task.narrow]\nmodule='spawns'\nallow=['vm']\n"
+    text = f"{SYSTEM}[task.narrow]\nmodule='spawns'\nuse = ['vm']\n"
     manifest = folder(tmp_path, text, spawns=SPAWNS.replace("{name}", "says"), says=printer("said"))
 
     async def work(booted: Booted) -> None:
@@ -229,6 +239,36 @@ def test_a_child_gets_no_more_than_its_parent_has(tmp_path: Path) -> None:
 
     booted = drive(manifest, work)
     assert b"said" not in booted.output.getvalue()
+
+
+def test_a_child_gets_of_its_section_what_its_parent_has(tmp_path: Path) -> None:
+    text = (
+        f"{SYSTEM}[task.parent]\nmodule='spawns'\nuse=['vm', 'console.write']\n"
+        "[task.child]\nmodule='waits'\nuse=['console', 'fs']\n"
+    )
+    policy = (
+        '[default]\ndeny = ["console.read"]\n[task.pong]\nallow=["*"]\n[task.webserver]\n'
+        'allow=["*"]\n[task.parent]\nallow=["*"]\n[task.child]\nallow=["*"]\ndeny=["fs.write"]\n'
+        '[spawn]\nallow=["*"]'
+    )
+    spawns = SPAWNS.replace("{name}", "child").replace("(i32.load #1024)", wat.forever())
+    manifest = folder(tmp_path, text, policy, spawns=spawns, waits=wat.SLEEP)
+
+    async def work(booted: Booted) -> None:
+        def derived() -> list[Task]:
+            return [t for t in booted.system.kernel.tasks if any(g.parent for g in t.grants)]
+
+        while not derived():
+            await asyncio.sleep(0)
+        [child] = derived()
+        assert child.name == "child"
+        # Its share of what its parent has: of `console`, the part that the parent's rule is for.
+        assert [(f"{'not ' * g.deny}{g.rule}", g.parent and str(g.parent.rule))
+                for g in child.grants] == [
+            ("console", "console.write"), ("not console.read", None), ("not fs.write", None),
+        ]  # fmt: skip
+
+    drive(manifest, work)
 
 
 @pytest.mark.parametrize("name", ["fs", "echo", "webserver", "later"])
@@ -305,3 +345,248 @@ def test_a_shutdown_with_everything_at_work_leaves_nothing(tmp_path: Path) -> No
 
     drive(manifest, work)
     assert _core.live_objects() == before
+
+
+# --- rights -------------------------------------------------------------------------------------
+
+
+def held(task: Task) -> list[tuple[str, str]]:
+    return [(f"{'not ' * g.deny}{g.rule}", g.origin) for g in task.grants]
+
+
+def test_a_task_holds_what_the_policy_made_of_its_wishes(tmp_path: Path) -> None:
+    text = f"{SYSTEM}[task.t]\nmodule='waits'\nuse=['console.write', 'vm']\nargs=['x']\n"
+    policy = """
+[default]
+deny = ["tcpip.connect"]
+[task.pong]
+allow = ["vm"]
+[task.webserver]
+allow = ["tcpip", "console"]
+[task.t]
+allow = ["console", "fs", "vm"]
+deny = ["vm.destroy_task"]
+[spawn]
+allow = ["*"]
+"""
+    manifest = folder(tmp_path, text, policy, waits=wat.SLEEP)
+
+    async def work(booted: Booted) -> None:
+        origin = f"{tmp_path}/policy.toml"
+        assert held(booted.task("t")) == [
+            ("not tcpip.connect", f"{origin}:3"),
+            ("not vm.destroy_task", f"{origin}:10"),
+            ("args", "its args"),
+            ("console.write", f"{origin}:9"),
+            ("vm", f"{origin}:9"),
+        ]
+        await booted.do("start waits &")
+        assert held(booted.task("waits")) == [
+            ("not tcpip.connect", f"{origin}:3"), ("*", f"{origin}:12"),
+        ]  # fmt: skip
+
+    booted = drive(manifest, work)
+    assert "may use console.write, vm, but not tcpip.connect, vm.destroy_task" in "".join(
+        booted.log
+    )
+
+
+def test_nothing_starts_if_a_task_asks_for_too_much(tmp_path: Path) -> None:
+    manifest = folder(tmp_path, policy="[task.pong]\nallow=['vm']")
+    with pytest.raises(NotGranted, match=r"^webserver asks for what no policy grants\n"):
+        Booted(manifest)
+
+
+def test_a_task_has_its_own_variables(tmp_path: Path) -> None:
+    gets = wat.program(
+        f"""(i32.store #1024 #{abi.EnvGet.TYPE})
+        (memory.copy (i32.const 1032) (i32.const 512) (i32.const 16))
+        (drop (call $call @env #1024)) (i32.load8_u #1032)""",
+        fields='(data (i32.const 512) "NAME\\00")',
+    )
+    text = SYSTEM.replace('"args",', '"args", "env",') + (
+        "[task.a]\nmodule='gets'\nenv={NAME='A'}\n[task.b]\nmodule='gets'\nenv={NAME='B'}\n"
+    )
+
+    async def work(booted: Booted) -> None:
+        await booted.logged("'a' exited with code 65")
+        await booted.logged("'b' exited with code 66")
+
+    drive(folder(tmp_path, text, gets=gets), work)
+
+
+def test_an_audit_of_all_of_it(tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    drive(folder(tmp_path, audit_me=wat.SLEEP), nothing, audit=str(log))
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    events = [record["event"] for record in records]
+    assert events[0] == "open" and events[-1] == "close"
+    granted = [(r["name"], r["rule"]) for r in records if r["event"] == "grant"]
+    assert ("pong", "vm") in granted and ("webserver", "console") in granted
+    ended = [record["name"] for record in records if record["event"] == "exit"]
+    assert {"pong", "webserver", "vm"} <= set(ended)
+
+
+# --- restarts -----------------------------------------------------------------------------------
+
+
+def restarting(tmp_path: Path, keys: str, **programs: str) -> Path:
+    text = f"[system]\nprograms = ['programs']\n[task.t]\nmodule = 't'\n{keys}\n"
+    return folder(tmp_path, text, **programs)
+
+
+@pytest.mark.parametrize(("mode", "again"), [("always", True), ("on-failure", False)])
+def test_restart_of_what_ended_well(tmp_path: Path, mode: str, again: bool) -> None:
+    manifest = restarting(tmp_path, f"restart = '{mode}'\nmax_restarts = 2", t=wat.program("#0"))
+
+    async def work(booted: Booted) -> None:
+        if again:
+            await booted.logged("t: given up after 2 restarts; `start t` tries again")
+            assert booted.system.kernel.uptime == pytest.approx(0.3, abs=0.01)
+        else:
+            await booted.system.kernel.sleep(100)
+            assert not any("again" in line for line in booted.log)
+
+    drive(manifest, work, virtual=True)
+
+
+def test_restart_of_what_trapped(tmp_path: Path) -> None:
+    manifest = restarting(tmp_path, "restart = 'on-failure'\nbackoff = '2s'", t=wat.TRAP)
+
+    async def work(booted: Booted) -> None:
+        for delay in ("2 s", "4 s", "8 s", "10 s"):
+            await booted.logged("'t' trapped")
+            await booted.logged(f"t: starts again in {delay}")
+            await booted.logged(" t (again)")
+
+    drive(manifest, work, virtual=True)
+
+
+def test_killed_is_meant_unless_it_is_always(tmp_path: Path) -> None:
+    text = (
+        "[system]\nprograms = ['programs']\n[task.a]\nmodule='t'\nrestart='always'\n"
+        "[task.f]\nmodule='t'\nrestart='on-failure'\n"
+    )
+    manifest = folder(tmp_path, text, t=wat.SLEEP)
+
+    async def work(booted: Booted) -> None:
+        await booted.do("kill f", "kill a")
+        await booted.logged("a (again)")
+        await booted.system.kernel.sleep(100)
+        assert "f" not in [task.name for task in booted.system.kernel.tasks]
+        await booted.do("start f &", "kill f")  # its life goes on to be a supervised one
+        assert booted.system._supervised["f"].task is None
+
+    drive(manifest, work, virtual=True)
+
+
+def test_a_shutdown_between_two_lives(tmp_path: Path) -> None:
+    manifest = restarting(tmp_path, "restart = 'always'\nbackoff='1h'", t=wat.TRAP)
+    before = _core.live_objects()
+
+    async def work(booted: Booted) -> None:
+        await booted.logged("t: starts again in 3600 s")
+
+    drive(manifest, work)
+    assert _core.live_objects() == before
+
+
+def test_a_shutdown_while_the_next_life_begins(tmp_path: Path) -> None:
+    manifest = restarting(tmp_path, "restart = 'always'", t=wat.SLEEP)
+
+    async def work(booted: Booted) -> None:
+        supervised = booted.system._supervised["t"]
+        await booted.do("kill t")
+        timer = supervised.cancel
+        while supervised.cancel is timer:
+            await asyncio.sleep(0)  # now it begins
+
+    log = drive(manifest, work, virtual=True).log
+    assert log[-1] == "t: starts again in 100 ms"
+
+
+def test_what_can_not_be_started_again(tmp_path: Path) -> None:
+    manifest = restarting(tmp_path, "restart = 'always'\nmax_restarts=2", t=wat.SLEEP)
+
+    async def work(booted: Booted) -> None:
+        (tmp_path / "programs" / "t.wat").write_text("(module)")
+        await booted.do("kill t")
+        await booted.logged("t: can't be started again: t: nothing to run")
+        await booted.logged("t: given up after 2 restarts")
+        (tmp_path / "programs" / "t.wat").write_text(wat.SLEEP)
+        await booted.do("start t &", "kill t")
+        await booted.logged("t: starts again in 100 ms")  # it counts from the beginning
+
+    drive(manifest, work, virtual=True)
+
+
+USES = "use = ['console', 'pong', 'echo 3 times', 'fs for 60s']\nrestart = 'always'"
+
+
+def test_the_next_life_has_its_rights_again_but_for_what_was_taken_back(tmp_path: Path) -> None:
+    manifest = restarting(tmp_path, USES, t=wat.SLEEP)
+
+    async def work(booted: Booted) -> None:
+        kernel, first = booted.system.kernel, booted.task("t")
+        assert [rule for rule, _ in held(first)] == [
+            "console", "pong", "echo 3 times", "fs for 1m",
+        ]  # fmt: skip
+        kernel.revoke(first, "pong")
+        kernel.grant(first, "args", origin="by hand")
+        for _ in range(2):  # in the life after the next one, too
+            await kernel.sleep(10)
+            await booted.do("kill t")
+            await booted.logged("t (again)")
+            again = booted.task("t")
+            # Neither what was taken back, nor what was given by hand, nor what is counted.
+            assert [rule for rule, _ in held(again)] == ["console", "fs for 1m"]
+            fs = again.grants[1]
+            assert fs.expires_ns == pytest.approx(60e9, abs=1e9)  # and not 60 s from now
+        await kernel.sleep(60)
+        await booted.do("kill t")
+        await booted.logged("t (again)")
+        assert [rule for rule, _ in held(booted.task("t"))] == ["console"]
+
+    drive(manifest, work, virtual=True)
+
+
+GIVES_UP = wat.program(
+    f"""(i32.store #1024 #{abi.CapRevoke.TYPE}) (i32.store #1032 #1)
+    (drop (call $call @vm #1024)) (drop (call $recv #0 #1024)) #0"""
+)
+
+
+def test_what_a_task_gave_up_itself_its_next_life_has_again(tmp_path: Path) -> None:
+    manifest = restarting(tmp_path, "use = ['echo', 'vm']\nrestart = 'always'", t=GIVES_UP)
+
+    async def work(booted: Booted) -> None:
+        first = booted.task("t")
+        while [rule for rule, _ in held(first)] != ["vm"]:
+            await asyncio.sleep(0)
+        await booted.do("kill t")
+        await booted.logged("t (again)")
+        assert [rule for rule, _ in held(booted.task("t"))] == ["echo", "vm"]
+
+    drive(manifest, work, virtual=True)
+
+
+def test_a_name_is_kept_between_two_lives(tmp_path: Path) -> None:
+    """Also one that it only asks to be: nobody gets between it and its clients."""
+    squats = wat.program(
+        f"""(i32.store #1024 #{abi.ServiceRegister.TYPE})
+        (memory.copy (i32.const 1032) (i32.const 512) (i32.const 16))
+        (drop (call $call @vm #1024)) (i32.load #1024)""",
+        fields='(data (i32.const 512) "extra\\00")',
+    )
+    manifest = restarting(
+        tmp_path,
+        "use = ['vm.service_register(name=[\"t\", \"extra\"])']\nrestart = 'always'\n"
+        "backoff = '10s'\n[spawn]\nuse = ['*']",
+        t=wat.SLEEP, squats=squats,
+    )  # fmt: skip
+
+    async def work(booted: Booted) -> None:
+        await booted.do("kill t")
+        assert "exited with code -8" in await booted.do("start squats")
+
+    drive(manifest, work, virtual=True)

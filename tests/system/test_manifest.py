@@ -1,4 +1,4 @@
-"""Manifests: every key, and what is said of wrong ones."""
+"""Manifests: every key, and what is said of wrong ones. What is granted is in test_policy."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 
 from wasmos import Limits, ManifestError
-from wasmos.system.manifest import SERVERS, Manifest, load
+from wasmos.kernel import Rule
+from wasmos.system.manifest import SERVERS, Manifest, load, registers
+from wasmos.system.manifest import read as read_manifest
+from wasmos.system.supervisor import Restart
 
 EVERYTHING = """
 [system]
 name = "a name"
 programs = ["programs", "/abs", "~/home"]
 servers = ["vm", "fs"]
+policy = "p.toml"
 
 [fs]
 files = { "a.txt" = "text", "d/b" = "" }
@@ -27,7 +31,11 @@ connect = "any"
 [task.one]
 module = "./mine/one.wasm"
 args = ["a", "b"]
-allow = ["fs", "*"]
+use = ["fs", "*", '"a b"']
+env = { A = "1" }
+restart = "on-failure"
+backoff = "1s"
+max_restarts = 9
 service = "uno"
 priority = 15
 memory = "1MiB"
@@ -42,7 +50,7 @@ mailbox = 0
 module = "here.wasm"
 
 [spawn]
-allow = ["console"]
+use = ["console"]
 priority = 0
 memory = 65536
 cpu_time = 1
@@ -57,7 +65,7 @@ def read(tmp_path: Path):  # type: ignore[no-untyped-def]
     def read(text: str | bytes) -> Manifest:
         path = tmp_path / "system.toml"
         path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return load(str(path))
+        return read_manifest(str(path))
 
     return read
 
@@ -73,14 +81,20 @@ def test_every_key(read, tmp_path: Path) -> None:  # type: ignore[no-untyped-def
     assert (m.listen, m.connect) == (["1:2", "0.0.0.0:3-5:6"], ["any"])
     one, two, third = m.tasks.values()
     assert (one.name, one.path, one.args) == ("one", f"{tmp_path}/./mine/one.wasm", ["a", "b"])
-    assert (one.allow, one.service, one.priority) == (["fs", "*"], "uno", 15)
+    assert [str(right.rule) for right in one.use] == ["fs", "*", '"a b"']
+    assert one.use[1].origin == f"{tmp_path}/system.toml:20"
+    assert (one.allow, one.deny, one.service, one.priority) == ([], [], "uno", 15)
+    assert one.env == {"A": "1"}
+    assert one.restart == Restart("on-failure", 1.0, 9)
+    assert m.policy == f"{tmp_path}/p.toml"
     assert one.limits == Limits(
         memory_bytes=1 << 20, cpu_seconds=1.0, deadline_seconds=2.5, table_elements=10, mailbox=0
     )
-    assert (two.name, two.module, two.path, two.allow) == ("two", "two", None, [])
+    assert (two.name, two.module, two.path, two.use) == ("two", "two", None, [])
+    assert two.restart == Restart("never", 0.1, 5)
     assert (two.args, two.service, two.priority, two.limits) == ([], None, 8, Limits())
     assert (third.name, third.path) == ("a b", f"{tmp_path}/here.wasm")
-    assert (m.spawn.allow, m.spawn.priority) == (["console"], 0)
+    assert ([str(right.rule) for right in m.spawn.use], m.spawn.priority) == (["console"], 0)
     assert m.spawn.limits == Limits(
         memory_bytes=65536, cpu_seconds=1.0, deadline_seconds=60.0, table_elements=1, mailbox=2
     )
@@ -89,12 +103,16 @@ def test_every_key(read, tmp_path: Path) -> None:  # type: ignore[no-untyped-def
 def test_nothing_is_a_manifest_too(read) -> None:  # type: ignore[no-untyped-def]
     m = read("")
     assert (m.name, m.servers, m.tasks) == ("system", list(SERVERS), {})
-    assert (m.listen, m.connect, m.programs, m.fs_files) == ([], ["none"], [], {})
-    assert m.spawn.allow == []
+    assert (m.listen, m.connect, m.programs, m.fs_files) == ([], None, [], {})
+    assert m.spawn.use == []
 
 
 def test_the_demonstration_is_one() -> None:
     m = load()
+    assert [str(right.rule) for right in m.tasks["webserver"].allow] == [
+        "tcpip.listen(listen_port=80)", "console.write",
+    ]  # fmt: skip
+    assert [str(right.rule) for right in m.tasks["pong"].allow] == ["vm.service_register"]
     assert m.name == "demonstration"
     assert m.programs == [f"{Path.cwd()}/boot"]
 
@@ -110,7 +128,7 @@ def test_relative_to_the_file_and_not_to_where_one_is(
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "system.toml").write_text('[system]\nprograms = ["p"]')
     monkeypatch.chdir(tmp_path)
-    assert load("sub/system.toml").programs == [f"{tmp_path}/sub/p"]
+    assert read_manifest("sub/system.toml").programs == [f"{tmp_path}/sub/p"]
 
 
 CASES = {
@@ -127,12 +145,12 @@ CASES = {
         "2: unknown key 'nmae' in [system]; did you mean 'name'?",
     ),
     "unknown key of a task": (
-        "[task.a]\nallow = []\n[task.b]\nalow = []",
-        "4: unknown key 'alow' in [task.b]; did you mean 'allow'?",
+        "[task.a]\nuse = []\n[task.b]\nusse = []",
+        "4: unknown key 'usse' in [task.b]; did you mean 'use'?",
     ),
     "unknown key of spawn": (
         '[spawn]\nservice = "x"',
-        "2: unknown key 'service' in [spawn]; there are: allow, priority,",
+        "2: unknown key 'service' in [spawn]; there are: use, priority,",
     ),
     "unknown key of tcpip": (
         "[tcpip]\nlisen = []",
@@ -188,9 +206,61 @@ CASES = {
     "service": ('[task.a]\nservice = ""', "2: '' can't be a service's name"),
     "service all": ('[task.a]\nservice = "x\\n"', r"2: 'x\n' can't be a service's name"),
     "service too long": (f'[task.a]\nservice = "{"x" * 64}"', f"2: '{'x' * 64}' can't be"),
-    "allow": ('[task.a]\nallow = ["fs", ""]', "2: '' can't be a service's name"),
-    "allow text": ('[task.a]\nallow = "fs"', "2: allow is a list of strings"),
-    "path with a nul": ('[task.a]\nmodule = "/a\\u0000"', r": '/a\x00' can't be a path"),
+    "allow": (
+        '[task.a]\nallow = ["fs"]',
+        "2: a manifest asks, and grants nothing: write `use` here, and let a policy grant it, as "
+        "`allow` of [task.a] in ",
+    ),
+    "allow of spawn": ('[spawn]\nallow = ["fs"]', "2: a manifest asks, and grants nothing: write"),
+    "use text": ('[task.a]\nuse = "fs"', "2: use is a list of strings"),
+    "use number": ('[task.a]\nuse = [\n"fs",\n7]', "4: use is a list of strings"),
+    "use nothing": ('[task.a]\nuse = ["fs",\n""]', '3: rule "": column 1: expected a service'),
+    "use service": (
+        '[task.a]\nuse = [\n  "fs",  # "consol"\n  "consol",\n]',
+        "4: rule \"consol\": no service 'consol'; did you mean 'console'?",
+    ),
+    "use message": (
+        '[task.a]\nuse = ["fs"]\n[task.b]\nuse = [\n\n"tcpip.lisen"]',
+        "6: rule \"tcpip.lisen\": tcpip has no message 'lisen'; did you mean 'listen'?",
+    ),
+    "use field": (
+        "task = { a = { use = [\n'tcpip.listen(listen_prt=80)'] } }",
+        "2: rule \"tcpip.listen(listen_prt=80)\": unknown field 'listen_prt' of tcpip.listen; "
+        "did you mean 'listen_port'?",
+    ),
+    "use value": (
+        "[task]\n[task.a]\nuse = ['tcpip.listen(listen_port=99999)']",
+        '3: rule "tcpip.listen(listen_port=99999)": listen_port is a number from 0 to 65,535',
+    ),
+    "use badge": (
+        "[task.a]\nuse = ['fs(dri=\"x\")']",
+        "2: rule \"fs(dri=\"x\")\": fs has no badge parameter 'dri'; did you mean 'dir'?",
+    ),
+    "use badge's value": (
+        "[task.a]\nuse = ['fs(mode=\"wr\")']",
+        '2: rule "fs(mode="wr")": fs: mode \'wr\' is neither ro',
+    ),
+    "use directory": (
+        "[task.a]\nuse = ['fs(dir=\"nowhere\")']",
+        '2: rule "fs(dir=',
+    ),
+    "use bind": (
+        "[task.a]\nuse = ['tcpip.listen(listen_port=80, bind=\"x\")']",
+        '2: rule "tcpip.listen(bind="x", listen_port=80)": tcpip: bind \'x\': ',
+    ),
+    "env": ("[task.a]\nenv = ['A']", "2: env is a table: env = "),
+    "env number": ("[task.a.env]\nA = 'x'\nB = 1", "3: B is a string"),
+    "env name": ("[task.a]\nenv = { 'A=' = 'x' }", "2: 'A=' can't be a variable's name"),
+    "restart": (
+        '[task.a]\nrestart = "on-failur"',
+        "2: unknown restart 'on-failur'; did you mean 'on-failure'?",
+    ),
+    "restart true": ("[task.a]\nrestart = true", "2: restart is a string"),
+    "backoff": ("[task.a]\nbackoff = 'x'", "2: backoff: 'x' is not a time"),
+    "max_restarts": ("[task.a]\nmax_restarts = -1", "2: max_restarts is a number from 0"),
+    "policy": ("[system]\npolicy = ['x']", "2: policy is a string"),
+    "policy with a nul": ('[system]\npolicy = "\\u0000"', "2: '\\x00' can't be a path"),
+    "path with a nul": ('[task.a]\nmodule = "/a\\u0000"', r"2: '/a\x00' can't be a path"),
     "port": ('[tcpip]\nlisten = ["8080:80",\n"80"]', "3: port '80': write HOST:GUEST"),
     "port twice": ('[tcpip]\nlisten = ["1:80", "1:81"]', "2: port '1:81': 127.0.0.1:1 is taken"),
     "destination": ('[tcpip]\nconnect = "al"', "2: no destination 'al'; did you mean 'all'?"),
@@ -235,6 +305,61 @@ def test_what_is_not_toml(read, tmp_path: Path, text: str | bytes, error: str) -
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"none\.toml: no such file or directory$"):
-        load(str(tmp_path / "none.toml"))
+        read_manifest(str(tmp_path / "none.toml"))
     with pytest.raises(ManifestError, match=r": is a directory$"):
-        load(str(tmp_path))
+        read_manifest(str(tmp_path))
+
+
+# --- services -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["[task.kv]", "[task.x]\nservice = 'kv'",
+     "[task.x]\nuse = ['vm.service_register(name=\"kv\")']",
+     "[spawn]\nuse = ['vm.service_register(name=[\"a\", \"kv\"])']"],
+)  # fmt: skip
+def test_what_a_task_provides_is_a_service(read, other: str) -> None:  # type: ignore[no-untyped-def]
+    assert "kv" in read(f"[task.user]\nuse = ['kv', 'kv.ping']\n{other}").services
+
+
+def test_a_service_that_only_looks_like_one(read) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ManifestError, match="no service 'kv'; did you mean 'kv2'"):
+        read("[task.user]\nuse = ['kv']\n[task.x]\nuse = ['vm.service_register(name=\"kv2\")']")
+
+
+@pytest.mark.parametrize(
+    ("rule", "names"),
+    [
+        ("vm", []), ("*", []), ("vm.service_register", []), ("vm.service_lookup(name=\"a\")", []),
+        ('vm.service_register(name="a")', ["a"]),
+        ('vm.service_register(name=["b", "a"])', ["a", "b"]),
+        ('vm.service_register(name="a*")', []),
+    ],
+)  # fmt: skip
+def test_the_names_that_a_rule_lists(rule: str, names: list[str]) -> None:
+    assert registers(Rule.parse(rule)) == names
+
+
+# --- directories --------------------------------------------------------------------------------
+
+
+def test_a_directory_is_relative_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub" / "data").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "sub" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "sub" / "system.toml").write_text(
+        """[task.a]\nuse = ['fs(dir="data/")', 'fs(dir="./data/../data", mode="ro") for 5s', """
+        """'fs(dir="link/..")']"""
+    )
+    monkeypatch.chdir(tmp_path)
+    use = read_manifest("sub/system.toml").tasks["a"].use
+    assert [str(right.rule) for right in use] == [
+        f'fs(dir="{tmp_path}/sub/data")',
+        f'fs(dir="{tmp_path}/sub/data", mode="ro") for 5s',
+        f'fs(dir="{tmp_path}")',  # where the link leads, and back from there
+    ]
+    assert use[0].text == 'fs(dir="data/")'
+    assert use[0].origin == "sub/system.toml:2"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ import wasmos
 from tests.support import talkers, wat
 from tests.support.command import HELLO
 from tests.support.talkers import printer, reader
-from wasmos import _core
+from wasmos import _core, abi
+from wasmos.errors import NotGranted
+from wasmos.system.run import Said
 
 
 def test_captured_output() -> None:
@@ -116,6 +120,11 @@ def test_what_cannot_be_run(tmp_path: Path) -> None:
         ({"args": "text"}, "args is a list of strings"),
         ({"listen": ["80"]}, "write HOST:GUEST"),
         ({"connect": "anny"}, "did you mean 'any'"),
+        ({"allow": ["console.wirte"]}, "console has no message 'wirte'; did you mean 'write'"),
+        ({"deny": "consol"}, "no service 'consol' to deny; did you mean 'console'"),
+        ({"deny": 'fs(mode="ro")'}, "a rule that denies is about messages, whatever their mode"),
+        ({"dirs": "nowhere"}, "nowhere'?: no such file or directory; name a directory"),
+        ({"env": "=x"}, "write NAME or NAME=VALUE"),
         ({"connect": ["none", "all"]}, "stands alone"),
         ({"files": "/nowhere/at/all"}, "/nowhere/at/all: no such file or directory"),
     ],
@@ -215,3 +224,182 @@ def test_an_output_that_is_broken_is_the_guests_error(broken: Exception) -> None
             raise broken
 
     assert wasmos.run(printer("x"), allow=["console"], output=Broken()).returncode == 0
+
+
+# --- rights -------------------------------------------------------------------------------------
+
+
+def origins(source: str, **options: object) -> list[tuple[str, str]]:
+    """What a run is granted and denied, and who said so."""
+    found: list[tuple[str, str]] = []
+
+    def look(kernel: wasmos.Kernel, task: wasmos.Task) -> Callable[[wasmos.Denial], bool]:
+        found.extend((f"{'not ' * g.deny}{g.rule}", g.origin) for g in task.grants)
+        return lambda _: False
+
+    wasmos.run(source, ask=look, **options)  # type: ignore[arg-type]
+    return found
+
+
+def test_each_right_knows_who_said_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.toml").write_text(
+        "[default]\ndeny = ['vm']\n[task.mine]\nallow = ['echo',\n'args']\n"
+    )
+    found = origins(
+        wat.program("#0"), name="mine", args=["x"], allow=["console.write", Said("pong", "said")],
+        deny=["console.read"], policy="p.toml", dirs=".::/d:ro", listen="0:80",
+        connect=["10.0.0.0/8", "x.com:443"], env=["A", "B=1"], files=tmp_path,
+    )  # fmt: skip
+    assert found == [
+        ("not console.read", "deny="),
+        ("not vm", "p.toml:2"),
+        ("console.write", "allow="),
+        ("pong", "said"),
+        ("args", "its args"),
+        ("fs", "--files"),
+        (f'fs(dir="{tmp_path}", at="/d", mode="ro")', "--dir"),
+        ('tcpip.listen(bind="127.0.0.1:0", listen_port=80)', "--listen"),
+        ('tcpip.connect(dst_addr="10.0.0.0/8")', "--connect"),
+        ('tcpip.dns_resolve(hostname="x.com")', "--connect"),
+        ('tcpip.connect(host="x.com", dst_port=443)', "--connect"),
+        ('env.get(name="A")', "--env"),
+        ('env.get(name="B")', "--env"),
+        ("echo", "p.toml:4"),
+    ]
+
+
+def test_connect_none_is_a_rule_that_denies() -> None:
+    assert origins(wat.program("#0"), allow="tcpip", connect="none") == [
+        ("not tcpip.connect", "--connect none"),
+        ("not tcpip.dns_resolve", "--connect none"),
+        ("tcpip", "allow="),
+    ]
+
+
+def test_a_rule_for_one_message() -> None:
+    done = wasmos.run(printer("x"), allow=["console.write"], capture_output=True)
+    assert (done.stdout, done.denials) == (b"x", [])
+    done = wasmos.run(printer("x"), allow=["console.read"], capture_output=True)
+    assert (done.stdout, done.denied) == (b"", ())
+    assert [(d.message, d.rule, d.cause) for d in done.denials] == [
+        ("console.write", "console.write", "message"),
+    ]  # fmt: skip
+
+
+def test_deny_wins() -> None:
+    done = wasmos.run(printer("x"), allow="*", deny=["console.write"], capture_output=True)
+    assert done.stdout == b"" and [d.cause for d in done.denials] == ["denied"]
+
+
+GETS = wat.program(
+    f"""(i32.store #1024 #{abi.EnvGet.TYPE})
+    (memory.copy (i32.const 1032) (i32.const 512) (i32.const 16))
+    (local.set $i (call $call @env #1024))
+    (if (local.get $i) (then (return (local.get $i))))
+    (if (i32.lt_s (i32.load #1024) #0) (then (return (i32.load #1024))))
+    (i32.load8_u #1032)""",
+    fields='(data (i32.const 512) "NAME\\00")',
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"env": "NAME=given"}, ord("g")),
+        ({"env": "NAME"}, ord("h")),
+        ({"env": {"NAME": "given"}}, ord("g")),
+        ({"env": ["OTHER"]}, 256 - 8),
+        ({"env": ["OTHER=1"], "allow": ['env.get(name="NA*")']}, ord("h")),
+        ({"allow": "env"}, ord("h")),
+        # Nobody is found who could be asked.
+        ({"env": "NAME=given", "deny": "env"}, 256 - 11),
+        ({}, 256 - 11),
+    ],
+)
+def test_variables(monkeypatch: pytest.MonkeyPatch, options: dict[str, object], code: int) -> None:
+    monkeypatch.setenv("NAME", "host's")
+    assert wasmos.run(GETS, **options).returncode == code  # type: ignore[arg-type]
+
+
+def test_a_variable_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NAME", raising=False)
+    assert wasmos.run(GETS, env="NAME").returncode == 256 - 7
+
+
+LISTS = wat.program(
+    f"""(loop $more
+      (i32.store #1024 #{abi.EnvList.TYPE}) (i32.store #1032 (local.get $i))
+      (drop (call $call @env #1024))
+      (if (i32.lt_s (i32.load #1024) #0) (then (return (local.get $i))))
+      (local.set $i (i32.add (local.get $i) #1))
+      (br $more)) #0"""
+)
+
+
+def test_a_list_of_variables_shows_those_that_it_may_have() -> None:
+    given = {"A_1": "", "A_2": "", "B_1": ""}
+    assert wasmos.run(LISTS, env=given, allow="env.list").returncode == 3
+    rules = ["env.list", 'env.get(name="A_*")']
+    assert wasmos.run(LISTS, env=given, allow=rules, deny='env.get(name="A_1")').returncode == 2
+
+
+def test_who_is_asked() -> None:
+    """All servers are up: what is granted then works."""
+    asked: list[str] = []
+
+    def ask(kernel: wasmos.Kernel, task: wasmos.Task) -> Callable[[wasmos.Denial], bool]:
+        def answer(denial: wasmos.Denial) -> bool:
+            asked.append(f"{task.name}: {denial.rule}")
+            kernel.grant(task, denial.rule, origin="asked")
+            return True
+
+        return answer
+
+    done = wasmos.run(printer("yes"), ask=ask, capture_output=True, name="me")
+    assert (done.stdout, asked, done.denials) == (b"yes", ["me: console.write"], [])
+
+
+def test_a_policy_has_to_speak_of_it(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text("[task.other]\nallow = ['console']")
+    with pytest.raises(NotGranted, match="grants 'me' nothing"):
+        wasmos.run(printer("x"), name="me", policy=tmp_path / "p.toml")
+    done = wasmos.run(printer("x"), name="other", policy=tmp_path / "p.toml", capture_output=True)
+    assert done.stdout == b"x"
+
+
+def test_an_audit(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    for calls in (False, True):
+        wasmos.run(printer("x"), allow="console.write", audit=path, audit_calls=calls, output=None)
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [r["event"] for r in records if r["event"] in ("open", "call", "close")] == [
+        "open", "close", "open", "call", "close",
+    ]  # fmt: skip
+    assert [r["origin"] for r in records if r["event"] == "grant"] == ["allow=", "allow="]
+    assert [r["name"] for r in records if r["event"] == "exit"] == ["module", "console"] * 2
+
+
+def test_an_audit_that_cannot_be_written(tmp_path: Path) -> None:
+    before = _core.live_objects()
+    with pytest.raises(wasmos.WasmosError, match="no such file or directory"):
+        wasmos.run(printer("x"), audit=tmp_path / "no" / "where")
+    assert _core.live_objects() == before
+
+
+def test_a_directory_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path.parent)
+    (tmp_path / "a.txt").write_text("text")
+    opens = wat.program(
+        f"""(i32.store #1024 #{abi.FsOpen.TYPE})
+        (memory.copy (i32.const 1032) (i32.const 512) (i32.const 16))
+        (drop (call $call @fs #1024)) (i32.load #1024)""",
+        fields='(data (i32.const 512) "/d/a.txt\\00")',
+    )
+    opened = abi.FsOpenReply.TYPE
+    assert wasmos.run(opens, dirs=f"{tmp_path}::/d:ro").returncode == opened
+    assert wasmos.run(opens, dirs=f"{tmp_path}::/other").returncode == 256 - 7
+    assert wasmos.run(opens, allow=f'fs(dir="{tmp_path}", at="/d")').returncode == opened
+    relative = f'fs(dir="{tmp_path.name}", at="/d")'
+    assert wasmos.run(opens, allow=relative).returncode == opened
+    assert wasmos.run(opens, allow="fs").returncode == 256 - 7

@@ -12,6 +12,7 @@ import os
 import sys
 
 EXIT_USAGE = 2
+EXIT_DENIED = 77  # as in EX_NOPERM
 EXIT_REFUSED = 126
 EXIT_NOT_FOUND = 127
 EXIT_INTERRUPTED = 130
@@ -25,13 +26,17 @@ def main(arguments: list[str] | None = None) -> int:
 
     _open_standard_streams()
     options = parse(sys.argv[1:] if arguments is None else arguments)
-    from wasmos.errors import ModuleRefused, WasmosError
+    from wasmos.errors import ModuleRefused, NotGranted, WasmosError
 
     try:
         status: int = options.verb(options)
         sys.stdout.flush()
     except ModuleRefused as error:
         return fail(f"{error}", EXIT_REFUSED)
+    except NotGranted as error:
+        for line in str(error).split("\n"):  # what is to be done takes several
+            say(line if line.startswith(" ") else f"error: {line}")
+        return EXIT_DENIED
     except WasmosError as error:
         return fail(f"{error}", EXIT_USAGE)
     except BrokenPipeError:

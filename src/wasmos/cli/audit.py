@@ -25,12 +25,18 @@ if TYPE_CHECKING:
 
 VERSION = 1
 EXIT_DAMAGED = 1
+DEFAULT = "audit.jsonl"
 POLL_SECONDS = 0.2
 RECENT = 10  # lines that --follow begins with
 
 
 def main(options: argparse.Namespace) -> int:
     try:
+        if options.follow and options.file is None:
+            return _follow_system(options)
+        if options.system is not None:
+            raise UsageError("--system belongs to --follow without a file")
+        options.file = options.file or DEFAULT
         if options.verify:
             return _verify(options)
         if options.explain is not None:
@@ -48,11 +54,27 @@ def poll() -> bool:
 # --- records ----------------------------------------------------------------------------------
 
 
-def _list(options: argparse.Namespace) -> int:
-    query = Query(
+def _query(options: argparse.Namespace) -> Query:
+    return Query(
         task=options.task, events=options.event, service=options.service, since=options.since,
         until=options.until, denied=options.denied, now=time.time(),
     )  # fmt: skip
+
+
+def _follow_system(options: argparse.Namespace) -> int:
+    """What a running system does from now on; calls only if they are asked for by name."""
+    from wasmos.system.control import client
+
+    query = _query(options)
+    calls = "call" in (options.event or "").split(",")
+    with client.connect(options.system) as system:
+        for record in filter(query.matches, system.records(calls=calls)):
+            _print([record], options.output)
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    query = _query(options)
     if options.head is not None:
         raise UsageError("--head belongs to --verify")
     if not options.follow:

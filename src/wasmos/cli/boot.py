@@ -9,6 +9,7 @@ import time
 
 from wasmos.cli import EXIT_INTERRUPTED, say
 from wasmos.system.boot import System
+from wasmos.system.control.later import is_off, start
 from wasmos.system.manifest import load
 from wasmos.system.shell import Shell
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Awaitable, Callable
     from typing import BinaryIO, TypeAlias
+
+    from wasmos.cli.terminal import Terminal
+    from wasmos.kernel import Task
+    from wasmos.system.control.server import Control
 
     Log: TypeAlias = Callable[[str], None]
     ReadLine: TypeAlias = Callable[[], Awaitable[str | None]]
@@ -40,6 +45,8 @@ async def _main(options: argparse.Namespace) -> int:
 
         with Terminal() as tty:
             session = _Session(options, log, tty.output, sys.stdin.buffer)
+            if options.prompt and sys.stderr.isatty():
+                session.ask_on(tty)
             return await session.serve(tty.read_line)
     from wasmos.cli.pipe import Pipe
 
@@ -56,14 +63,38 @@ class _Session:
         output: BinaryIO,
         input: BinaryIO | None = None,  # noqa: A002 - as in subprocess
     ) -> None:
-        self.system = System(load(options.manifest), output=output, input=input, log=log)
+        self.system = System(
+            load(options.manifest, options.policy),
+            output=output,
+            input=input,
+            log=log,
+            audit=options.audit,
+            audit_calls=options.audit_calls,
+        )
+        self._options = options
         self._log = log
         self._terminal = input is not None
+        self._may_control = not (options.no_control or is_off())
+        self._control: Control | None = None
         self._shell: Shell | None = None
+        self._asking: asyncio.Task[None] | None = None
         self._status: int | None = None
         self._serving: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._broken: Exception | None = None
+
+    def ask_on(self, tty: Terminal) -> None:
+        """Ask on this terminal before a program is denied something."""
+        from wasmos.cli.prompt import prompt_in_shell
+
+        def begin(task: Task) -> None:
+            if self._asking is None:
+                prompter = prompt_in_shell(self.system, tty, self._options.policy, self._interrupt)
+                self._asking = asyncio.ensure_future(prompter.serve())
+                self.system.on_task = lambda task: task.kernel.ask(task, prompter)
+                self.system.on_task(task)
+
+        self.system.on_task = begin  # there is no kernel yet
 
     async def serve(self, read_line: ReadLine | None) -> int:
         """Boot, let the shell run, shut down. Signals end it in good order."""
@@ -88,6 +119,10 @@ class _Session:
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
+            if self._control is not None:
+                self._control.close()
+            if self._asking is not None:
+                self._asking.cancel()
             if self.system.is_up:
                 self._log("shutting down")
                 await self.system.shutdown()
@@ -104,6 +139,8 @@ class _Session:
 
     async def _serve(self, read_line: ReadLine | None) -> None:
         await self.system.boot()
+        if self._may_control:
+            self._control = start(self.system.kernel, self.system.manifest.name, self._log)
         self._watching = asyncio.ensure_future(self._watch())
         if read_line is None:
             await asyncio.get_running_loop().create_future()  # until a signal

@@ -1,4 +1,4 @@
-"""`wasmos check`: would it be accepted, and what does it want?"""
+"""`wasmos check`: would it be accepted, and what does it want? A program, or a whole manifest."""
 
 from __future__ import annotations
 
@@ -21,6 +21,19 @@ VERSION = 1
 
 
 def main(options: argparse.Namespace) -> int:
+    if options.schema is not None:
+        from wasmos.system.schema import text
+
+        print(text(options.schema), end="")
+        return 0
+    if options.module.endswith(".toml"):
+        from wasmos.cli import check_manifest
+
+        return check_manifest.main(options)
+    return _module(options)
+
+
+def _module(options: argparse.Namespace) -> int:
     name, data = read(options.module)
     report: dict[str, Any] = {"version": VERSION, "module": options.module, "bytes": len(data)}
     try:

@@ -1,7 +1,7 @@
 """The words of the command line.
 
 Law: a tool's flags come before the module, everything after it is the guest's.
-A limit can also be set by the environment, as WASMOS_<FLAG>.
+What a flag says the environment can say, too, as WASMOS_<FLAG>; the flag wins.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ DASHES = "\0--"  # no argument can be this
 
 EXIT_CODES = """\
 exit codes: the guest's own; 2 usage; 124 time limit; 126 refused or unreadable
-module; 127 no such file; 130 interrupted; 134 trap; 137 killed"""
+module; 127 no such file; 77 no policy grants it anything; 130 interrupted;
+134 trap; 137 killed"""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -33,11 +34,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--version", action=_Version, help="show the version and exit")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _boot(verbs)
-    _run(verbs)
-    _check(verbs)
-    _audit(verbs)
-    if arguments[:1] != ["run"]:
+    for verb in (_run,) if arguments[:1] == ["run"] else (_boot, _run, _learn, _check, _audit):
+        verb(verbs)  # the one that has to be quick pays for itself only
+    if arguments[:1] not in (["run"], ["learn"]):
+        from wasmos.cli.parser_control import add_verbs
+
+        add_verbs(lambda name, summary, epilog: _verb(verbs, name, summary, epilog))
         return parser.parse_args(arguments)
     options = parser.parse_args([DASHES if word == "--" else word for word in arguments])
     return _split(parser, options)
@@ -107,14 +109,21 @@ def _boot(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "ends it, and Ctrl-D or `shutdown` ends the system. Otherwise the shell reads its\n"
         "commands from standard input, programs read nothing, and the end of input ends\n"
         "the system.\n\n"
+        "What tasks may do a policy grants: the file that --policy or the manifest names,\n"
+        "or else policy.toml beside system.toml and NAME.policy.toml beside NAME.toml.\n\n"
         "exit codes: 0 it was shut down, by SIGTERM or SIGHUP too; 2 usage, or it can't\n"
-        "boot; 126 a module of it is refused; 130 interrupted",
+        "boot; 77 a task asks for more than is granted; 126 a module of it is refused;\n"
+        "130 interrupted",
     )
     parser.add_argument("manifest", nargs="?", metavar="SYSTEM.toml", help="what to boot")
     parser.add_argument("-q", "--quiet", action="store_true", help="no boot log")
     parser.add_argument(
         "--no-shell", action="store_true", help="read no commands; run until a signal comes"
     )
+    _text(parser, "--policy", "FILE", "what grants its tasks their rights")
+    _prompting(parser)
+    _auditing(parser)
+    _control(parser)
 
 
 def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -122,22 +131,64 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         verbs,
         "run",
         "run one program, which may do nothing that isn't allowed here",
-        "services: console (print and read), args, fs (files in memory), tcpip (sockets),\n"
-        "echo, pong, vm. Arguments for the program grant it args, --files grants fs,\n"
-        f"--listen and --connect grant tcpip.\n\n{EXIT_CODES}",
+        "A RULE is a service (console, args, env, fs, tcpip, echo, pong, vm), one of\n"
+        "its messages, or a message with values: 'tcpip.listen(listen_port=80)'.\n"
+        "Arguments for the program grant args, --files grants fs.\n\n"
+        f"{EXIT_CODES}",
     )
     add = parser.add_argument
-    add("--allow", action="append", default=[], metavar="SERVICE,...", help="let it use services")
-    add("--listen", action="append", default=[], metavar="[ADDR:]HOST:GUEST",
-        help="let it listen on port GUEST, which is port HOST of 127.0.0.1")  # fmt: skip
-    add("--connect", action="append", default=[], metavar="RULE",
-        help="let it connect to any public address, to all, or as in any:443, 10.1.0.0/16",
-    )  # fmt: skip
-    add("--files", metavar="PATH", help="a directory or tar file to start fs with, as a copy")
+    _list(parser, "--allow", "RULE,...", "let it do what these rules say")
+    _list(parser, "--deny", "RULE,...", "whatever is allowed, not this", adds=True)
+    _switch(parser, "-A", "--allow-all", "let it do everything that there is here")
+    _list(parser, "--dir", "HOST::GUEST[:ro]", "let it use a directory, seen as GUEST")
+    _list(parser, "--listen", "[ADDR:]HOST:GUEST",
+          "let it listen on port GUEST, which is port HOST of 127.0.0.1")  # fmt: skip
+    _list(parser, "--connect", "HOST[:PORT]",
+          "let it connect to a name, an address, a network, any public one, or all")  # fmt: skip
+    _list(parser, "--env", "NAME[=VALUE]", "let it read a variable")
+    _text(parser, "--policy", "FILE", "let it do what [task.NAME] and [run] of it allow")
+    _text(parser, "--files", "PATH", "a directory or tar file to start fs with, as a copy")
+    _prompting(parser)
+    _auditing(parser)
     _limit(parser, "--timeout", units.seconds, "TIME", None, "end it after, for example 5s")
     _limit(parser, "--cpu", units.seconds, "TIME", None, "end it after so much processor time")
     _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
     _limit(parser, "--max-output", units.size, "SIZE", None, "how much it may print")
+    _control(parser)
+    add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
+    add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
+    add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+
+
+def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(
+        verbs,
+        "learn",
+        "run a program, and write the policy that it needed",
+        "The program may do everything, or what you say with --ask, and each thing that\n"
+        "it did becomes a line of the policy: for wasmos run --policy. A server is ended\n"
+        "by Ctrl-C, SIGTERM or --timeout; what it needed is written all the same.\n\n"
+        "exit codes: the guest's own, 0 if it was ended from outside; 2 usage, or the\n"
+        "policy is there already; 126 refused or unreadable module; 127 no such file",
+    )
+    add = parser.add_argument
+    add("-o", dest="output", metavar="FILE",
+        help="the policy (default NAME.policy.toml); - is stdout")  # fmt: skip
+    add("--force", action="store_true", help="replace the policy that is there")
+    add("--merge", action="store_true", help="add to the policy that is there")
+    add("--ask", action="store_true", help="ask on the terminal before it does something new")
+    add("--generalise", action="store_true",
+        help="where many values were seen, allow what they have in common, and say so")  # fmt: skip
+    _list(parser, "--allow", "RULE,...", "with --ask: allow this without asking")
+    _list(parser, "--deny", "RULE,...", "whatever it needs, not this", adds=True)
+    _list(parser, "--dir", "HOST::GUEST[:ro]", "let it use a directory, seen as GUEST")
+    _list(parser, "--listen", "[ADDR:]HOST:GUEST",
+          "its port GUEST is port HOST of 127.0.0.1; others are any free one")  # fmt: skip
+    _list(parser, "--env", "NAME[=VALUE]", "let it read a variable")
+    _text(parser, "--files", "PATH", "a directory or tar file to start fs with, as a copy")
+    _limit(parser, "--timeout", units.seconds, "TIME", None, "end it after, for example 5s")
+    _limit(parser, "--cpu", units.seconds, "TIME", None, "end it after so much processor time")
+    _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
     add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
@@ -147,14 +198,23 @@ def _check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _verb(
         verbs,
         "check",
-        "say whether a program would be accepted, and what it wants",
-        "exit codes: 0 accepted; 126 refused; 127 no such file",
+        "say whether a program or a manifest would be accepted, and what it wants",
+        "Of a manifest it says what the policy grants, or what is missing.\n\n"
+        "exit codes: 0 accepted; 2 something is wrong in a manifest or a policy; 77 a\n"
+        "task asks for more than is granted; 126 refused; 127 no such file",
     )
     _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
     parser.add_argument(
         "-o", "--output", choices=("text", "json"), default="text", help="text or json"
     )
-    parser.add_argument("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
+    _text(parser, "--policy", "FILE", "of a manifest: what grants its tasks their rights")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--schema", choices=("manifest", "policy"), help="print the JSON Schema of these files"
+    )
+    what.add_argument(
+        "module", nargs="?", metavar="FILE", help="FILE.wasm, FILE.wat or SYSTEM.toml"
+    )
 
 
 def _audit(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -179,13 +239,100 @@ def _audit(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     what.add_argument("--follow", action="store_true", help="go on with what is written from now")
     what.add_argument("--verify", action="store_true", help="check that no line was tampered with")
     what.add_argument("--explain", type=_count, metavar="SEQ", help="explain line number SEQ")
-    add("file", nargs="?", default="audit.jsonl", metavar="FILE", help="default: audit.jsonl")
+    add("-S", "--system", metavar="NAME|PID", help="with --follow: what of several systems")
+    add("file", nargs="?", metavar="FILE",
+        help="default: audit.jsonl; with --follow a running system")  # fmt: skip
+
+
+def _control(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-control", action="store_true", help="no socket for wasmos ps, caps, grant and so on"
+    )
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     return int(text)
+
+
+def _prompting(parser: argparse.ArgumentParser) -> None:
+    """`prompt` is None where nobody has said anything."""
+    variable, found = _environment("--prompt")
+    default = None if found is None else _is_yes(found)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--prompt", action="store_const", const=True, default=default,
+        help=f"ask before it is denied something [{variable}]",
+    )  # fmt: skip
+    what.add_argument(
+        "--no-prompt", dest="prompt", action="store_const", const=False, default=default,
+        help="never ask",
+    )  # fmt: skip
+
+
+def _auditing(parser: argparse.ArgumentParser) -> None:
+    _text(parser, "--audit", "FILE", "write down who was granted and denied what")
+    _switch(parser, "--audit-calls", "with --audit, also each message that was allowed")
+
+
+def _environment(flag: str) -> tuple[str, str | None]:
+    """A flag's variable, and what it says; empty is as if not set."""
+    variable = "WASMOS_" + flag.strip("-").replace("-", "_").upper()
+    return variable, os.environ.get(variable) or None
+
+
+def _is_yes(text: str) -> bool:
+    return text.lower() not in ("0", "no", "off", "false")
+
+
+def _text(parser: argparse.ArgumentParser, flag: str, metavar: str, summary: str) -> None:
+    variable, found = _environment(flag)
+    parser.add_argument(flag, metavar=metavar, default=found, help=f"{summary} [{variable}]")
+
+
+def _switch(parser: argparse.ArgumentParser, *flags_and_summary: str) -> None:
+    *flags, summary = flags_and_summary
+    variable, found = _environment(flags[-1])
+    parser.add_argument(
+        *flags,
+        action="store_true",
+        default=found is not None and _is_yes(found),
+        help=f"{summary} [{variable}]",
+    )
+
+
+def _list(
+    parser: argparse.ArgumentParser, flag: str, metavar: str, summary: str, *, adds: bool = False
+) -> None:
+    """A flag that may be repeated. The environment's values have commas between them; they are in
+    place of no flag, or come first if it `adds`."""
+    variable, found = _environment(flag)
+    if found is None:
+        texts = []
+    elif "RULE" in metavar:  # who reads rules knows which commas are theirs
+        texts = [_FromEnvironment(found)]
+    else:
+        texts = [_FromEnvironment(text.strip()) for text in found.split(",")]
+    for text in texts:
+        text.origin = variable
+    parser.add_argument(
+        flag,
+        action="append" if adds else _Listed,
+        default=texts,
+        metavar=metavar,
+        help=f"{summary} [{variable}]",
+    )
+
+
+class _Listed(argparse.Action):
+    """Like "append", but what is said takes the place of the default."""
+
+    def __call__(
+        self, _parser: object, namespace: argparse.Namespace, values: object, _option: object = None
+    ) -> None:
+        found = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*(() if found is self.default else found), values])
 
 
 def _limit(
@@ -197,7 +344,7 @@ def _limit(
     summary: str,
 ) -> None:
     """A flag with a unit; the environment can set it, too."""
-    variable = "WASMOS_" + flag.strip("-").replace("-", "_").upper()
+    variable, found = _environment(flag)
 
     def value(text: str) -> float:
         try:
@@ -206,17 +353,16 @@ def _limit(
             source = f"{variable}: " if isinstance(text, _FromEnvironment) else ""
             raise argparse.ArgumentTypeError(f"{source}{error}") from None
 
-    found = os.environ.get(variable)
     parser.add_argument(
         flag,
         type=value,
         metavar=metavar,
-        default=_FromEnvironment(found) if found else default,  # empty: as if not set
+        default=_FromEnvironment(found) if found else default,
         help=f"{summary} [{variable}]",
     )
 
 
 class _FromEnvironment(str):
-    """A default that the user set, so that an error can say where."""
+    """A default that the user set, so that an error, or a grant, can say where."""
 
-    __slots__ = ()
+    origin: str

@@ -5,12 +5,19 @@ from __future__ import annotations
 import sys
 
 from wasmos.cli import say
-from wasmos.kernel import Limits
-from wasmos.system.run import SERVICES, run
+from wasmos.kernel import ALL, Limits, split_rules
+from wasmos.system.control.later import is_off
+from wasmos.system.run import SERVICES, Said, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Iterable
+
+    from wasmos.kernel import Denial
+    from wasmos.system.run import Ask, Completed
+
+MAX_NOTES = 10
 
 
 def main(options: argparse.Namespace) -> int:
@@ -18,17 +25,30 @@ def main(options: argparse.Namespace) -> int:
         if not options.quiet:
             say(line)
 
+    allow = rules(options.allow, "--allow")
+    if options.allow_all:
+        allow.append(Said(ALL, "--allow-all"))
+    if ALL in allow:
+        say("warning: everything is allowed: the program can reach every host that this one can")
     completed = run(
         options.module,
         options.args,
-        allow=[name for names in options.allow for name in names.split(",")],
+        allow=allow,
+        deny=rules(options.deny, "--deny"),
+        policy=options.policy,
+        dirs=options.dir,
         listen=options.listen,
         connect=options.connect,
+        env=options.env,
         files=options.files,
+        ask=_ask(options),
+        audit=options.audit,
+        audit_calls=options.audit_calls,
         timeout=options.timeout,
         limits=Limits(memory_bytes=int(options.max_memory), cpu_seconds=options.cpu),
         input=sys.stdin.buffer,
         output_limit=None if options.max_output is None else int(options.max_output),
+        control=not (options.no_control or is_off()),
         log=log,
     )
     exit = completed.exit
@@ -36,13 +56,83 @@ def main(options: argparse.Namespace) -> int:
         log(f"error: {exit}")
         for index, name, offset in exit.backtrace:
             log(f"  at function {index}{f' {name}' if name else ''}, {_offset(offset)}")
+    _note_denials(completed, options.policy, log)
+    return completed.returncode
+
+
+def _ask(options: argparse.Namespace) -> Ask | None:
+    if not options.prompt:
+        return None
+    from wasmos.cli.prompt import asking
+
+    return asking(options.module, options.policy)
+
+
+def rules(texts: Iterable[str], flag: str) -> list[Said]:
+    """What a flag lists, each with where it was said. Raises RuleError."""
+    found = []
+    for text in texts:
+        origin = getattr(text, "origin", flag)
+        # Most are names of services, and need no more than that.
+        plain = not set(text) & set("(\"'[") and text.strip()
+        each = text.split(",") if plain or not text else split_rules(text)
+        found += [Said(rule.strip(), origin) for rule in each]
+    return found
+
+
+def _note_denials(completed: Completed, policy: str | None, log: Callable[[str], object]) -> None:
+    """Say what was refused, and what would allow it."""
+    name = completed.exit.name
     # Who is given no arguments misses nothing.
     denied = [name for name in completed.denied if name != "args"]
     if denied:
         names = ", ".join(name if name.isprintable() else repr(name) for name in denied)
         wanted = " ".join(f"--allow {name}" for name in denied if name in SERVICES)
-        log(f"note: {exit.name} was refused {names}" + (wanted and f"; to allow: {wanted}"))
-    return completed.returncode
+        log(f"note: {name} was refused {names}" + (wanted and f"; to allow: {wanted}"))
+    for denial in completed.denials[:MAX_NOTES]:
+        log(f"note: {name} was refused {denial.rule}")
+        log(f"  asked by  task {denial.task} {name!r}")
+        log(f"  rule      {_reason(denial)}")
+        log(f"  to allow  {_remedy(denial, policy)}")
+    if (more := len(completed.denials) - MAX_NOTES) > 0:
+        log(f"note: and {more} more")
+
+
+def _reason(denial: Denial) -> str:
+    grant = denial.grant
+    if grant is None:
+        return denial.reason
+    return f"{denial.reason}: {grant.rule}    ({grant.origin})"
+
+
+def _remedy(denial: Denial, policy: str | None) -> str:
+    grant = denial.grant
+    if denial.cause == "denied" and grant is not None:
+        return f"take out {grant.rule} ({grant.origin})"
+    if denial.service not in SERVICES:
+        return f"nothing here is the service {denial.service}; boot a system that has it"
+    if denial.message == "tcpip.listen":  # a port of the guest's has to be one of the host's, too
+        return _port(denial, policy)
+    return _to_add(denial.rule, denial.name, policy)
+
+
+def _port(denial: Denial, policy: str | None) -> str:
+    guest = denial.fields.get("listen_port", 80)
+    host = guest if guest > 1023 else 8000 + guest
+    if policy is None:
+        return f"--listen {host}:{guest}"
+    rule = f'tcpip.listen(bind="127.0.0.1:{host}", listen_port={guest})'
+    return _to_add(rule, denial.name, policy)
+
+
+def _to_add(rule: str, name: str, policy: str | None) -> str:
+    if policy is None:
+        import shlex
+
+        return f"--allow {shlex.quote(rule)}"
+    from wasmos.system.policy import toml_string
+
+    return f"add  {toml_string(rule)}  to [task.{name}] in {policy}"
 
 
 def _offset(offset: int) -> str:

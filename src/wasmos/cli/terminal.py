@@ -2,7 +2,8 @@
 
 Law: what programs print appears above the line that is being typed, at once and
 in order. Between two lines the terminal is an ordinary one, which edits, echoes
-and interrupts by itself, and belongs to the program in the foreground.
+and interrupts by itself, and belongs to the program in the foreground. A question
+takes the place of the line that is being typed, which comes back after it as it was.
 
 `patch_stdout` of prompt_toolkit isn't used: it writes from a thread, later, so
 that an answer can come after the next prompt.
@@ -10,9 +11,12 @@ that an answer can come after the next prompt.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 from prompt_toolkit import PromptSession
@@ -23,10 +27,12 @@ from wasmos.system.commands import COMMANDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import BinaryIO, TextIO
 
 PROMPT = "shell> "
+FIRST = "press Enter to answer; your line is kept "
 
 
 class Terminal:
@@ -39,6 +45,11 @@ class Terminal:
             completer=WordCompleter(sorted(COMMANDS), sentence=False),
             complete_while_typing=False,
         )
+        self._questions: PromptSession[str] = PromptSession()
+        self._turn = asyncio.Lock()  # who has the keyboard: a line, or a question
+        self._editing = False
+        self._kept = ""  # what was typed of the line before a question came
+        self.at_line: Callable[[], object] = lambda: None  # called when a line begins
         self._replaced = sys.stdout, sys.stderr
         self._above = _Above(sys.stdout, self._session)
         self.output = cast("BinaryIO", _Bytes(self._above))
@@ -60,16 +71,57 @@ class Terminal:
     async def read_line(self) -> str | None:
         """The next line; None for Ctrl-D; Ctrl-C begins a new one."""
         while True:
+            async with self._turn:
+                self._above.begin_line()
+                self._editing = True
+                kept, self._kept = self._kept, ""
+                self.at_line()
+                try:
+                    # Signals stay with the system: Ctrl-C ends a program in the foreground.
+                    return await self._session.prompt_async(default=kept, handle_sigint=False)
+                except (KeyboardInterrupt, _Interrupted):
+                    continue
+                except EOFError:
+                    return None
+                finally:
+                    self._editing = False
+                    self._session.app.erase_when_done = False
+                    self._above.release()
+
+    @property
+    def is_editing(self) -> bool:
+        """Whether the shell waits for a line."""
+        return self._editing
+
+    async def ask(self, prompt: str) -> str | None:
+        """An answer to a question; None for Ctrl-D. Raises KeyboardInterrupt."""
+        await self._interrupt_line()
+        async with self._turn:
             self._above.begin_line()
             try:
-                # Signals stay with the system: Ctrl-C ends a program in the foreground.
-                return await self._session.prompt_async(handle_sigint=False)
-            except KeyboardInterrupt:
-                continue
+                with self._above.under(self._questions):
+                    if self._kept:  # somebody was typing, and not this
+                        await self._questions.prompt_async(FIRST, handle_sigint=False)
+                    return await self._questions.prompt_async(prompt, handle_sigint=False)
             except EOFError:
                 return None
             finally:
                 self._above.release()
+
+    async def _interrupt_line(self) -> None:
+        """Let the line that is being typed go; it is kept."""
+        app = self._session.app
+        while self._editing:
+            if app.is_running and not app.is_done:
+                self._kept = self._session.default_buffer.text
+                app.erase_when_done = True
+                app.exit(exception=_Interrupted())
+                return
+            await asyncio.sleep(0)  # it is just beginning, or just over
+
+
+class _Interrupted(Exception):
+    """A question comes in between."""
 
 
 class _Above(io.TextIOBase):
@@ -94,6 +146,15 @@ class _Above(io.TextIOBase):
             app.invalidate()
         self._unfinished += rest
         return len(text)
+
+    @contextmanager
+    def under(self, session: PromptSession[str]) -> Iterator[None]:
+        """Meanwhile the line that is typed is that of another session."""
+        own, self._session = self._session, session
+        try:
+            yield
+        finally:
+            self._session = own
 
     def release(self) -> None:
         """Nothing is being typed any more."""

@@ -1,7 +1,8 @@
 """Booting: from a manifest to a running system, and its orderly end.
 
 Law: boot is the flat list of steps in `System.boot`; a step that fails ends the
-boot with a message that says which, and takes down what came up before.
+boot with a message that says which, and takes down what came up before. A task
+gets what the policy made of its plan, and each of its lives no more than that.
 """
 
 from __future__ import annotations
@@ -10,19 +11,22 @@ import asyncio
 import os
 
 from wasmos.errors import ManifestError, ModuleRefused, UsageError, WasmosError
-from wasmos.kernel import ALL
+from wasmos.kernel import Rule
 from wasmos.kernel.aio import AsyncKernel
-from wasmos.system import outfit, units
-from wasmos.system.manifest import DEMO, SERVERS, TaskPlan
+from wasmos.system import outfit
+from wasmos.system.manifest import DEMO, TaskPlan, registers
 from wasmos.system.programs import Programs
+from wasmos.system.rights import Right
+from wasmos.system.supervisor import Lives
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
-    from wasmos.kernel import Caller, Client, Exit, Rule, Service, Task
+    from wasmos.kernel import Caller, Client, Exit, Grant, Service, Task
     from wasmos.servers.fs import Image
+    from wasmos.system.audit import AuditLog
     from wasmos.system.manifest import Manifest
 
 
@@ -32,6 +36,8 @@ class System:
     output, input: the console, as binary streams. Input reaches the program in
         the foreground, and nobody else.
     log: takes a line of the boot log.
+    audit: a file to write down what is asked and decided, `audit_calls` every message.
+    `on_task`, once set, is called with each program's task, when it has its rights.
     """
 
     def __init__(
@@ -41,25 +47,27 @@ class System:
         output: BinaryIO,
         input: BinaryIO | None = None,  # noqa: A002 - as in subprocess
         log: Callable[[str], object] = lambda _: None,
+        audit: str | os.PathLike[str] | None = None,
+        audit_calls: bool = False,
     ) -> None:
         self.manifest = manifest
         self.programs = Programs(manifest.programs)
         self.aio = AsyncKernel()
         self.foreground: Task | None = None
         self.is_up = False
+        self.on_task: Callable[[Task], object] = lambda _: None
         self._log = log
         self._output = output
         self._input = input
         self._image: Image | None = None
+        self._audit = audit
+        self._audit_calls = audit_calls
+        self._audit_log: AuditLog | None = None
         self._plans: dict[int, str] = {}  # task → its section of the manifest
-        # A service's name → the section whose tasks may be it.
-        self._owners = {
-            name: plan.name
-            for plan in manifest.tasks.values()
-            for name in (plan.name, plan.service)
-            if name is not None
-        }
+        self._owners = _owners(manifest)
         self._arguments: dict[int, list[str]] = {}
+        self._variables: dict[int, dict[str, str]] = {}
+        self._supervised: dict[str, _Supervised] = {}  # by the section's name
         self._operators: set[int] = set()
         self._followed: dict[int, Callable[[], object]] = {}  # task → call when it is a service
 
@@ -69,12 +77,13 @@ class System:
         await self.aio.__aenter__()
         self.kernel = self.aio.sync
         try:
+            self._begin_audit()  # before anybody has a right
             self._serve()  # servers, in the manifest's order
             self.kernel.watch(self._ended)  # from here on, ends are reported
             for plan in self.manifest.tasks.values():  # programs, likewise
                 await self._launch(plan)
         except BaseException:
-            await self.aio.close()
+            await self._close()
             raise
         self.is_up = True
         self._log(f"{self.manifest.name} is up: {len(self.kernel.tasks)} tasks")
@@ -89,16 +98,15 @@ class System:
         """Start a program by name, as a section of the manifest says, or as
         [spawn] does. Raises LookupError, ModuleRefused."""
         plan = self._plan_of(name)
-        return await self._spawn(plan, arguments or plan.args)
+        supervised = self._supervised.get(name)
+        if supervised is None or supervised.task is not None:
+            return await self._spawn(plan, arguments or plan.args)
+        supervised.begin_anew()  # it is down, and somebody wants it up: this is its next life
+        return await self._live(supervised, arguments or plan.args)
 
     def _plan_of(self, name: str) -> TaskPlan:
-        if (plan := self.manifest.tasks.get(name)) is not None:
-            return plan
-        plan = TaskPlan(name)
-        plan.allow = self.manifest.spawn.allow
-        plan.limits = self.manifest.spawn.limits
-        plan.priority = self.manifest.spawn.priority
-        return plan
+        plan = self.manifest.tasks.get(name)
+        return self.manifest.spawn.named(name) if plan is None else plan
 
     async def follow(self, task: Task) -> Exit | None:
         """Have a task in the foreground until it ends, or turns out to be a
@@ -122,14 +130,27 @@ class System:
         """End all tasks, then save what is to be kept."""
         self.is_up = False
         self.kernel.unwatch(self._ended)
+        for supervised in self._supervised.values():
+            supervised.end()
         try:
-            await self.aio.close()
+            await self._close()
         finally:
             if self._image is not None and self.manifest.fs_save is not None:
                 outfit.save_image(self._image, self.manifest.fs_save)
                 self._log(f"fs: saved to {self.manifest.fs_save}")
 
+    async def _close(self) -> None:
+        try:
+            await self.aio.close()
+        finally:
+            if self._audit_log is not None:  # it has everybody's end now
+                self._audit_log.close()
+
     # --- steps ---
+
+    def _begin_audit(self) -> None:
+        if self._audit is not None:
+            self._audit_log = outfit.audit(self.kernel, self._audit, calls=self._audit_calls)
 
     def _load_image(self) -> None:
         manifest = self.manifest
@@ -170,9 +191,10 @@ class System:
     def _serve(self) -> None:
         manifest = self.manifest
         makers: dict[str, Callable[[], Service]] = {
-            "vm": lambda: outfit.vm(self._spawned_by_task, self._registers),
+            "vm": lambda: outfit.vm(self._spawned_by_task, self._registers, self._gave_up),
             "console": lambda: outfit.console(self._output, self._input, self._is_foreground),
             "args": lambda: outfit.args(self._arguments),
+            "env": lambda: outfit.env(self._variables),
             "echo": outfit.echo,
             "pong": outfit.pong,
             "fs": lambda: outfit.fs(self._image),
@@ -191,10 +213,15 @@ class System:
                 self._log(f"programs: there is no directory {folder}")
 
     async def _launch(self, plan: TaskPlan) -> None:
-        section = f"task.{plan.name}"
-        where = f"{self.manifest.where(section, 'module')}: [{section}]"
+        where = f"{self.manifest.where('task', plan.name, 'module')}: [task.{plan.name}]"
+        supervised = None
+        if plan.restart.mode != "never":
+            supervised = self._supervised[plan.name] = _Supervised(plan)
         try:
-            task = await self._spawn(plan, plan.args)
+            if supervised is None:
+                task = await self._spawn(plan, plan.args)
+            else:
+                task = await self._live(supervised, plan.args)
         except ModuleRefused as error:
             error.args = (f"{where} {error}",)
             raise
@@ -203,54 +230,116 @@ class System:
             raise ManifestError(f"{where} {error.filename}: {problem}") from None
         except (LookupError, WasmosError) as error:
             raise ManifestError(f"{where} {error}") from None
-        allowed = ", ".join(plan.allow) or "nothing"
-        self._log(f"task {task.id:2} {plan.name} (may use {allowed})")
-        self._hint(section, plan)
-
-    def _hint(self, section: str, plan: TaskPlan) -> None:
-        """A name that nobody has may still be had by somebody, later."""
-        manifest = self.manifest
-        names = {name for each in manifest.tasks.values() for name in (each.name, each.service)}
-        known = {ALL, *SERVERS, *self.kernel.services, *filter(None, names)}
-        for name in plan.allow:
-            if name not in known and (hint := units.nearest(name, known)).startswith("did"):
-                where = manifest.where(section, name)
-                self._log(f"{where}: nobody is the service {name!r} yet; {hint}")
+        allowed = ", ".join(str(right.rule) for right in plan.allow) or "nothing"
+        denied = ", ".join(str(right.rule) for right in plan.deny)
+        denied = denied and f", but not {denied}"
+        self._log(f"task {task.id:2} {plan.name} (may use {allowed}{denied})")
 
     def _wrong(self, section: str, key: str, problem: str) -> ManifestError:
         return ManifestError(f"{self.manifest.where(section, key)}: {problem}")
 
     async def _spawn(
-        self, plan: TaskPlan, arguments: list[str], parent: Task | None = None
+        self,
+        plan: TaskPlan,
+        arguments: list[str],
+        parent: Task | None = None,
+        supervised: _Supervised | None = None,
     ) -> Task:
         path = plan.path or self.programs.path(plan.module)
-        allow = list(plan.allow)
-        if arguments and "args" in self.manifest.servers and ALL not in allow:
-            allow.append("args")
         program = await self.aio.load(
             path, limits=plan.limits, trusted=self.programs.packaged(path)
         )
         # A passive service is of no use without a name.
         passive = program.shape.kind == "passive"
+        own = self._own(plan, arguments)
+        rules: list[Rule | str] = [*(right.rule for right in plan.allow), *own]
         task = self.kernel.spawn(
             program,
             name=plan.name,
-            allow=allow,
             parent=parent,
+            allow=() if parent is None else rules,
             limits=plan.limits,
             priority=plan.priority,
             service=plan.service or (plan.name if passive else None),
         )
-        self._arguments[task.id] = [plan.name, *arguments]
-        if plan.name in self.manifest.tasks:
-            self._plans[task.id] = plan.name
+        if task.exit is None:
+            self._arguments[task.id] = [plan.name, *arguments]
+            self._variables[task.id] = plan.env
+            if plan.name in self.manifest.tasks:
+                self._plans[task.id] = plan.name
+            # It runs when the kernel does, so not before it has all this.
+            for right in plan.deny:
+                self.kernel.deny(task, right.rule, origin=right.origin)
+            if parent is None:
+                self._empower(task, plan, own, supervised)
+            self.on_task(task)
         return task
+
+    def _own(self, plan: TaskPlan, arguments: list[str]) -> list[str]:
+        """The services for what a task was started with, which is its own: no policy has to say
+        so."""
+        given = {"args": bool(arguments), "env": bool(plan.env)}
+        return [name for name in given if given[name] and name in self.manifest.servers]
+
+    def _empower(
+        self, task: Task, plan: TaskPlan, own: list[str], supervised: _Supervised | None
+    ) -> None:
+        """Give a task what the policy says, less what the ends of its earlier lives tell."""
+        grant, now_ns = self.kernel.grant, self.kernel.now_ns
+        for name in own:
+            grant(task, name, origin=f"its {name}")
+        for right in plan.allow:
+            if supervised is None:
+                grant(task, right.rule, origin=right.origin)
+            elif not supervised.is_withheld(right):
+                seconds = supervised.seconds_left(right, now_ns)
+                made = grant(task, right.rule, origin=right.origin, seconds=seconds)
+                supervised.granted(right, made)
+
+    # --- lives ---
+
+    async def _live(self, supervised: _Supervised, arguments: list[str]) -> Task:
+        """A life of a supervised task."""
+        task = await self._spawn(supervised.plan, arguments, supervised=supervised)
+        supervised.live(task, self.kernel.uptime)
+        if task.exit is not None:
+            self._goes_on(supervised, task.exit)
+        return task
+
+    def _goes_on(self, supervised: _Supervised, exit: Exit | None) -> None:
+        """A supervised task is down: start it again, by and by, if that is what it is for."""
+        name, lives = supervised.plan.name, supervised.lives
+        delay = supervised.die(self.kernel.uptime, exit)
+        if delay is not None:
+            self._log(f"{name}: starts again in {_shown(delay)}")
+            timer = self.kernel.call_later(delay, lambda: self._revive_soon(supervised))
+            supervised.cancel = timer.cancel
+        elif lives.given_up:
+            count = lives.restart.max_restarts
+            self._log(f"{name}: given up after {count} restarts; `start {name}` tries again")
+
+    def _revive_soon(self, supervised: _Supervised) -> None:
+        reviving = asyncio.ensure_future(self._revive(supervised))
+        supervised.cancel = reviving.cancel
+
+    async def _revive(self, supervised: _Supervised) -> None:
+        plan = supervised.plan
+        try:
+            task = await self._live(supervised, plan.args)
+        except (LookupError, WasmosError, OSError) as error:
+            self._log(f"{plan.name}: can't be started again: {error}")
+            self._goes_on(supervised, None)
+        else:
+            self._log(f"task {task.id:2} {plan.name} (again)")
+
+    def _gave_up(self, grant: int) -> None:
+        """A task gave up a right itself: its next life may have it."""
+        for supervised in self._supervised.values():
+            supervised.given_up.add(grant)
 
     # --- what servers ask ---
 
-    async def _spawned_by_task(
-        self, name: str, caller: Caller, rules: list[Rule] | None
-    ) -> Task:
+    async def _spawned_by_task(self, name: str, caller: Caller, rules: list[Rule] | None) -> Task:
         """What `spawn_task` to `vm` does: a task can't give a child more than
         it holds itself, whatever [spawn] says."""
         parent = self.kernel.find(caller.id)
@@ -258,14 +347,16 @@ class System:
             raise LookupError(f"task {caller.id} is gone")
         plan = self._plan_of(name).narrowed(parent)
         if rules is not None:
-            plan.allow = [str(rule) for rule in rules]
+            plan.allow = [Right(rule, caller.name) for rule in rules]
         return await self._spawn(plan, plan.args, parent)
 
     def _registers(self, caller: Caller, name: str) -> bool:
         """Whether a task may be the service `name`: the names of servers and of
         the manifest's tasks are theirs, also while they are down."""
-        owner = self._owners.get(name, "" if name in self.manifest.servers else None)
-        if owner is not None and owner != self._plans.get(caller.id):
+        owners = self._owners.get(name)
+        if owners is None and name in self.manifest.servers:
+            return False
+        if owners is not None and self._plans.get(caller.id) not in owners:
             return False
         if (tell := self._followed.get(caller.id)) is not None:
             tell()
@@ -279,8 +370,82 @@ class System:
 
     def _ended(self, exit: Exit) -> None:
         self._arguments.pop(exit.task, None)
-        self._plans.pop(exit.task, None)
+        self._variables.pop(exit.task, None)
+        section = self._plans.pop(exit.task, "")
         if exit.task in self._operators:
             self._operators.remove(exit.task)
         elif not exit.ok and not self._is_foreground(exit.task):  # the shell says it
             self._log(str(exit))
+        supervised = self._supervised.get(section)
+        if supervised is not None and supervised.task == exit.task:
+            self._goes_on(supervised, exit)
+
+
+class _Supervised:
+    """A task that is restarted: its lives, and what became of what it was granted."""
+
+    def __init__(self, plan: TaskPlan) -> None:
+        self.plan = plan
+        self.lives = Lives(plan.restart)
+        self.task: int | None = None  # while it lives
+        self.cancel: Callable[[], object] | None = None  # what is about to begin its next life
+        self.given_up: set[int] = set()  # grants that a task gave up itself
+        self._grants: list[tuple[Right, Grant]] = []  # the last one of each right
+
+    def live(self, task: Task, now: float) -> None:
+        self.cancel = None
+        self.task = task.id
+        self.lives.began(now)
+
+    def die(self, now: float, exit: Exit | None) -> float | None:
+        self.task = self.cancel = None
+        return self.lives.ended(now, exit)
+
+    def end(self) -> None:
+        """There is no next life."""
+        if self.cancel is not None:
+            self.cancel()
+        self.cancel = None
+
+    def begin_anew(self) -> None:
+        """As if it had not lived before."""
+        self.end()
+        self.lives = Lives(self.plan.restart)
+        self._grants.clear()
+
+    def granted(self, right: Right, grant: Grant) -> None:
+        self._grants = [(old, one) for old, one in self._grants if old is not right]
+        self._grants.append((right, grant))
+
+    def is_withheld(self, right: Right) -> bool:
+        """Whether a life before this one is the reason not to grant it again: it was taken back, or
+        can be used so many times and not so many times in each life."""
+        grant = self._last(right)
+        if grant is None:
+            return False
+        taken_back = grant.state == "revoked" and grant.id not in self.given_up
+        return taken_back or grant.uses is not None or grant.state == "expired"
+
+    def seconds_left(self, right: Right, now_ns: int) -> float | None:
+        grant = self._last(right)
+        if grant is None or grant.expires_ns is None:
+            return None
+        return max(1, grant.expires_ns - now_ns) / 1e9
+
+    def _last(self, right: Right) -> Grant | None:
+        return next((grant for old, grant in self._grants if old is right), None)
+
+
+def _owners(manifest: Manifest) -> dict[str, set[str]]:
+    """A service's name → the sections whose tasks may be it, also while they are down."""
+    owners: dict[str, set[str]] = {}
+    for plan in manifest.tasks.values():
+        asked = [name for right in plan.use for name in registers(right.rule)]
+        for name in (plan.name, plan.service, *asked):
+            if name is not None:
+                owners.setdefault(name, set()).add(plan.name)
+    return owners
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds >= 1 else f"{seconds * 1000:g} ms"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from wasmos import abi
 from wasmos.errors import ServiceError
-from wasmos.system import units
+from wasmos.system import capmap, tasks, units
+from wasmos.system.control import verbs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -204,25 +205,8 @@ async def ps(shell: Shell, arguments: list[str]) -> None:
     """List the tasks: state, processor time, memory, messages.
     ps"""
     exactly(arguments, 0)
-    rows = [("ID", "NAME", "STATE", "CPU", "MEMORY", "CALLS", "SERVED")]
-    for task in shell.kernel.tasks:
-        account = task.account()
-        peer = f" {account['peer']}" if account["peer"] else ""
-        rows.append(
-            (
-                str(task.id),
-                task.name,
-                account["state"] + peer,
-                units.show_time(account["cpu_ns"] / 1e9),
-                units.show_size(account["memory_bytes"]),
-                str(account["calls"]),
-                str(account["served"]),
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        shell.say("  ".join(cells).rstrip())
+    for line in tasks.show(tasks.rows(shell.kernel)):
+        shell.say(line)
 
 
 @command
@@ -241,6 +225,55 @@ def _tasks_called(shell: Shell, which: str) -> list[Task]:
     if any(task is shell.client for task in tasks):
         raise ValueError("that is this shell; use shutdown")
     return tasks
+
+
+@command
+async def caps(shell: Shell, arguments: list[str]) -> None:
+    """Show who holds what, and through whom; in a format, as in `caps dot`.
+    caps [FORMAT]"""
+    if len(arguments) > 1:
+        raise Usage
+    found = verbs.caps(_desk(shell), {})
+    for line in capmap.render(found, arguments[0] if arguments else "tree").split("\n"):
+        shell.say(line)
+
+
+@command
+async def grant(shell: Shell, arguments: list[str]) -> None:
+    """Let a task do what a rule says, as in `grant web console for 60s`.
+    grant TASK RULE"""
+    shell.say(capmap.grant_text(verbs.grant(_desk(shell), _task_and_rule(arguments))))
+
+
+@command
+async def deny(shell: Shell, arguments: list[str]) -> None:
+    """Forbid a task what a rule says, whatever it is granted.
+    deny TASK RULE"""
+    shell.say(capmap.grant_text(verbs.deny(_desk(shell), _task_and_rule(arguments))))
+
+
+@command
+async def revoke(shell: Shell, arguments: list[str]) -> None:
+    """Take back a grant by its number, what a rule granted, or all from a task.
+    revoke GRANT|TASK [RULE]"""
+    if len(arguments) == 1:
+        [what] = arguments
+        words = {"grant": int(what)} if what.isdecimal() else {"task": what}
+    else:
+        words = _task_and_rule(arguments)
+    for row in verbs.revoke(_desk(shell), words)["revoked"]:
+        shell.say(f"revoked: {capmap.grant_text(row)}")
+
+
+def _task_and_rule(arguments: list[str]) -> dict[str, Any]:
+    """The rule is all that follows: its lifetime is words of its own."""
+    if len(arguments) < 2:
+        raise Usage
+    return {"task": arguments[0], "rule": " ".join(arguments[1:])}
+
+
+def _desk(shell: Shell) -> verbs.Desk:
+    return verbs.Desk(shell.kernel, shell.system.manifest.name, "the shell")
 
 
 @command

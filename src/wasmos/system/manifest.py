@@ -1,58 +1,79 @@
-"""What to boot: a TOML file, read and checked.
+"""What to boot: a TOML file, read and checked, and what it is granted of what it asks for.
 
-Law: an unknown key or a value of the wrong type is an error that names the
-file, the line and the nearest right one; a manifest that was read without an
-error can be booted as far as the manifest goes.
+Law: an unknown key, a value of the wrong type or a rule that means nothing is an error that names
+the file, the line and the nearest right one; a manifest that was loaded without an error can be
+booted as far as the manifest goes. It grants nothing: a policy does (`policy`).
 """
 
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 
-from wasmos.errors import ManifestError, UsageError
-from wasmos.kernel import ALL, Limits
-from wasmos.system import units
+from wasmos.abi import SERVICES, ServiceRegister
+from wasmos.errors import UsageError
+from wasmos.kernel import Limits
+from wasmos.system import policy as policies
+from wasmos.system import rights, units
 from wasmos.system.programs import ENDINGS
+from wasmos.system.supervisor import MODES, Restart
+from wasmos.system.tables import Tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from typing import Any, NoReturn
 
-    from wasmos.kernel import Task
+    from wasmos.kernel import Rule, Task
+    from wasmos.system.positions import Place
+    from wasmos.system.rights import Right
 
-SERVERS = ("vm", "console", "args", "echo", "pong", "fs", "tcpip")
+SERVERS = ("vm", "console", "args", "env", "echo", "pong", "fs", "tcpip")
+SYSTEM_KEYS = ("name", "programs", "servers", "policy")
+FS_KEYS = ("load", "save", "files")
+TCPIP_KEYS = ("listen", "connect")
 SPAWN_KEYS = (
-    "allow", "priority", "memory", "cpu_time", "deadline", "table_elements", "mailbox",
+    "use", "priority", "memory", "cpu_time", "deadline", "table_elements", "mailbox",
 )  # fmt: skip
-TASK_KEYS = ("module", "args", "service", *SPAWN_KEYS)
+TASK_KEYS = (
+    "module", "args", "env", "service", "restart", "backoff", "max_restarts", *SPAWN_KEYS,
+)  # fmt: skip
 DEMO = os.path.join(os.path.dirname(__file__), "demo.toml")
 MAX_COUNT = 1 << 30
 
 
 class TaskPlan:
-    """One task of the manifest, or what `start` gives to others."""
+    """One task of the manifest, or what `start` gives to others.
+
+    use: what its author asks for. allow, deny: what a policy makes of it.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.module = name
         self.path: str | None = None  # of the module's file, instead of a program's name
         self.args: list[str] = []
-        self.allow: list[str] = []
+        self.env: dict[str, str] = {}
+        self.use: list[Right] = []
+        self.allow: list[Right] = []
+        self.deny: list[Right] = []
         self.service: str | None = None
         self.priority = 8
         self.limits = Limits()
+        self.restart = Restart()
+
+    def named(self, name: str) -> TaskPlan:
+        """This plan for a program that has none of its own."""
+        plan = TaskPlan(name)
+        plan.allow, plan.deny = self.allow, self.deny
+        plan.limits, plan.priority = self.limits, self.priority
+        return plan
 
     def narrowed(self, parent: Task) -> TaskPlan:
         """This plan for a child of `parent`, within its limits; the kernel sees to it that
         it gives no right that it hasn't."""
-        plan = TaskPlan(self.name)
-        plan.module, plan.args, plan.service = self.module, self.args, self.service
-        plan.allow = self.allow
-        plan.priority = self.priority
-        plan.limits = self.limits
+        plan = self.named(self.name)
+        plan.module, plan.path = self.module, self.path
+        plan.args, plan.env, plan.service = self.args, self.env, self.service
         if parent.limits is not None:
             plan.priority = min(self.priority, parent.priority)
             plan.limits = self.limits.within(parent.limits)
@@ -62,235 +83,253 @@ class TaskPlan:
 class Manifest:
     """A system as its file describes it; paths are absolute."""
 
-    def __init__(self, path: str, text: str = "") -> None:
-        self.path = path
-        self.name = os.path.splitext(os.path.basename(path))[0]
+    def __init__(self, tables: Tables) -> None:
+        self.path = tables.path
+        self.where = tables.where  # file and line of a place in it
+        self.name = os.path.splitext(os.path.basename(tables.path))[0]
+        self.policy: str | None = None
         self.programs: list[str] = []
         self.servers: list[str] = list(SERVERS)
         self.fs_load: str | None = None
         self.fs_save: str | None = None
         self.fs_files: dict[str, str] = {}
         self.listen: list[str] = []
-        self.connect = ["none"]
+        self.connect: list[str] | None = None  # None: wherever rules allow it
         self.tasks: dict[str, TaskPlan] = {}
         self.spawn = TaskPlan("spawn")
-        self._lines = text.splitlines()
 
-    def where(self, section: str | None, word: str) -> str:
-        """File and line of a word in a section, or of the section.
+    @property
+    def plans(self) -> list[TaskPlan]:
+        return [*self.tasks.values(), self.spawn]
 
-        tomllib keeps no positions: it is the first line that shows the word."""
-        lines = self._lines_of(section)
-        if not lines and section is not None:  # written as an inline table, or with dots
-            return self.where(None, word)
-        word = re.escape(word)
-        for pattern in (rf"[\"']{word}[\"']", rf"(?<![\w-]){word}(?![\w-])", ""):
-            for number, line in lines:
-                if re.search(pattern, line.partition("#")[0]):
-                    return f"{self.path}:{number}"
-        return self.path
-
-    def _lines_of(self, section: str | None) -> list[tuple[int, str]]:
-        """The lines of a section and those below it, with their numbers."""
-        found = []
-        inside = section is None
-        for number, line in enumerate(self._lines, 1):
-            if section is not None and (name := _head(line)) is not None:
-                inside = name == section or name.startswith(f"{section}.")
-            if inside:
-                found.append((number, line))
-        return found
+    @property
+    def services(self) -> list[str]:
+        """All names that a service can have: those of the servers, of the interface, and those
+        that its tasks have or ask to have."""
+        names = [*SERVERS, *SERVICES]
+        for plan in self.tasks.values():
+            names += filter(None, (plan.name, plan.service))
+        for plan in self.plans:
+            names += (name for right in plan.use for name in registers(right.rule))
+        return list(dict.fromkeys(names))
 
 
-def _head(line: str) -> str | None:
-    """The section that a line begins."""
-    match = re.match(r"\s*\[\[?([^]]+)\]", line)
-    return None if match is None else re.sub(r"[\s\"']", "", match[1])
+def registers(rule: Rule) -> list[str]:
+    """The names that a rule lets a task be a service of, as far as it lists them."""
+    if rule.service != "vm" or rule.message != "service_register":
+        return []
+    names = rule.constraints.get("name")
+    found = [] if names is None else [value.strip('"') for value in names.values()]
+    return [name for name in found if rule.admits(ServiceRegister(name)) and "*" not in name]
 
 
-def load(path: str | None = None) -> Manifest:
-    """Read a manifest; None is the demonstration, whose program folder is
-    looked for where you are. Raises ManifestError."""
-    base = os.getcwd() if path is None else os.path.dirname(os.path.abspath(path))
-    path = path or DEMO
-    try:
-        with open(path, "rb") as file:
-            text = file.read().decode()
-        tables = tomllib.loads(text)
-    except OSError as error:
-        problem = (error.strerror or str(error)).lower()
-        raise ManifestError(f"{path}: {problem}") from None
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: not UTF-8, which TOML is, at byte {error.start}") from None
-    except ValueError as error:  # TOMLDecodeError is one, numbers that are too long are another
-        raise ManifestError(f"{path}: {error}") from None
-    except RecursionError:
-        raise ManifestError(f"{path}: nested too deeply") from None
-    return _Reader(base, Manifest(path, text)).read(tables)
+def load(path: str | None = None, policy: str | None = None) -> Manifest:
+    """Read a manifest and its policy: the file `policy`, the one that the manifest names, or the
+    one beside it. Raises ManifestError, NotGranted.
+
+    Without a path it is the demonstration, whose program folder is looked for where you are."""
+    manifest = read(path)
+    named = policy or manifest.policy
+    file = named or policies.beside(manifest.path)
+    missing = named is None and not os.path.exists(file)
+    policies.authorize(manifest, policies.Policy(file) if missing else policies.read(file))
+    return manifest
+
+
+def read(path: str | None = None) -> Manifest:
+    """Read a manifest, which grants nothing yet. Raises ManifestError."""
+    tables = Tables(DEMO, os.getcwd()) if path is None else Tables(path)
+    return _Reader(tables).read()
 
 
 class _Reader:
     """Walks the tables; every method either takes a value or raises."""
 
-    def __init__(self, base: str, manifest: Manifest) -> None:
-        self.base = base
-        self.manifest = manifest
-        self.section: str | None = None  # where we are, for errors
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.manifest = Manifest(tables)
 
-    def read(self, tables: dict[str, Any]) -> Manifest:
+    def read(self) -> Manifest:
+        tables = self.tables
         readers: dict[str, Callable[[dict[str, Any]], None]] = {
             "system": self._system,
             "fs": self._fs,
             "tcpip": self._tcpip,
             "task": self._tasks,
-            "spawn": lambda table: self._plan(self.manifest.spawn, table, SPAWN_KEYS),
+            "spawn": lambda table: self._plan(self.manifest.spawn, ("spawn",), table, SPAWN_KEYS),
         }
-        for name, table in tables.items():
-            self.section = None
-            self._known(name, readers, "section")
-            if not isinstance(table, dict):
-                self._fail(name, f"{name} is a section: write [{name}]")
-            self.section = name
-            readers[name](table)
+        for name, value in tables.tables.items():
+            tables.known((name,), name, readers, "section")
+            readers[name](tables.table((name,), value, f"{name} is a section: write [{name}]"))
+        self._check_services()
         return self.manifest
 
     def _system(self, table: dict[str, Any]) -> None:
-        manifest = self.manifest
+        manifest, tables = self.manifest, self.tables
         for key, value in table.items():
-            self._known(key, ("name", "programs", "servers"), "key")
+            place = "system", key
+            tables.known(place, key, SYSTEM_KEYS, "key")
             if key == "name":
-                manifest.name = self._text(key, value)
+                manifest.name = tables.text(place, value)
+            elif key == "policy":
+                text = tables.text(place, value)
+                tables.file(place, text)
+                folder = os.path.dirname(tables.path)  # as it is shown
+                manifest.policy = os.path.join(folder, os.path.expanduser(text))
             elif key == "programs":
-                manifest.programs = [self._path(item) for item in self._texts(key, value)]
+                manifest.programs = [
+                    tables.file((*place, number), item)
+                    for number, item in enumerate(tables.texts(place, value))
+                ]
             else:
-                manifest.servers = self._texts(key, value)
-                for server in manifest.servers:
-                    self._known(server, SERVERS, "server")
-                    if manifest.servers.count(server) > 1:
-                        self._fail(server, f"server {server!r} is listed twice")
+                self._servers(place, tables.texts(place, value))
+
+    def _servers(self, place: Place, names: list[str]) -> None:
+        for number, server in enumerate(names):
+            self.tables.known((*place, number), server, SERVERS, "server")
+            if server in names[:number]:
+                self.tables.fail((*place, number), f"server {server!r} is listed twice")
+        self.manifest.servers = names
 
     def _fs(self, table: dict[str, Any]) -> None:
+        tables = self.tables
         for key, value in table.items():
-            self._known(key, ("load", "save", "files"), "key")
+            place = "fs", key
+            tables.known(place, key, FS_KEYS, "key")
             if key == "load":
-                self.manifest.fs_load = self._path(self._text(key, value))
+                self.manifest.fs_load = tables.file(place, tables.text(place, value))
             elif key == "save":
-                self.manifest.fs_save = self._path(self._text(key, value))
-            elif not isinstance(value, dict):
-                self._fail(key, 'files is a table: files = { "name" = "text" }')
+                self.manifest.fs_save = tables.file(place, tables.text(place, value))
             else:
+                files = tables.table(place, value, 'files is a table: files = { "name" = "text" }')
                 self.manifest.fs_files = {
-                    name: self._text(name, text) for name, text in value.items()
+                    name: tables.text((*place, name), text) for name, text in files.items()
                 }
 
     def _tcpip(self, table: dict[str, Any]) -> None:
-        from wasmos.servers.tcpip.ports import PortMap
+        from wasmos.servers.tcpip import PortMap
         from wasmos.system.outfit import destinations
 
         for key, value in table.items():
-            self._known(key, ("listen", "connect"), "key")
+            place = "tcpip", key
+            self.tables.known(place, key, TCPIP_KEYS, "key")
             if key == "listen":
-                self.manifest.listen = texts = self._texts(key, value)
-                self._sensible(key, texts, PortMap)
+                self.manifest.listen = texts = self.tables.texts(place, value)
+                self._sensible(place, texts, PortMap)
                 continue
-            rules = [value] if isinstance(value, str) else self._texts(key, value)
-            self._sensible(key, rules, destinations)
+            rules = [value] if isinstance(value, str) else self.tables.texts(place, value)
+            self._sensible(place, rules, destinations)
             self.manifest.connect = rules
 
-    def _sensible(self, key: str, texts: list[str], judge: Callable[[list[str]], object]) -> None:
+    def _sensible(
+        self, place: Place, texts: list[str], judge: Callable[[list[str]], object]
+    ) -> None:
         """What the server takes: each alone, so that the line is found, and all together."""
-        for text in texts:
+        for number, text in enumerate(texts):
             try:
                 judge([text])
             except UsageError as error:
-                self._fail(text, str(error))
+                self.tables.fail((*place, number), str(error))
         try:
             judge(texts)
         except UsageError as error:
-            self._fail(key, str(error))
+            self.tables.fail(place, str(error))
 
     def _tasks(self, table: dict[str, Any]) -> None:
-        for name, entries in table.items():
-            self.section = "task"
-            if not isinstance(entries, dict):
-                self._fail(name, f"write [task.{name}]")
-            if not name.isprintable() or not name:
-                self._fail(name, f"{name!r} can't be a task's name")
-            plan = TaskPlan(name)
-            self.section = f"task.{name}"
-            self._plan(plan, entries, TASK_KEYS)
+        tables = self.tables
+        for name, value in table.items():
+            place = "task", name
+            entries = tables.table(place, value, f"write [task.{name}]")
+            plan = TaskPlan(tables.name(place, name, "task"))
+            self._plan(plan, place, entries, TASK_KEYS)
             self.manifest.tasks[name] = plan
 
-    def _plan(self, plan: TaskPlan, table: dict[str, Any], keys: tuple[str, ...]) -> None:
-        setters: dict[str, Callable[[str, Any], None]] = {
-            "module": lambda k, v: self._module(plan, self._text(k, v)),
-            "args": lambda k, v: setattr(plan, "args", self._texts(k, v)),
-            "allow": lambda k, v: setattr(plan, "allow", self._names(k, self._texts(k, v))),
-            "service": lambda k, v: setattr(plan, "service", self._service(k, v)),
-            "priority": lambda k, v: setattr(plan, "priority", self._whole(k, v, 15)),
-            "memory": lambda k, v: self._limit(plan, k, v, "memory_bytes", units.size),
-            "cpu_time": lambda k, v: self._limit(plan, k, v, "cpu_seconds", units.seconds),
-            "deadline": lambda k, v: self._limit(plan, k, v, "deadline_seconds", units.seconds),
-            "table_elements": lambda k, v: self._count(plan, k, v),
-            "mailbox": lambda k, v: self._count(plan, k, v),
+    def _plan(
+        self, plan: TaskPlan, place: Place, table: dict[str, Any], keys: tuple[str, ...]
+    ) -> None:
+        tables = self.tables
+        setters: dict[str, Callable[[Place, Any], None]] = {
+            "module": lambda at, v: self._module(plan, at, tables.text(at, v)),
+            "args": lambda at, v: setattr(plan, "args", tables.texts(at, v)),
+            "env": lambda at, v: setattr(plan, "env", self._env(at, v)),
+            "use": lambda at, v: setattr(plan, "use", rights.read(tables, at, v)),
+            "service": lambda at, v: setattr(plan, "service", self._service(at, v)),
+            "restart": lambda at, v: self._restart(plan, at, v),
+            "backoff": lambda at, v: self._backoff(plan, at, v),
+            "max_restarts": lambda at, v: self._max_restarts(plan, at, v),
+            "priority": lambda at, v: setattr(plan, "priority", tables.whole(at, v, 15)),
+            "memory": lambda at, v: self._limit(plan, at, v, "memory_bytes", units.size),
+            "cpu_time": lambda at, v: self._limit(plan, at, v, "cpu_seconds", units.seconds),
+            "deadline": lambda at, v: self._limit(plan, at, v, "deadline_seconds", units.seconds),
+            "table_elements": lambda at, v: self._count(plan, at, v),
+            "mailbox": lambda at, v: self._count(plan, at, v),
         }
         for key, value in table.items():
-            self._known(key, keys, "key")
-            setters[key](key, value)
+            at = (*place, key)
+            if key == "allow":
+                self._refuse_allow(place)
+            tables.known(at, key, keys, "key")
+            setters[key](at, value)
+
+    def _refuse_allow(self, place: Place) -> NoReturn:
+        policy = self.manifest.policy or policies.beside(self.tables.path)
+        self.tables.fail(
+            (*place, "allow"),
+            "a manifest asks, and grants nothing: write `use` here, and let a policy grant it, "
+            f"as `allow` of [{'.'.join(map(str, place))}] in {policy}",
+        )
+
+    def _env(self, at: Place, value: object) -> dict[str, str]:
+        tables = self.tables
+        entries = tables.table(at, value, 'env is a table: env = { NAME = "value" }')
+        for name, text in entries.items():
+            if not name or "=" in name or not name.isprintable():
+                tables.fail((*at, name), f"{name!r} can't be a variable's name")
+            tables.text((*at, name), text)
+        return entries
+
+    def _restart(self, plan: TaskPlan, at: Place, value: object) -> None:
+        mode = self.tables.text(at, value)
+        self.tables.known(at, mode, MODES, "restart")
+        plan.restart = plan.restart.replace(mode=mode)
+
+    def _backoff(self, plan: TaskPlan, at: Place, value: Any) -> None:
+        try:
+            plan.restart = plan.restart.replace(backoff_seconds=units.seconds(value))
+        except ValueError as error:
+            self.tables.fail(at, f"backoff: {error}")
+
+    def _max_restarts(self, plan: TaskPlan, at: Place, value: object) -> None:
+        count = self.tables.whole(at, value, MAX_COUNT)
+        plan.restart = plan.restart.replace(max_restarts=count)
 
     def _limit(
-        self, plan: TaskPlan, key: str, value: object, field: str, parse: Callable[[Any], object]
+        self, plan: TaskPlan, at: Place, value: object, field: str, parse: Callable[[Any], object]
     ) -> None:
         try:
             plan.limits = plan.limits.replace(**{field: parse(value)})
         except ValueError as error:
-            self._fail(key, f"{key}: {error}")
+            self.tables.fail(at, f"{at[-1]}: {error}")
 
-    def _count(self, plan: TaskPlan, key: str, value: object) -> None:
-        plan.limits = plan.limits.replace(**{key: self._whole(key, value, MAX_COUNT)})
+    def _count(self, plan: TaskPlan, at: Place, value: object) -> None:
+        count = self.tables.whole(at, value, MAX_COUNT)
+        plan.limits = plan.limits.replace(**{str(at[-1]): count})
 
-    def _whole(self, key: str, value: object, most: int) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-            self._fail(key, f"{key} is a number from 0 to {most:,}, not {value!r}")
-        return value
-
-    def _module(self, plan: TaskPlan, text: str) -> None:
+    def _module(self, plan: TaskPlan, at: Place, text: str) -> None:
         """A program's name, or the path of a file, relative to the manifest."""
-        plan.module, path = text, self._path(text)
+        plan.module, path = text, self.tables.file(at, text)
         if os.sep in text or (text.endswith(ENDINGS) and os.path.isfile(path)):
             plan.path = path
 
-    def _service(self, key: str, value: object) -> str:
-        return self._names(key, [self._text(key, value)])[0]
+    def _service(self, at: Place, value: object) -> str:
+        name = self.tables.text(at, value)
+        if not (name.isprintable() and 0 < len(name.encode()) <= 63):
+            self.tables.fail(at, f"{name!r} can't be a service's name")
+        return name
 
-    def _names(self, key: str, names: list[str]) -> list[str]:
-        for name in names:
-            if key == "allow" and name == ALL:
-                continue
-            if not (name.isprintable() and 0 < len(name.encode()) <= 63):
-                self._fail(key, f"{name!r} can't be a service's name")
-        return names
-
-    def _text(self, key: str, value: object) -> str:
-        if not isinstance(value, str):
-            self._fail(key, f'{key} is a string: {key} = "…"')
-        return value
-
-    def _texts(self, key: str, value: object) -> list[str]:
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            self._fail(key, f'{key} is a list of strings: {key} = ["…"]')
-        return value
-
-    def _path(self, text: str) -> str:
-        if "\0" in text:
-            self._fail("\0", f"{text!r} can't be a path")
-        return os.path.join(self.base, os.path.expanduser(text))
-
-    def _known(self, name: str, known: Collection[str], kind: str) -> None:
-        if name in known:
-            return
-        where = f" in [{self.section}]" if self.section and kind == "key" else ""
-        self._fail(name, f"unknown {kind} {name!r}{where}; {units.nearest(name, known)}")
-
-    def _fail(self, word: str, problem: str) -> NoReturn:
-        raise ManifestError(f"{self.manifest.where(self.section, word)}: {problem}")
+    def _check_services(self) -> None:
+        """After all tasks are known: what they can be services of are names, too."""
+        known: Collection[str] = self.manifest.services
+        for plan in self.manifest.plans:
+            for right in plan.use:
+                policies.check_service(right, known)

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from typing import Any, BinaryIO
 
-    from wasmos.kernel import Caller, Rule, Service, Task
+    from wasmos.abi import Message
+    from wasmos.kernel import Caller, Grant, Kernel, Rule, Service, Task
     from wasmos.servers.fs import Image
     from wasmos.servers.tcpip import PortMap
     from wasmos.servers.tcpip.addresses import Destinations
+    from wasmos.system.audit import AuditLog
 
 CONNECT = ("none", "any", "all")
 EVERYWHERE = "0.0.0.0/0"
@@ -29,10 +31,15 @@ EVERYWHERE = "0.0.0.0/0"
 def vm(
     spawn: Callable[[str, Caller, list[Rule] | None], Awaitable[Task]] | None,
     may_register: Callable[[Caller, str], bool] | None = None,
+    given_up: Callable[[int], object] | None = None,
 ) -> Service:
-    from wasmos.servers.vm import Vm
+    if given_up is None:
+        from wasmos.servers.vm import Vm
 
-    return Vm(spawn, may_register=may_register)
+        return Vm(spawn, may_register=may_register)
+    from wasmos.system.operator import SharedVm
+
+    return SharedVm(spawn, may_register=may_register, given_up=given_up)
 
 
 def console(
@@ -56,6 +63,33 @@ def args(arguments: Mapping[int, Sequence[str]]) -> Service:
     return Args(arguments)
 
 
+def env(variables: Mapping[int, Mapping[str, str]]) -> Service:
+    """Each task's variables; a list shows those that its rules let it ask for."""
+    from wasmos.servers.env import Env
+
+    service = Env(variables, lambda caller, name: _may_get(service.kernel, caller, name))
+    return service
+
+
+def _may_get(kernel: Kernel, caller: Caller, name: str) -> bool:
+    from wasmos.abi import EnvGet
+
+    task = kernel.find(caller.id)
+    grants = [] if task is None else [g for g in task.grants if g.rule.service in ("env", "*")]
+    asked = EnvGet(name)
+    if any(g.deny and g.rule.admits(asked, caller.name, deny=True) for g in grants):
+        return False
+    return any(not g.deny and _admits(g, asked) for g in grants)
+
+
+def _admits(grant: Grant, asked: Message) -> bool:
+    """It and all that it was derived from."""
+    at: Grant | None = grant
+    while at is not None and at.rule.admits(asked, at.holder_name):
+        at = at.parent
+    return at is None
+
+
 def echo() -> Service:
     from wasmos.servers.echo import Echo
 
@@ -76,22 +110,23 @@ def fs(image: Image | None) -> Service:
 
 def tcpip(
     listen: Sequence[str],
-    connect: Sequence[str],
+    connect: Sequence[str] | None,
     log: Callable[[str], object],
     is_operator: Callable[[int], bool] | None = None,
 ) -> Service:
-    """Raises UsageError for ports and rules that make no sense or can't be had."""
+    """`connect` is a bound on what capabilities allow; None: there is no other. Raises UsageError
+    for ports and rules that make no sense or can't be had."""
     from wasmos.servers.tcpip import PortMap, Tcpip
 
     ports = PortMap(listen)
     _check_free(ports)
-    allowed = destinations(connect)
+    allowed = destinations(["all"] if connect is None else connect)
     options: dict[str, Any] = {
         "ports": ports,
         "on_bound": lambda port, endpoint: log(f"tcpip: port {port} is {endpoint}"),
     }
     if is_operator is None:
-        return Tcpip(connect=allowed or "none", **options)
+        return Tcpip(connect="granted" if connect is None else allowed or "none", **options)
     from wasmos.system.operator import SharedTcpip
 
     return SharedTcpip(allowed, is_operator, **options)
@@ -109,6 +144,13 @@ def destinations(rules: Sequence[str]) -> Destinations | None:
     if len(rules) > 1:
         raise UsageError('destination "none" stands alone')
     return None
+
+
+def check_ports(listen: Sequence[str]) -> None:
+    """Raises UsageError for ports that make no sense or can't be had."""
+    from wasmos.servers.tcpip import PortMap
+
+    _check_free(PortMap(listen))
 
 
 def _check_free(ports: PortMap) -> None:
@@ -137,6 +179,22 @@ def _refusal(host: str, port: int) -> str | None:
     except OSError as error:
         return (error.strerror or str(error)).lower()
     return None
+
+
+def audit(kernel: Kernel, path: str | os.PathLike[str], *, calls: bool = False) -> AuditLog:
+    """Have all that is asked and decided written to a log, which is to be closed in the end.
+    Raises AuditError."""
+    import time
+
+    from wasmos.abi import MESSAGES
+    from wasmos.system.audit import AuditLog, Recorder
+
+    log = AuditLog(path)
+    offset_ns = time.time_ns() - kernel.now_ns
+    names = {message.NAME: message for message in MESSAGES.values()}
+    recorder = Recorder(log, offset_ns=offset_ns, messages=names)
+    kernel.audit(recorder.record, calls=calls)
+    return log
 
 
 def load_image(image: Image, path: str) -> list[str]:

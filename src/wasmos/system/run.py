@@ -1,6 +1,7 @@
 """Running one program with exactly the authority that is listed.
 
-Law: what isn't in `allow` isn't there: the server for it is not even started.
+Law: what isn't granted isn't there: the server for it is not even started, unless somebody is asked
+before something is denied. Each right knows who said so.
 """
 
 from __future__ import annotations
@@ -8,22 +9,37 @@ from __future__ import annotations
 import os
 
 from wasmos.errors import UsageError
-from wasmos.kernel import Kernel, Limits
+from wasmos.kernel import ALL, Kernel, Limits, Rule
 from wasmos.system import outfit
+from wasmos.system.control.later import Later
 from wasmos.system.units import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from typing import BinaryIO
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any, BinaryIO, TypeAlias
 
-    from wasmos.kernel import CompileLimits, Exit, Service, Source, Task
+    from wasmos.kernel import CompileLimits, Denial, Exit, Program, Service, Source, Task
     from wasmos.servers.fs import Image
+
+    # Makes what `Kernel.ask` takes.
+    Ask: TypeAlias = Callable[[Kernel, Task], Callable[[Denial], bool | None]]
 
 MAX_CAPTURED = 64 << 20  # bytes of output
 # What `allow` can name here. `vm` lets a program register services and spawn
 # nothing: there is no boot directory.
-SERVICES = ("console", "args", "fs", "tcpip", "echo", "pong", "vm")
+SERVICES = ("console", "args", "env", "fs", "tcpip", "echo", "pong", "vm")
+
+
+class Said(str):
+    """A text that knows where it was said, such as "--allow"."""
+
+    origin: str
+
+    def __new__(cls, text: str, origin: str) -> Said:
+        said = super().__new__(cls, text)
+        said.origin = origin
+        return said
 
 
 class Completed:
@@ -31,15 +47,23 @@ class Completed:
 
     returncode: the guest's own exit code, 124 time limit, 126 could not start,
         134 trap, 137 killed. exit: all about it. stdout: what it printed, if
-        that was captured. denied: the services it asked for in vain.
+        that was captured. denied: the services it asked for in vain. denials:
+        the first different messages that were refused.
     """
 
-    __slots__ = ("denied", "exit", "stdout")
+    __slots__ = ("denials", "denied", "exit", "stdout")
 
-    def __init__(self, exit: Exit, stdout: bytes | None, denied: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        exit: Exit,
+        stdout: bytes | None,
+        denied: tuple[str, ...],
+        denials: Iterable[Denial] = (),
+    ) -> None:
         self.exit = exit
         self.stdout = stdout
         self.denied = denied
+        self.denials = list(denials)
 
     @property
     def returncode(self) -> int:
@@ -58,9 +82,16 @@ def run(
     args: Sequence[str] = (),
     *,
     allow: str | Iterable[str] = (),
+    deny: str | Iterable[str] = (),
+    policy: str | os.PathLike[str] | None = None,
+    dirs: str | Iterable[str] = (),
     listen: str | Sequence[str] = (),
-    connect: str | Sequence[str] = "none",
+    connect: str | Sequence[str] = (),
+    env: str | Iterable[str] | Mapping[str, str] = (),
     files: str | os.PathLike[str] | None = None,
+    ask: Ask | None = None,
+    audit: str | os.PathLike[str] | None = None,
+    audit_calls: bool = False,
     timeout: float | None = None,
     limits: Limits | None = None,
     compile_limits: CompileLimits | None = None,
@@ -69,34 +100,52 @@ def run(
     output: BinaryIO | None = None,
     output_limit: int | None = None,
     name: str | None = None,
+    control: bool = False,
     log: Callable[[str], object] = lambda _: None,
 ) -> Completed:
     """Run a program until it ends.
 
     source: a path, a module's bytes, or WebAssembly text.
     args: its arguments; giving some grants `args`.
-    allow: the services it may use, of SERVICES; nothing by default.
-    listen, connect: ports as in `8080:80`, and where `tcpip` may connect to
-        ("none", "any" for public addresses, "all", or rules such as
-        "any:443" and "10.1.0.0/16"); giving them grants `tcpip`.
+    allow: rules for what it may do, such as "console" and
+        "tcpip.listen(listen_port=80)", of SERVICES; nothing by default.
+    deny: rules for what it may not, whatever is allowed.
+    policy: a file whose [task.NAME] and [run] say more of both.
+    dirs: host directories, as in `./data::/data:ro`.
+    listen: ports, as in `8080:80`.
+    connect: where it may connect to: names as in "example.com:443", addresses,
+        networks, "any" for public ones, "all"; "none": nowhere, whatever is allowed.
+    env: variables that it may read: the host's by name, or NAME=VALUE.
     files: a host directory or tar file that `fs` starts with, in memory;
         giving it grants `fs`. The original is never changed.
+    ask: called with the kernel and the task for what `Kernel.ask` takes: it decides
+        about what would be denied. All servers are up then.
+    audit: a file to write down who was granted and denied what, `audit_calls` also
+        what was allowed.
     timeout: seconds until it is ended, whatever it waits for.
     input: what it reads from `console`; nothing by default.
     capture_output: return what it prints as `stdout` instead of printing it.
     output_limit: how many bytes it may print; then `console` answers -2. By
         default 64 MiB of what is captured, and no limit otherwise.
+    control: let its owner speak to it, as `wasmos ps` and others do, once it
+        has run for a moment.
 
-    Raises ModuleRefused, CompileLimitExceeded, UsageError, OSError.
+    Raises ModuleRefused, CompileLimitExceeded, UsageError, NotGranted if the policy
+    says nothing of it, other ManifestErrors, OSError.
     """
     import io
 
     if isinstance(args, str):
         raise UsageError(f"args is a list of strings, not {args!r}")
-    allow, listen, connect = _listed(allow), _listed(listen), _listed(connect)
     if not all(isinstance(each, str) for each in args):
         raise UsageError(f"arguments are strings: {list(args)!r}")
-    granted = _granted(allow, args, listen, connect, files)
+    authority = _Authority()
+    authority.add(allow, "allow=")
+    authority.add(deny, "deny=", denies=True)
+    authority.imply("args", bool(args), "its args")
+    authority.imply("fs", files is not None, "--files")
+    if dirs or listen or connect or env:
+        authority.add_flags(_listed(dirs), _listed(listen), _listed(connect), env)
     limits = limits or Limits()
     if timeout is not None:
         limits = limits.replace(deadline_seconds=timeout)
@@ -104,86 +153,193 @@ def run(
     if capture_output and output_limit is None:
         output_limit = MAX_CAPTURED
     stdin = io.BytesIO(input) if isinstance(input, bytes) else input
-    arguments: dict[int, list[str]] = {}
+    given = _Given(args, authority.variables)
+    makers: dict[str, Callable[[], Service]] = {
+        "console": lambda: outfit.console(
+            output if captured is None else captured, stdin, output_limit=output_limit
+        ),
+        "args": lambda: outfit.args(given.arguments),
+        "env": lambda: outfit.env(given.variables),
+        "fs": lambda: outfit.fs(_image(files, log)),
+        "tcpip": lambda: outfit.tcpip(authority.ports, None, log),
+        "echo": outfit.echo,
+        "pong": outfit.pong,
+        "vm": lambda: outfit.vm(None),
+    }
     with Kernel() as kernel:
-        makers: dict[str, Callable[[], Service]] = {
-            "console": lambda: outfit.console(
-                output if captured is None else captured, stdin, output_limit=output_limit
-            ),
-            "args": lambda: outfit.args(arguments),
-            "fs": lambda: outfit.fs(_image(files, log)),
-            "tcpip": lambda: outfit.tcpip(listen, connect or ["none"], log),
-            "echo": outfit.echo,
-            "pong": outfit.pong,
-            "vm": lambda: outfit.vm(None),
-        }
-        program = kernel.prepare(source, limits)
-        if program.shape.kind == "passive":
-            raise UsageError(
-                f"{program.name} is a passive service, which runs when it is called: "
-                "give it a [task] in a manifest and boot that"
-            )
-        if program.module is None:
+        book = None if audit is None else outfit.audit(kernel, audit, calls=audit_calls)
+        try:
+            program = kernel.prepare(source, limits)
+            _check_kind(program)
+            if policy is not None:
+                authority.add_policy(policy, name or program.name, needed=ask is None)
+            wanted = SERVICES if ask is not None else authority.services
             program.compile_limits = compile_limits
-            # The child compiles while the servers come up.
-            compilation = program.compilation()
-            try:
-                for service in granted:
-                    kernel.serve(makers[service]())
-                program.finish(compilation)
-            finally:
-                compilation.cancel()
-        rules = [*granted, *_destinations(connect)]
-        task = kernel.spawn(kernel.finish_loading(program), name=name, allow=rules, limits=limits)
-        arguments[task.id] = [task.name, *args]
-        exit = _wait(kernel, task)
-    return Completed(exit, captured.getvalue() if captured else None, tuple(sorted(task.denied)))
+            _compile(kernel, program, [makers[service] for service in wanted])
+            task = kernel.spawn(program, name=name, limits=limits)
+            authority.give(kernel, task)
+            given.to(task)
+            if ask is not None:
+                kernel.ask(task, ask(kernel, task))
+            exit = _wait(kernel, task, Later(kernel, task.name, log) if control else None)
+        finally:
+            if book is not None:
+                kernel.close()  # so that it has everybody's end
+                book.close()
+    stdout = captured.getvalue() if captured else None
+    return Completed(exit, stdout, tuple(sorted(task.denied)), task.denials)
 
 
-def _wait(kernel: Kernel, task: Task) -> Exit:
+def _check_kind(program: Program) -> None:
+    if program.shape.kind == "passive":
+        raise UsageError(
+            f"{program.name} is a passive service, which runs when it is called: "
+            "give it a [task] in a manifest and boot that"
+        )
+
+
+def _compile(kernel: Kernel, program: Program, makers: Iterable[Callable[[], Service]]) -> None:
+    """The child compiles while the servers come up."""
+    compilation = program.compilation()
+    try:
+        for make in makers:
+            kernel.serve(make())
+        program.finish(compilation)
+    finally:
+        compilation.cancel()
+    kernel.finish_loading(program)
+
+
+class _Given:
+    """What a program is started with, as its servers know it: by task."""
+
+    def __init__(self, args: Sequence[str], variables: Mapping[str, str]) -> None:
+        self.arguments: dict[int, list[str]] = {}
+        self.variables: dict[int, Mapping[str, str]] = {}
+        self._args = args
+        self._variables = variables  # that were given a value; the others are the host's
+
+    def to(self, task: Task) -> None:
+        self.arguments[task.id] = [task.name, *self._args]
+        self.variables[task.id] = {**os.environ, **self._variables}
+
+
+def _wait(kernel: Kernel, task: Task, later: Later | None) -> Exit:
     try:
         return kernel.wait(task)
     except KeyboardInterrupt:
         kernel.kill(task, "interrupted")
         raise
+    finally:
+        if later is not None:
+            later.close()
 
 
 def _listed(value: str | Iterable[str]) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-def _granted(
-    allow: Iterable[str],
-    args: Sequence[str],
-    listen: Sequence[str],
-    connect: Sequence[str],
-    files: str | os.PathLike[str] | None,
-) -> list[str]:
-    """What was asked for, in so many words or by giving what needs it."""
-    asked = set(allow)
-    unknown = asked.difference(SERVICES)
-    if unknown:
-        name = min(unknown)
-        raise UsageError(f"no service {name!r} to allow; {nearest(name, SERVICES)}")
-    if args:
-        asked.add("args")
-    if files is not None:
-        asked.add("fs")
-    if listen or connect not in ([], ["none"]):
-        asked.add("tcpip")
-    return [service for service in SERVICES if service in asked]
+class _Authority:
+    """What a program may and may not do: rules, each with where it was said.
+
+    ports: what is left for a port map. variables: of the environment, that were given a value.
+    """
+
+    def __init__(self) -> None:
+        self.ports: list[str] = []
+        self.variables: dict[str, str] = {}
+        self._allow: list[tuple[Rule, str]] = []
+        self._deny: list[tuple[Rule, str]] = []
+
+    @property
+    def services(self) -> Sequence[str]:
+        """Which servers it takes, in the usual order."""
+        named = {rule.service for rule, _ in self._allow}
+        return SERVICES if ALL in named else [name for name in SERVICES if name in named]
+
+    def add(self, texts: str | Iterable[str], origin: str, *, denies: bool = False) -> None:
+        """Rules. Raises UsageError."""
+        into = self._deny if denies else self._allow
+        for text in _listed(texts):
+            rule = Rule.parse(str(text)) if text else Rule("")
+            if rule.service not in SERVICES and rule.service != ALL:
+                what = "deny" if denies else "allow"
+                hint = nearest(rule.service, SERVICES)
+                raise UsageError(f"no service {rule.service!r} to {what}; {hint}")
+            if rule.badge or denies:
+                rule = _checked(rule, denies)
+            into.append((rule, getattr(text, "origin", origin)))
+
+    def imply(self, service: str, is_given: bool, origin: str) -> None:
+        """What needs a service grants it."""
+        if is_given:
+            self._allow.append((Rule(service), origin))
+
+    def add_flags(
+        self,
+        dirs: list[str],
+        listen: list[str],
+        connect: list[str],
+        env: str | Iterable[str] | Mapping[str, str],
+    ) -> None:
+        """What is written instead of rules. Raises UsageError."""
+        from wasmos.system import flags
+
+        for text in dirs:
+            self.add(flags.directory(text), _origin(text, "--dir"))
+        if listen:
+            outfit.check_ports(listen)
+            rules, self.ports = flags.listening(listen)
+            self.add(rules, _origin(listen[0], "--listen"))
+        if "none" in connect and len(connect) > 1:
+            raise UsageError('destination "none" stands alone')
+        for text in connect:
+            if text == "none":
+                self.add(("tcpip.connect", "tcpip.dns_resolve"), "--connect none", denies=True)
+            self.add(flags.connecting(text), _origin(text, "--connect"))
+        for text in _variables(env):
+            name, value, rule = flags.variable(text)
+            if value is not None:
+                self.variables[name] = value
+            self.add(rule, _origin(text, "--env"))
+
+    def add_policy(self, path: str | os.PathLike[str], name: str, *, needed: bool) -> None:
+        """What a file says of a program. Raises ManifestError, NotGranted."""
+        from wasmos.system import policy
+
+        allow, deny = policy.for_run(os.fspath(path), name, SERVICES, needed=needed)
+        self._allow += ((right.rule, right.origin) for right in allow)
+        self._deny += ((right.rule, right.origin) for right in deny)
+
+    def give(self, kernel: Kernel, task: Task) -> None:
+        for rule, origin in self._deny:
+            kernel.deny(task, rule, origin=origin)
+        given: set[Rule] = set()
+        for rule, origin in self._allow:
+            if rule not in given:
+                given.add(rule)
+                kernel.grant(task, rule, origin=origin)
 
 
-def _destinations(connect: Sequence[str]) -> list[str]:
-    """Rules for what lies outside of the public internet, which `tcpip` alone doesn't cover."""
-    rules = []
-    for destination in connect:
-        where, _, port = destination.partition(":")
-        where = "0.0.0.0/0" if where == "all" else where
-        if where not in ("any", "none"):
-            only = f", dst_port={port}" if port else ""
-            rules.append(f'tcpip.connect(dst_addr="{where}"{only})')
-    return rules
+def _origin(text: str, origin: str) -> str:
+    return str(getattr(text, "origin", origin))
+
+
+def _checked(rule: Rule, denies: bool) -> Rule:
+    from wasmos.system import rights
+
+    if denies:
+        rights.check_denial(rule)
+    rule = rights.beneath(os.getcwd(), rule)
+    rights.check_badge(rule)
+    return rule
+
+
+def _variables(env: str | Iterable[str] | Mapping[str, str]) -> list[str]:
+    if isinstance(env, str):
+        return [env]
+    items: Any = getattr(env, "items", None)
+    return list(env) if items is None else [f"{name}={value}" for name, value in items()]
 
 
 def _image(files: str | os.PathLike[str] | None, log: Callable[[str], object]) -> Image:

@@ -1,0 +1,94 @@
+"""`wasmos check SYSTEM.toml`: what a system would be granted, without booting it."""
+
+from __future__ import annotations
+
+import os
+
+from wasmos.cli import EXIT_REFUSED, fail, shown
+from wasmos.errors import ManifestError, ModuleRefused, UsageError
+from wasmos.kernel import admit, read
+from wasmos.system.manifest import Manifest, load
+from wasmos.system.policy import read as read_policy
+from wasmos.system.programs import Programs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    from wasmos.system.manifest import TaskPlan
+    from wasmos.system.rights import Right
+
+VERSION = 1
+
+
+def main(options: argparse.Namespace) -> int:
+    if not os.path.exists(options.module):
+        raise FileNotFoundError(2, "no such file or directory", options.module)
+    if os.path.basename(options.module) == "policy.toml" or options.module.endswith(".policy.toml"):
+        read_policy(options.module)
+        print(shown(f"{options.module}: a policy; check the manifest to see what it grants"))
+        return 0
+    manifest = load(options.module, options.policy)
+    programs = Programs(manifest.programs)
+    for plan in manifest.tasks.values():
+        try:
+            _check_module(manifest, programs, plan)
+        except ModuleRefused as error:
+            where = manifest.where("task", plan.name, "module")
+            return fail(f"{where}: [task.{plan.name}] {error}", EXIT_REFUSED)
+    _show(manifest, options.output)
+    return 0
+
+
+def _check_module(manifest: Manifest, programs: Programs, plan: TaskPlan) -> None:
+    """Raises ModuleRefused, ManifestError."""
+    where = f"{manifest.where('task', plan.name, 'module')}: [task.{plan.name}]"
+    try:
+        name, data = read(plan.path or programs.path(plan.module))
+        admit(name, data, plan.limits)
+    except LookupError as error:
+        raise ManifestError(f"{where} {error}") from None
+    except OSError as error:
+        problem = (error.strerror or str(error)).lower()
+        raise ManifestError(f"{where} {error.filename}: {problem}") from None
+    except UsageError as error:
+        raise ManifestError(f"{where} {error}") from None
+
+
+def _show(manifest: Manifest, output: str) -> None:
+    plans = [*manifest.tasks.values(), *([manifest.spawn] if manifest.spawn.use else [])]
+    if output == "json":
+        import json
+
+        tasks = [_row(manifest, plan) for plan in plans]
+        report = {"version": VERSION, "manifest": manifest.path, "name": manifest.name}
+        print(json.dumps({**report, "servers": manifest.servers, "tasks": tasks}, indent=2))
+        return
+    print(shown(f"{manifest.path}: {manifest.name} can boot, {len(manifest.tasks)} tasks"))
+    for plan in plans:
+        print(shown(f"  {_heading(manifest, plan)}"))
+        for what, rights in (("may", plan.allow), ("may not", plan.deny)):
+            for right in rights:
+                print(shown(f"    {what:8}{right.rule}    ({right.origin})"))
+
+
+def _heading(manifest: Manifest, plan: TaskPlan) -> str:
+    if plan is manifest.spawn:
+        return "programs without a section"
+    return f"{plan.name}, restarted {plan.restart.mode}" if _restarts(plan) else plan.name
+
+
+def _restarts(plan: TaskPlan) -> bool:
+    return plan.restart.mode != "never"
+
+
+def _row(manifest: Manifest, plan: TaskPlan) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": None if plan is manifest.spawn else plan.name}
+    if plan is not manifest.spawn:
+        row |= {"module": plan.path or plan.module, "restart": plan.restart.mode}
+    return row | {"allow": _rules(plan.allow), "deny": _rules(plan.deny)}
+
+
+def _rules(rights: list[Right]) -> list[dict[str, str]]:
+    return [{"rule": str(right.rule), "origin": right.origin} for right in rights]

@@ -1,0 +1,112 @@
+"""`wasmos learn`: run a program, and write the policy that it needed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+
+from wasmos.cli import prompt, say
+from wasmos.cli.run import rules
+from wasmos.errors import ManifestError, UsageError
+from wasmos.kernel import Limits
+from wasmos.system import policy_edit
+from wasmos.system.learn import Learnt, learn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from types import FrameType
+
+STDOUT = "-"
+
+
+def main(options: argparse.Namespace) -> int:
+    path = options.output or f"{_stem(options.module)}.policy.toml"
+    _check(path, options)
+    ask = prompt.asking(options.module, None, keeps=False) if options.ask else None
+    if options.ask and ask is None:
+        raise UsageError("--ask needs a terminal to ask on; without it everything is allowed")
+    if ask is None and not options.quiet:
+        say("learning: it may do everything, and reach every host that this one can;")
+        say("  --deny or --ask, if it isn't to be trusted so far. Ctrl-C ends it")
+    signal.signal(signal.SIGTERM, _interrupt)
+    found = learn(
+        options.module,
+        options.args,
+        ask=ask,
+        allow=rules(options.allow, "--allow"),
+        deny=rules(options.deny, "--deny"),
+        generalise=options.generalise,
+        dirs=options.dir,
+        files=options.files,
+        listen=options.listen,
+        env=options.env,
+        timeout=options.timeout,
+        limits=Limits(memory_bytes=int(options.max_memory), cpu_seconds=options.cpu),
+        input=sys.stdin.buffer,
+        # What is printed there is the policy, and nothing else.
+        output=sys.stderr.buffer if path == STDOUT else None,
+        log=lambda line: None if options.quiet else say(line),
+    )
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _write(path, found, options)
+    # That it was ended from outside is how learning from a server ends.
+    ended = found.exit is None or found.exit.cause == "deadline"
+    return 0 if ended or found.exit is None else found.exit.status
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _stem(module: str) -> str:
+    return prompt.file_name(os.path.splitext(os.path.basename(module))[0])
+
+
+def _check(path: str, options: argparse.Namespace) -> None:
+    """Before the program runs, and not when there is something to lose."""
+    if path == STDOUT:
+        return
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise UsageError(f"{path}: there is no directory {folder}; make it")
+    if os.path.exists(path) and not (options.force or options.merge):
+        raise UsageError(f"{path} is there already; --force replaces it, --merge adds to it")
+
+
+def _write(path: str, found: Learnt, options: argparse.Namespace) -> None:
+    if path == STDOUT:
+        sys.stdout.write(found.policy)
+        return
+    if options.merge and os.path.exists(path):
+        added = _merge(path, found)
+        done = f"{path}: {added} rules more"
+    else:
+        policy_edit.replace(path, found.policy)
+        done = f"{path}: {len(found.lines)} rules"
+    if options.quiet:
+        return
+    for note in found.notes:
+        say(f"note: not allowed there: {note}")
+    words = ("wasmos", "run", "--policy", path, options.module, *options.args)
+    say(f"{done}; try: {shlex.join(words)}")
+
+
+def _merge(path: str, found: Learnt) -> int:
+    """How many rules are new there. All of them or none."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            text = file.read()
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: not UTF-8, which TOML is, at byte {error.start}") from None
+    lines = [("allow", line.rule, line.comment) for line in found.lines]
+    lines += [("deny", rule, "") for rule in found.deny]
+    count = 0
+    for key, rule, comment in lines:
+        longer = policy_edit.added(text, found.name, str(rule), comment=comment, key=key, path=path)
+        count += longer is not None
+        text = text if longer is None else longer
+    policy_edit.replace(path, text)
+    return count

@@ -1,0 +1,116 @@
+"""`--prompt`: questions on the terminal, before a program is denied something.
+
+Law: nobody is asked without a terminal to ask on, both to read from and to show on. What was typed
+before a question was shown is no answer to it. Ctrl-C is a no, and ends the run; the end of input
+is a no to all.
+
+While a question of `wasmos run` waits, the program and all that the kernel does stand still. In
+the shell of `wasmos boot` everything else goes on: a question takes the place of the line that is
+being typed. While a program has the terminal, only questions about that one are asked.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from wasmos.cli import say, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    from wasmos.cli.terminal import Terminal
+    from wasmos.kernel import Kernel, Rule, Task
+    from wasmos.system.boot import System
+    from wasmos.system.prompt import LaterPrompter, Prompter
+
+    Ask: TypeAlias = Callable[[Kernel, Task], Prompter]
+
+MAX_ANSWER = 4096  # bytes, more than any terminal gives in one line
+NO_TERMINAL = "note: --prompt asks on a terminal, and there is none: nothing is asked"
+
+
+def asking(module: str, policy: str | None, *, keeps: bool = True) -> Ask | None:
+    """What to give to `run` as `ask`; None: there is no terminal. `policy` is where "always" is
+    written to, NAME.policy.toml if that is None; unless it `keeps` nothing."""
+    if not is_terminal():
+        say(NO_TERMINAL)
+        return None
+
+    def ask(kernel: Kernel, task: Task) -> Prompter:
+        from wasmos.system.prompt import Prompter
+
+        class InRun(Prompter):
+            def amended(self, rule: Rule) -> Rule:
+                """A port of the program's needs one of the host's: any free one."""
+                if (rule.service, rule.message) != ("tcpip", "listen"):
+                    return rule
+                return kernel.parse_rule(str(rule).replace("(", '(bind="0", ', 1))
+
+        path = (policy or f"{file_name(task.name)}.policy.toml") if keeps else None
+        return InRun(kernel, ask_line, say, policy=path, modules=lambda _: module)
+
+    return ask
+
+
+def prompt_in_shell(
+    system: System, tty: Terminal, policy: str | None, interrupt: Callable[[], object]
+) -> LaterPrompter:
+    """For a system whose shell is on a terminal. `interrupt` is what Ctrl-C does there."""
+    from wasmos.system.manifest import DEMO
+    from wasmos.system.policy import beside
+    from wasmos.system.prompt import LaterPrompter
+
+    manifest = system.manifest
+
+    class InShell(LaterPrompter):
+        def policy_of(self, task: Task) -> str | None:
+            """A section is for a task of the manifest, and the demonstration's isn't ours."""
+            if manifest.path == DEMO or task.name not in manifest.tasks:
+                return None
+            return policy or manifest.policy or beside(manifest.path)
+
+    async def ask(words: str) -> str | None:
+        try:
+            return await tty.ask(words)
+        except KeyboardInterrupt:
+            interrupt()
+            raise
+
+    def may_ask(task: int) -> bool:
+        foreground = system.foreground
+        return tty.is_editing if foreground is None else foreground.id == task
+
+    prompter = InShell(system.kernel, ask, say, may_ask=may_ask)
+    tty.at_line = prompter.look
+    return prompter
+
+
+def is_terminal() -> bool:
+    """Whether there is one to ask on."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def file_name(task: str) -> str:
+    """A task's name as a file's: a slash in it leads nowhere."""
+    return task.replace("/", "_").replace("\0", "_").lstrip(".") or "program"
+
+
+def ask_line(prompt: str) -> str | None:
+    """Show a prompt and wait for a line; None at the end of input."""
+    import select
+    import termios
+
+    descriptor = sys.stdin.fileno()
+    termios.tcflush(descriptor, termios.TCIFLUSH)
+    sys.stderr.write(shown(prompt))
+    sys.stderr.flush()
+    # Not sys.stdin, which may take more than this line away from the program.
+    select.select([descriptor], [], [])  # it may not block by itself
+    line = os.read(descriptor, MAX_ANSWER)
+    if not line:
+        sys.stderr.write("\n")
+        return None
+    return line.decode("utf-8", "replace").rstrip("\r\n")

@@ -1,0 +1,138 @@
+"""What people write instead of rules, for the rights that are wanted most.
+
+Law: each of them is one or two rules and nothing else; what they stand for can be written out. It
+reads nothing of the host but its working directory.
+
+    ./data::/data:ro     fs(dir="/abs/data", at="/data", mode="ro")
+    8080:80              tcpip.listen(bind="127.0.0.1:8080", listen_port=80)
+    example.com:443      tcpip.dns_resolve(hostname="example.com"),
+                         tcpip.connect(host="example.com", dst_port=443)
+    10.1.0.0/16:443      tcpip.connect(dst_addr="10.1.0.0/16", dst_port=443)
+    any, all             tcpip.connect(dst_addr="all") and names; without dst_addr, public ones
+    NAME, NAME=VALUE     env.get(name="NAME")
+"""
+
+from __future__ import annotations
+
+import os
+
+from wasmos.errors import UsageError
+from wasmos.kernel import Rule
+from wasmos.system.units import nearest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WORDS = ("none", "any", "all")
+
+
+def quoted(text: str) -> str:
+    """A text as rules have it."""
+    return str(Rule("x", badge={"x": text}))[len("x(x=") : -1]
+
+
+def directory(text: str) -> str:
+    """The rule for `HOST[::GUEST][:ro|:rw]`. Raises UsageError."""
+    where, mode = text, "rw"
+    if text.endswith((":ro", ":rw")):
+        where, mode = text[:-3], text[-2:]
+    host, colons, guest = where.partition("::")
+    if not host:
+        raise UsageError(f'directory {text!r}: write HOST::GUEST, for example "./data::/data:ro"')
+    if not colons:
+        guest = os.path.normpath(host)
+        if guest.startswith(("..", "~")):
+            raise UsageError(
+                f"directory {text!r}: say where the program sees it, "
+                f'for example "{host}::/{os.path.basename(guest).strip(".") or "data"}"'
+            )
+        guest = "/" if guest == "." else f"/{guest.lstrip('/')}"
+    elif not guest.startswith("/"):
+        raise UsageError(f'directory {text!r}: {guest!r} is no absolute path; write "/{guest}"')
+    path = os.path.abspath(os.path.expanduser(host))
+    if ".." in host.split(os.sep):  # `link/..` is not where it seems to be
+        path = os.path.realpath(os.path.expanduser(host))
+    return f'fs(dir={quoted(path)}, at={quoted(guest)}, mode="{mode}")'
+
+
+def listening(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The rules for ports as in `8080:80`, and what is left for a port map: two places for one
+    port of the guest's are more than a rule can say. Raises UsageError."""
+    from wasmos.servers.tcpip import PortMap
+
+    ports = PortMap(texts)
+    rules, mapped = [], []
+    for text in texts:
+        host, _, guest = text.rpartition(":")
+        if len(ports.choices(int(guest))) > 1:
+            mapped.append(text)
+            rules.append(f"tcpip.listen(listen_port={int(guest)})")
+        else:
+            bind = host if ":" in host else f"127.0.0.1:{host}"
+            rules.append(f"tcpip.listen(bind={quoted(bind)}, listen_port={int(guest)})")
+    return list(dict.fromkeys(rules)), mapped
+
+
+def connecting(text: str) -> list[str]:
+    """The rules for a destination as in `example.com:443`. Raises UsageError."""
+    where, colon, digits = text.partition(":")
+    port = _port(text, digits) if colon else ""
+    if where in WORDS:
+        return _anywhere(text, where, port)
+    if where.replace(".", "").replace("/", "").isdigit():
+        _check_network(text, where)
+        return [_connect(f'dst_addr="{where}"', port)]
+    if where == "localhost":
+        raise UsageError(f"destination {text!r}: that is this host; write 127.0.0.1{colon}{digits}")
+    if "." not in where.strip("."):
+        hint = nearest(where, WORDS)
+        hint = hint if hint.startswith("did") else 'a name has a dot in it; or write "any" or "all"'
+        raise UsageError(f"no destination {text!r}; {hint}")
+    name = quoted(where)
+    rules = [f"tcpip.dns_resolve(hostname={name})", _connect(f"host={name}", port)]
+    for rule in rules:
+        Rule.parse(rule)
+    return rules
+
+
+def _anywhere(text: str, where: str, port: str) -> list[str]:
+    if where == "any":
+        return [_connect("", port), "tcpip.dns_resolve"]
+    if port:
+        raise UsageError(
+            f"destination {text!r}: {where!r} stands without a port; with one there are "
+            f'"any:{port}" and "0.0.0.0/0:{port}"'
+        )
+    return [_connect('dst_addr="all"', ""), "tcpip.dns_resolve"] if where == "all" else []
+
+
+def _connect(where: str, port: str) -> str:
+    items = ", ".join(filter(None, (where, port and f"dst_port={port}")))
+    return f"tcpip.connect({items})" if items else "tcpip.connect"
+
+
+def _port(text: str, digits: str) -> str:
+    if not (digits.isascii() and digits.isdigit() and 0 < int(digits[:6]) <= 0xFFFF):
+        raise UsageError(f"destination {text!r}: {digits!r} is no port; a port is 1 to 65535")
+    return str(int(digits))
+
+
+def _check_network(text: str, where: str) -> None:
+    from ipaddress import IPv4Network
+
+    try:
+        IPv4Network(where)
+    except ValueError:
+        raise UsageError(
+            f'destination {text!r}: write a name, "any", an IPv4 address, or a network such as '
+            '"10.1.0.0/16", each with or without ":PORT"'
+        ) from None
+
+
+def variable(text: str) -> tuple[str, str | None, str]:
+    """Name, value (None: the host's) and rule of `NAME[=VALUE]`. Raises UsageError."""
+    name, equals, value = text.partition("=")
+    if not name or "*" in name or not name.isprintable():
+        raise UsageError(f"variable {text!r}: write NAME or NAME=VALUE")
+    return name, value if equals else None, f"env.get(name={quoted(name)})"

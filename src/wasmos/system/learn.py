@@ -1,0 +1,231 @@
+"""`wasmos learn`: run a program, watch it, and write down what it needed.
+
+Law: the program runs under a rule for each thing that it does, made when it does it; what is denied
+stays denied. Whatever ends the run, a signal included, what was learnt until then is not lost.
+"""
+
+from __future__ import annotations
+
+import os
+
+from wasmos.errors import Deadlock, UsageError
+from wasmos.kernel import Kernel, Limits, Rule
+from wasmos.system import learnt, outfit
+from wasmos.system.learner import ORIGIN, Learner, WatchedFs, WatchedTcpip
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import BinaryIO
+
+    from wasmos.kernel import CompileLimits, Exit, Service, Source, Task
+    from wasmos.servers.fs import Image
+    from wasmos.servers.tcpip import PortMap
+    from wasmos.servers.tcpip.network import Endpoint, Network
+    from wasmos.system.learner import Ask
+    from wasmos.system.learnt import Line
+
+SERVICES = ("console", "args", "env", "fs", "tcpip", "echo", "pong", "vm")
+
+
+class Learnt:
+    """What came of a run.
+
+    policy: the text of a policy file; `lines`: its rules that allow, with their comments.
+    name: the program's, and so the section's. `exit`: how it ended, None if it was interrupted.
+    notes: what wasn't allowed, and why.
+    """
+
+    __slots__ = ("deny", "exit", "lines", "name", "notes")
+
+    def __init__(
+        self, name: str, lines: list[Line], deny: list[Rule], notes: list[str], exit: Exit | None
+    ) -> None:
+        self.name = name
+        self.lines = lines
+        self.deny = deny
+        self.notes = notes
+        self.exit = exit
+
+    @property
+    def policy(self) -> str:
+        return learnt.text(self.name, self.lines, deny=self.deny, notes=self.notes)
+
+    def __repr__(self) -> str:
+        return f"<Learnt {self.name!r}: {len(self.lines)} rules>"
+
+
+def learn(
+    source: Source,
+    args: Sequence[str] = (),
+    *,
+    ask: Callable[[Kernel, Task], Ask] | None = None,
+    allow: Iterable[str] = (),
+    deny: Iterable[str] = (),
+    generalise: bool = False,
+    dirs: Iterable[str] = (),
+    files: str | os.PathLike[str] | None = None,
+    listen: Iterable[str] = (),
+    env: Iterable[str] = (),
+    network: Network | None = None,
+    timeout: float | None = None,
+    limits: Limits | None = None,
+    compile_limits: CompileLimits | None = None,
+    input: BinaryIO | None = None,  # noqa: A002 - as in subprocess.run
+    output: BinaryIO | None = None,
+    output_limit: int | None = None,
+    name: str | None = None,
+    log: Callable[[str], object] = lambda _: None,
+) -> Learnt:
+    """Run a program until it ends or is interrupted, and say what it needed.
+
+    It may do everything but what `deny` says. With `ask` it may do what that allows, which is
+    called with the kernel and the task for what `Kernel.ask` takes: `lambda kernel, task:
+    Prompter(…)`; then `allow` is what is allowed without a question.
+
+    dirs: host directories, as in `./data::/data:ro`; without them it has files in memory, `files`
+        at first.
+    listen: ports, as in `8080:80`; every other port that it wants is any free one of 127.0.0.1.
+    env: the variables that it finds, NAME for the host's or NAME=VALUE: what it asks for besides
+        is learnt, but not there. network: the host's own, unless another one is given.
+    generalise: allow more than was seen where a list would be long, and say so.
+
+    Raises ModuleRefused, CompileLimitExceeded, UsageError, OSError.
+    """
+    limits = limits or Limits()
+    if timeout is not None:
+        limits = limits.replace(deadline_seconds=timeout)
+    with Kernel() as kernel:
+        program = kernel.load(source, limits=limits, compile_limits=compile_limits)
+        if program.shape.kind == "passive":
+            raise UsageError(f"{program.name} is a passive service, which does nothing by itself")
+        denied = [kernel.parse_rule(rule) for rule in deny]
+        approved = [kernel.parse_rule(rule) for rule in allow]
+        world = _World(kernel, dirs, files, listen, network, log)
+        world.serve(input, output, output_limit)
+        task = kernel.spawn(program, name=name, limits=limits)
+        for rule in denied:
+            kernel.deny(task, rule, origin="--deny")
+        watched = world.fs_rules if ask is None or world.dirs else []
+        for rule in watched:
+            kernel.grant(task, rule, origin=ORIGIN)
+        asked = None if ask is None else ask(kernel, task)
+        learner = Learner(kernel, task, ask=asked, approved=approved, generalise=generalise)
+        world.begin(task, learner, args, env)
+        kernel.ask(task, learner)
+        exit = _wait(kernel, task)
+        learner.finish()
+        learner.binds = world.binds
+        found = learner.lines(world.fs.needs() if watched else ())
+        return Learnt(task.name, found, denied, list(learner.notes), exit)
+
+
+def _wait(kernel: Kernel, task: Task) -> Exit | None:
+    """None if somebody has interrupted it."""
+    try:
+        return kernel.wait(task)
+    except (KeyboardInterrupt, Deadlock):
+        return None
+
+
+class _World:
+    """The servers, with somebody who watches."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        dirs: Iterable[str],
+        files: str | os.PathLike[str] | None,
+        listen: Iterable[str],
+        network: Network | None,
+        log: Callable[[str], object],
+    ) -> None:
+        from wasmos.system import flags, rights
+
+        self.binds: dict[int, str] = {}
+        self.dirs = [Rule.parse(flags.directory(text)) for text in dirs]
+        for rule in self.dirs:
+            rights.check_badge(rule)
+        self.fs_rules = self.dirs or [Rule("fs")]
+        self.fs = WatchedFs(_image(files, log))
+        self._kernel = kernel
+        self._log = log
+        self._listen = list(listen)
+        self._network = network
+        self._arguments: dict[int, list[str]] = {}
+        self._variables: dict[int, Mapping[str, str]] = {}
+        self._learner: Learner | None = None
+
+    def serve(
+        self, source: BinaryIO | None, output: BinaryIO | None, output_limit: int | None
+    ) -> None:
+        """All there is: it is learnt what of it is needed."""
+        from wasmos.servers.env import Env
+
+        servers: list[Service] = [
+            outfit.vm(None),
+            outfit.console(output, source, output_limit=output_limit),
+            outfit.args(self._arguments),
+            Env(self._variables),
+            outfit.echo(),
+            outfit.pong(),
+            self.fs,
+            self._tcpip(),
+        ]
+        for server in servers:
+            self._kernel.serve(server)
+
+    def begin(self, task: Task, learner: Learner, args: Sequence[str], env: Iterable[str]) -> None:
+        self._arguments[task.id] = [task.name, *args]
+        self._variables[task.id] = _variables(env)
+        self._learner = learner
+
+    def _tcpip(self) -> Service:
+        return WatchedTcpip(
+            self._resolved,
+            ports=_ports(self._listen),
+            network=self._network,
+            on_bound=self._bound,
+        )
+
+    def _resolved(self, hostname: str, address: int) -> None:
+        if self._learner is not None:
+            self._learner.resolved(hostname, address)
+
+    def _bound(self, port: int, endpoint: Endpoint) -> None:
+        given = [text.rpartition(":") for text in self._listen]
+        bind = next((host for host, _, guest in given if guest == str(port)), "0")
+        self.binds[port] = bind
+        self._log(f"tcpip: port {port} is {endpoint}")
+
+
+def _variables(env: Iterable[str]) -> dict[str, str]:
+    from wasmos.system import flags
+
+    found = {}
+    for name, value, _ in map(flags.variable, env):
+        value = os.environ.get(name) if value is None else value
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _ports(listen: list[str]) -> PortMap:
+    """The ports that were given, and any free one for each of the others."""
+    from wasmos.servers import tcpip
+    from wasmos.servers.tcpip.network import Endpoint
+    from wasmos.servers.tcpip.ports import LOOPBACK
+
+    class AnyPort(tcpip.PortMap):
+        def choices(self, guest_port: int) -> list[list[Endpoint]]:
+            return super().choices(guest_port) or [[Endpoint(LOOPBACK, 0)]]
+
+    return AnyPort(listen)
+
+
+def _image(files: str | os.PathLike[str] | None, log: Callable[[str], object]) -> Image:
+    image = outfit.make_image()
+    if files is not None:
+        for note in outfit.load_image(image, os.fspath(files)):
+            log(f"fs: left out {note}")
+    return image

@@ -1,0 +1,328 @@
+"""Watching a task, to learn what it needs.
+
+Law: a message is allowed here for what it says and nothing more: a yes is a grant for exactly that
+message. So each different one is seen once, whatever the program does; and what a rule denies, or
+the world, isn't learnt.
+
+A file is read and written under the grant that it was opened under, so `fs` is granted whole, and
+`WatchedFs` tells what is done with it. `WatchedTcpip` tells which addresses names had.
+"""
+
+from __future__ import annotations
+
+from wasmos.abi import ErrorCode
+from wasmos.errors import RuleError, ServiceError
+from wasmos.kernel import ALL, Caller, Rule, exactly
+from wasmos.servers.fs import Fs
+from wasmos.servers.tcpip import Tcpip
+from wasmos.system.learnt import Line, Need, lines
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, TypeAlias
+
+    from wasmos.abi import Message
+    from wasmos.kernel import Denial, Grant, Kernel, Task
+
+    Ask: TypeAlias = Callable[[Denial], bool | None]
+    Key: TypeAlias = tuple[str, tuple[tuple[str, object], ...]]
+
+ORIGIN = "learn"
+MAX_NEEDS = 4096  # different messages; then nothing new is allowed
+MAX_NOTES = 64
+MAX_PATHS = 24  # that a comment lists
+
+
+class Learner:
+    """Give it to `Kernel.ask` for a task that was granted nothing but what is watched.
+
+    ask: asked before anything is allowed, such as a Prompter; what it grants is what is learnt.
+    approved: rules whose messages are allowed without a question, if there is an `ask`.
+    generalise: allow what can't be written as an exact rule, and say so.
+    `notes`: what wasn't allowed, and why.
+    """
+
+    def __init__(
+        self, kernel: Kernel, task: Task, *, ask: Ask | None = None,
+        approved: Iterable[Rule] = (), generalise: bool = False,
+    ) -> None:  # fmt: skip
+        self.notes: dict[str, None] = {}
+        self.names: dict[str, str] = {}  # address → the name that had it last
+        self.binds: dict[int, str] = {}  # guest's port → where it is
+        self._kernel = kernel
+        self._task = task
+        self._ask = ask
+        self._approved = tuple(approved)
+        self._generalise = generalise
+        self._needs: dict[tuple[str, str], Need] = {}
+        self._keys: dict[Key, set[tuple[str, str]]] = {}
+        self._named: dict[str, tuple[str, ...]] = {}  # message → its fields that rules name
+        self._answered: dict[Key, int] = {}
+        self._hears = True
+        kernel.audit(self._heard, calls=True)
+        kernel.on_denial(self._denied)
+
+    def __call__(self, denial: Denial) -> bool:
+        """Whether the kernel is to look again."""
+        if denial.cause == "denied" or not self._hears:
+            return False
+        rule = self._rule(denial)
+        if rule is None or len(self._needs) >= MAX_NEEDS:
+            return False
+        asks = self._ask is not None and not any(one.covers(rule) for one in self._approved)
+        if asks:
+            before = {grant.id for grant in self._task.grants}
+            if not self._ask(denial):  # type: ignore[misc]
+                return False
+            new = [grant.rule for grant in self._task.grants if grant.id not in before]
+            rule = next((one for one in new if one.covers(rule, self._task.name)), rule)
+            rule = rule.replace(uses=None, seconds=None)
+        else:
+            self._kernel.grant(self._task, rule, origin=ORIGIN)
+        self._learn(denial, rule)
+        return True
+
+    def _rule(self, denial: Denial) -> Rule | None:
+        """What would allow it; None if that is more than was asked for, and nobody wants that."""
+        try:
+            rule = self._kernel.parse_rule(denial.rule)
+        except RuleError:
+            return None
+        if rule.service != denial.service or rule.service == ALL:
+            return None
+        named = [] if denial.cls is None else _meant(denial.cls)
+        if len(rule.constraints) == len(named) and denial.cls is not None:
+            return rule
+        if not self._generalise:
+            shown = ", ".join(f"{k}={v!r}" for k, v in denial.shown_fields.items())
+            self._note(f"{denial.message}({shown}): no rule is for just this; try --generalise")
+            return None
+        return rule
+
+    def _learn(self, denial: Denial, rule: Rule) -> None:
+        cls = denial.cls
+        named = () if cls is None else tuple(_meant(cls))
+        self._named[denial.message] = named
+        wide = cls is None or len(rule.constraints) < len(named)
+        need = Need(rule, comment="GENERALISED: any such message" if wide else "")
+        if not wide and denial.message == "tcpip.connect":
+            self._name_host(need, denial.shown_fields)
+        key = str(rule), need.badge.get("host", "")
+        self._needs.setdefault(key, need)
+        self._keys.setdefault(_key(denial.message, named, denial.shown_fields), set()).add(key)
+
+    def _name_host(self, need: Need, fields: dict[str, Any]) -> None:
+        """An address that a name had is known by the name: the next time it may be another."""
+        address = fields["dst_addr"]
+        name = self.names.get(address)
+        if name is None:
+            return
+        from wasmos.servers.tcpip.addresses import is_public
+
+        need.badge["host"] = name
+        if is_public(address):  # others are allowed by nobody who doesn't name them
+            need.unsaid = ("dst_addr",)
+
+    # --- what is heard ---
+
+    def resolved(self, hostname: str, address: int) -> None:
+        """A name was looked up, and this was the answer. Of two names it is the later."""
+        text = ".".join(map(str, address.to_bytes(4, "big")))
+        self.names.pop(text, None)
+        self.names[text] = hostname
+        if len(self.names) > MAX_NEEDS:
+            del self.names[next(iter(self.names))]
+
+    def _heard(self, entries: list[dict[str, Any]]) -> None:
+        for entry in entries:
+            message = entry.get("message", "")
+            if entry.get("task") != self._task.id or message not in self._named:
+                continue
+            step = {"call": 1, "denial": -1 if entry.get("cause") == "server" else 0}
+            key = _key(message, self._named[message], entry.get("fields", {}))
+            count = entry.get("count", 1) * step.get(entry["event"], 0)
+            if key in self._keys:
+                self._answered[key] = self._answered.get(key, 0) + count
+
+    def _denied(self, denial: Denial) -> None:
+        if denial.task == self._task.id and self._hears:
+            self._note(f"{denial.rule}: {denial.reason}")
+
+    def _note(self, note: str) -> None:
+        if len(self.notes) < MAX_NOTES:
+            self.notes[note] = None
+
+    # --- what was learnt ---
+
+    def finish(self) -> None:
+        """Hear no more. Before the kernel closes: then everybody is answered "no"."""
+        if self._hears:
+            self._kernel.end_audit(self._heard)
+            self._hears = False
+        for name in sorted(self._task.denied):
+            self._note(f"looked up the service {name}, and there is none")
+
+    @property
+    def needs(self) -> list[Need]:
+        """What was needed and given. What its service refused each time isn't among it."""
+        refused = {
+            each
+            for key, rules in self._keys.items()
+            if self._answered.get(key, 0) < 1
+            for each in rules
+        }
+        found = [need for key, need in self._needs.items() if key not in refused]
+        for need in found:
+            port = need.rule.constraints.get("listen_port")
+            if port is not None and str(port).partition("=")[2].isdigit():
+                self._bind(need, int(str(port).partition("=")[2]))
+        return found
+
+    def _bind(self, need: Need, port: int) -> None:
+        if port in self.binds:
+            need.badge["bind"] = self.binds[port]
+
+    def lines(self, more: Iterable[Need] = ()) -> list[Line]:
+        """The rules of the policy. `more`: what others have watched."""
+        found = lines([*self.needs, *more], self._task.name, generalise=self._generalise)
+        used = {line.rule.service for line in found}
+        mine = "lookup", self._task.id
+        events = [e for e in self._kernel.events() if (e.kind, e.task) == mine and e.peer]
+        for name in sorted({self._kernel.name_of(event.peer) for event in events} - used):
+            self._note(f"looked up the service {name}, and sent it nothing that is allowed here")
+        return found
+
+
+def _meant(cls: type[Message]) -> list[str]:
+    return [field.name for field in cls.FIELDS if field.meaning not in ("", "secret")]
+
+
+def _key(message: str, named: tuple[str, ...], fields: dict[str, Any]) -> Key:
+    return message, tuple((name, fields.get(name)) for name in named)
+
+
+# --- what is watched in servers ---
+
+
+class _Use:
+    """What was done under one grant for fs."""
+
+    def __init__(self, grant: Grant) -> None:
+        self.grant = grant
+        self.wrote = False
+        self.by_handle = False  # it wrote to a file that was open
+        self.paths: dict[str, None] = {}
+        self.rules: dict[str, Rule] = {}
+        self.inexact: dict[str, None] = {}
+
+
+class WatchedFs(Fs):
+    """An fs server that remembers what was done under which grant."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._uses: dict[int, _Use] = {}
+
+    def needs(self) -> list[Need]:
+        """What was needed, in order of the grants."""
+        return [need for _, use in sorted(self._uses.items()) for need in _needs_of(use)]
+
+    def fs_open(self, caller: Caller, path: str, flags: int) -> int:
+        fd = self._told(caller, path, "open", False, lambda: Fs.fs_open(self, caller, path, flags))
+        assert isinstance(fd, int)
+        return fd
+
+    def fs_readdir(self, caller: Caller, path: str, index: int) -> tuple[str, int, int]:
+        found: tuple[str, int, int] = self._told(
+            caller, path, "readdir", False, lambda: Fs.fs_readdir(self, caller, path, index)
+        )
+        return found
+
+    def fs_mkfile(self, caller: Caller, path: str) -> None:
+        self._told(caller, path, "mkfile", True, lambda: Fs.fs_mkfile(self, caller, path))
+
+    def fs_mkdir(self, caller: Caller, path: str) -> None:
+        self._told(caller, path, "mkdir", True, lambda: Fs.fs_mkdir(self, caller, path))
+
+    def fs_delete(self, caller: Caller, path: str) -> None:
+        self._told(caller, path, "delete", True, lambda: Fs.fs_delete(self, caller, path))
+
+    def fs_write(self, caller: Caller, fd: int, data: bytes) -> int:
+        written = super().fs_write(caller, fd, data)
+        use = self._uses.get(self._handle(caller, fd).grant)
+        if use is not None:
+            use.wrote = use.by_handle = True
+        return written
+
+    def _told(
+        self, caller: Caller, path: str, message: str, writes: bool, action: Callable[[], Any]
+    ) -> Any:
+        use = self._use(caller, path)
+        try:
+            return action()
+        except ServiceError as error:
+            if error.code == ErrorCode.NOT_ALLOWED:
+                use = None
+            raise
+        finally:
+            if use is not None:
+                self._note(use, path, message, writes)
+
+    def _use(self, caller: Caller, path: str) -> _Use | None:
+        try:
+            place = self._worlds(caller).find(path)
+        except ServiceError:
+            return None
+        id = place.owner if place.mount is None else place.mount.grant
+        grant = self.kernel.find_grant(id)
+        return None if grant is None else self._uses.setdefault(id, _Use(grant))
+
+    def _note(self, use: _Use, path: str, message: str, writes: bool) -> None:
+        use.wrote = use.wrote or writes
+        if len(use.paths) < MAX_NEEDS:
+            use.paths[path] = None
+        number = _NUMBERS[message]
+        rule = exactly("fs", (number, {"path": path}))
+        if rule is None:
+            use.inexact[path] = None
+        elif len(use.rules) < MAX_NEEDS:
+            use.rules[str(rule)] = rule
+
+
+def _needs_of(use: _Use) -> list[Need]:
+    badge = dict(use.grant.badge)
+    shown = sorted(use.paths)
+    listed = ", ".join(shown[:MAX_PATHS]) + (", …" if len(shown) > MAX_PATHS else "")
+    if "dir" not in badge and not use.by_handle and not use.inexact:
+        return [Need(rule) for rule in use.rules.values()]
+    if "dir" in badge:
+        if not use.wrote:
+            badge["mode"] = "ro"
+        return [Need(Rule("fs", badge=badge), comment=f"used: {listed}")]
+    why = "a path that no rule can name" if use.inexact else "a file is written to as it was opened"
+    comment = f"GENERALISED, all files: {why}; used: {listed}"
+    return [Need(Rule("fs", badge=badge if use.wrote else {"mode": "ro"}), comment=comment)]
+
+
+class WatchedTcpip(Tcpip):
+    """A tcpip server that tells which address a task was given for a name."""
+
+    def __init__(self, resolved: Callable[[str, int], object], **options: Any) -> None:
+        super().__init__(**options)
+        self._resolved = resolved
+
+    async def tcpip_dns_resolve(self, caller: Caller, hostname: str) -> int:
+        address = await super().tcpip_dns_resolve(caller, hostname)
+        self._resolved(hostname, address)
+        return address
+
+
+def _numbers() -> dict[str, int]:
+    from wasmos import abi
+
+    return {name: abi.RPCS[f"fs_{name}"].request.TYPE
+            for name in ("open", "readdir", "mkfile", "mkdir", "delete")}  # fmt: skip
+
+
+_NUMBERS = _numbers()

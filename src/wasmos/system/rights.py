@@ -1,0 +1,107 @@
+"""Rules as they stand in files: what an author asks for, what an operator grants and denies.
+
+Law: a rule is understood in full or refused with its line: the service is known, the messages,
+fields and badge parameters are, and a badge means something to its server. Directories are
+absolute from here on, so that rules from different files can be compared.
+"""
+
+from __future__ import annotations
+
+import os
+
+from wasmos.errors import RuleError, UsageError
+from wasmos.kernel import ALL, Rule
+from wasmos.system import units
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from wasmos.system.positions import Place
+    from wasmos.system.tables import Tables
+
+
+class Right:
+    """A rule and where it was said, such as "policy.toml:12" or "--allow"."""
+
+    __slots__ = ("origin", "rule", "text")
+
+    def __init__(self, rule: Rule, origin: str, text: str = "") -> None:
+        self.rule = rule
+        self.origin = origin
+        self.text = text or str(rule)  # as it was written
+
+    def __repr__(self) -> str:
+        return f"<Right {self.rule} ({self.origin})>"
+
+
+def read(tables: Tables, place: Place, value: object, *, deny: bool = False) -> list[Right]:
+    """The rules of a list, each with its line. Raises ManifestError."""
+    found = []
+    for number, text in enumerate(tables.texts(place, value)):
+        here = (*place, number)
+        try:
+            rule = beneath(tables.base, Rule.parse(text))
+            check_badge(rule)
+            if deny:
+                check_denial(rule)
+        except UsageError as error:
+            tables.fail(here, str(error))
+        found.append(Right(rule, tables.where(*here), text))
+    return found
+
+
+def check_denial(rule: Rule) -> None:
+    """Raises UsageError for a rule that can't be there to deny."""
+    if rule.badge:
+        name = next(iter(rule.badge))
+        raise UsageError(
+            f'rule "{rule}": a rule that denies is about messages, whatever their {name}; '
+            f"leave {name} out"
+        )
+    if rule.uses is not None or rule.seconds is not None:
+        raise UsageError(f'rule "{rule}": a rule that denies has no end; leave the lifetime out')
+
+
+def check_service(rule: Rule, known: Collection[str]) -> None:
+    """Raises UsageError."""
+    if rule.service not in known and rule.service != ALL:
+        raise UsageError(f"no service {rule.service!r}; {units.nearest(rule.service, known)}")
+
+
+def check_badge(rule: Rule) -> None:
+    """Ask the server whether a badge means something. Raises UsageError."""
+    if not rule.badge:
+        return
+    try:
+        if rule.service == "fs":
+            from wasmos.servers.fs import check_badge as check_directory
+
+            check_directory(rule.badge)
+        elif rule.service == "tcpip":
+            from wasmos.servers.tcpip.badges import check_badge as check_address
+
+            check_address(rule.badge)
+    except UsageError as error:
+        raise RuleError(f'rule "{rule}": {error}', str(rule)) from None
+
+
+def beneath(base: str, rule: Rule) -> Rule:
+    """The same rule with a directory that starts from `base`, if it is relative."""
+    directory = rule.badge.get("dir")
+    if directory is None or rule.service == ALL or "\0" in directory:
+        return rule
+    path = os.path.join(base, os.path.expanduser(directory))
+    # `link/..` is not where it seems to be.
+    path = os.path.realpath(path) if ".." in path.split(os.sep) else os.path.normpath(path)
+    return rule if path == directory else _with_badge(rule, {**rule.badge, "dir": path})
+
+
+def _with_badge(rule: Rule, badge: dict[str, str]) -> Rule:
+    request = None
+    if rule.message is not None:
+        request = rule.vocabulary.request(rule.service, rule.message)
+    made = Rule(rule.service, request, rule.constraints, badge, vocabulary=rule.vocabulary)
+    if rule.uses is None and rule.seconds is None:
+        return made
+    return made.replace(uses=rule.uses, seconds=rule.seconds)

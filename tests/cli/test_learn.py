@@ -1,0 +1,185 @@
+"""`wasmos learn`: what it writes, where, and that it works."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import GUESTS, HELLO, WASMOS, Running, environment, wasmos_
+from tests.support.screen import CTRL_C, person
+from tests.support.wat import TRAP
+from tests.system.test_learn import visit
+
+WEBSERVER = str(GUESTS / "webserver.wasm")
+PING = str(GUESTS / "ping.wasm")
+
+
+@contextmanager
+def running(*arguments: object, folder: Path) -> Iterator[Running]:
+    process = subprocess.Popen(
+        [*WASMOS, *map(str, arguments)], cwd=folder, env=environment(),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield Running(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def allowed(path: Path) -> list[str]:
+    (section,) = tomllib.loads(path.read_text())["task"].values()
+    return list(section["allow"])
+
+
+# --- the web server ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_is_learnt_until_a_signal_comes(tmp_path: Path, number: signal.Signals) -> None:
+    with running("learn", WEBSERVER, folder=tmp_path) as it:
+        assert b"Hello from WasmOS" in visit(it.port())
+        it.process.send_signal(number)
+        it.line(r"webserver\.policy\.toml: 2 rules; try: wasmos run --policy")
+        assert it.process.wait() == 0
+    assert allowed(tmp_path / "webserver.policy.toml") == [
+        "console.write",
+        'tcpip.listen(bind="0", listen_port=80)',
+    ]
+
+
+def test_the_web_server_runs_by_the_policy_and_not_by_less(tmp_path: Path) -> None:
+    """The demand on `learn`, with the commands that people use: the page is served, the start
+    message appears, and nothing is denied; without any one of the lines, not all of that."""
+    policy = tmp_path / "webserver.policy.toml"
+    with running("learn", WEBSERVER, folder=tmp_path) as it:
+        visit(it.port())
+        it.process.send_signal(signal.SIGINT)
+        assert it.process.wait() == 0
+    lines = policy.read_text().splitlines(keepends=True)
+    rules = [at for at, line in enumerate(lines) if line.startswith("    '")]
+    assert len(rules) == 2
+    assert works(policy)
+    for at in rules:
+        policy.write_text("".join(lines[:at] + lines[at + 1 :]))
+        assert not works(policy), lines[at]
+
+
+def works(policy: Path) -> bool:
+    with running("run", "--policy", policy, WEBSERVER, folder=policy.parent) as it:
+        assert it.process.stdout is not None
+        page = b""
+        try:
+            page = visit(it.port())
+        except AssertionError:  # it has ended
+            pass
+        else:
+            it.process.send_signal(signal.SIGINT)
+        printed, said = it.process.communicate()
+    denied = "was refused" in "".join(it.log) + said.decode()
+    return b"Hello from WasmOS" in page and b"listening on port 80" in printed and not denied
+
+
+def test_a_deadline_ends_it_too(tmp_path: Path) -> None:
+    done = wasmos_("learn", "--timeout", "300ms", "-o", "-", WEBSERVER, cwd=tmp_path)
+    assert done.returncode == 0
+    # The policy alone is on standard output.
+    assert set(tomllib.loads(done.stdout)["task"]) == {"webserver"}
+    assert "webserver: listening on port 80\n" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def test_hello(tmp_path: Path) -> None:
+    done = wasmos_("learn", HELLO, "Ann", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "Hello from WasmOS!\nMy arguments: Ann\n")
+    policy = tmp_path / "hello.policy.toml"
+    assert allowed(policy) == ["args.get", "console.write"]
+    again = wasmos_("run", "--policy", policy, HELLO, "Ann")
+    assert (again.stdout, again.stderr) == (done.stdout, "")
+
+
+def test_what_is_there_is_kept(tmp_path: Path) -> None:
+    policy = tmp_path / "p.toml"
+    policy.write_text("# mine\n[task.hello]\nallow = ['console.write']  # mine\n")
+    policy.chmod(0o600)
+    done = wasmos_("learn", "-o", policy, HELLO, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: {policy} is there already; --force replaces it, --merge adds to it\n"
+    )
+    done = wasmos_("learn", "-o", policy, "--merge", HELLO, cwd=tmp_path)
+    assert f"{policy}: 1 rules more" in done.stderr
+    assert policy.read_text() == (
+        "# mine\n[task.hello]\nallow = ['console.write', 'args.get']  # mine\n"
+    )
+    done = wasmos_("learn", "-o", policy, "--force", HELLO, cwd=tmp_path)
+    assert done.returncode == 0 and "# mine" not in policy.read_text()
+    assert policy.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    done = wasmos_("learn", "-o", tmp_path / "no" / "p.toml", HELLO)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"there is no directory {tmp_path / 'no'}; make it\n")
+
+
+def test_denying(tmp_path: Path) -> None:
+    done = wasmos_("learn", "-q", "-o", "-", "--deny", "console", HELLO, cwd=tmp_path)
+    assert tomllib.loads(done.stdout)["task"]["hello"] == {
+        "allow": ["args.get"], "deny": ["console"],
+    }  # fmt: skip
+    assert "#   console.write: a rule denies it\n" in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_guests_own_code_passes_through(tmp_path: Path) -> None:
+    (tmp_path / "trap.wat").write_text(TRAP)
+    done = wasmos_("learn", "trap.wat", cwd=tmp_path)
+    assert done.returncode == 134
+    assert allowed(tmp_path / "trap.policy.toml") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(["nowhere.wasm"], 127), (["--deny", "nothing.x", HELLO], 2), ([], 2)]
+)
+def test_what_goes_wrong(tmp_path: Path, arguments: list[str], status: int) -> None:
+    done = wasmos_("learn", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_asking_needs_a_terminal(tmp_path: Path) -> None:
+    done = wasmos_("learn", "--ask", HELLO, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(
+        "error: --ask needs a terminal to ask on; without it everything is allowed\n"
+    )
+
+
+def test_asking(tmp_path: Path) -> None:
+    policy = tmp_path / "p.toml"
+    with person("learn", "--ask", "--allow", "args", "-o", policy, HELLO, "Ann") as you:
+        you.see(r"hello asks: may write \(console\)\?", "answer>")
+        assert "lways" not in str(you.screen)
+        you.enter("r")
+        you.see("Hello from WasmOS!", "My arguments: Ann")
+        assert you.status() == 0
+    assert allowed(policy) == ["args.get", "console.write"]
+
+
+def test_an_interrupt_while_it_asks(tmp_path: Path) -> None:
+    policy = tmp_path / "p.toml"
+    with person("learn", "--ask", "-o", policy, HELLO) as you:
+        you.see(r"hello asks: may write \(console\)\?", "answer>")
+        you.type(CTRL_C)
+        assert you.status() == 0
+    assert allowed(policy) == []

@@ -1,0 +1,136 @@
+"""Shorthands of the command line: what each stands for, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wasmos import UsageError
+from wasmos.kernel import Rule
+from wasmos.system import flags
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("./data::/data:ro", 'fs(dir="{cwd}/data", at="/data", mode="ro")'),
+        ("data::/a/b", 'fs(dir="{cwd}/data", at="/a/b", mode="rw")'),
+        ("data::/data:rw", 'fs(dir="{cwd}/data", at="/data", mode="rw")'),
+        ("data", 'fs(dir="{cwd}/data", at="/data", mode="rw")'),
+        ("./a/b/:ro", 'fs(dir="{cwd}/a/b", at="/a/b", mode="ro")'),
+        (".", 'fs(dir="{cwd}", at="/", mode="rw")'),
+        ("/srv/www", 'fs(dir="/srv/www", at="/srv/www", mode="rw")'),
+        ("/srv/../etc::/etc", 'fs(dir="/etc", at="/etc", mode="rw")'),
+        ('a"b\\c::/x', r'fs(dir="{cwd}/a\"b\\c", at="/x", mode="rw")'),
+        ("a\n::/x", r'fs(dir="{cwd}/a\n", at="/x", mode="rw")'),
+        ("a:b::/x", 'fs(dir="{cwd}/a:b", at="/x", mode="rw")'),
+    ],
+)
+def test_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, rule: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert str(Rule.parse(flags.directory(text))) == rule.replace("{cwd}", str(tmp_path))
+
+
+def test_the_parent_of_a_link_is_where_it_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("far/away")
+    monkeypatch.chdir(tmp_path)
+    assert Rule.parse(flags.directory("link/..::/x")).badge["dir"] == f"{tmp_path}/far"
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", 'write HOST::GUEST, for example "./data::/data:ro"'),
+        ("::/x", "write HOST::GUEST"), (":ro", "write HOST::GUEST"),
+        ("data::x", "'x' is no absolute path; write \"/x\""),
+        ("..", 'say where the program sees it, for example "..::/data"'),
+        ("../other", 'say where the program sees it, for example "../other::/other"'),
+    ],
+)  # fmt: skip
+def test_wrong_directories(text: str, error: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        flags.directory(text)
+    assert error in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("ports", "rules", "mapped"),
+    [
+        (["8080:80"], ['tcpip.listen(bind="127.0.0.1:8080", listen_port=80)'], []),
+        (["0:80"], ['tcpip.listen(bind="127.0.0.1:0", listen_port=80)'], []),
+        (["0.0.0.0:1-9:80"], ['tcpip.listen(bind="0.0.0.0:1-9", listen_port=80)'], []),
+        (["[::1]:1:443"], ['tcpip.listen(bind="[::1]:1", listen_port=443)'], []),
+        (
+            ["1:80", "2:81"],
+            [f'tcpip.listen(bind="127.0.0.1:{n}", listen_port={79 + n})' for n in (1, 2)],
+            [],
+        ),
+        (["1:80", "2:80"], ["tcpip.listen(listen_port=80)"], ["1:80", "2:80"]),
+    ],
+)
+def test_ports(ports: list[str], rules: list[str], mapped: list[str]) -> None:
+    found, left = flags.listening(ports)
+    assert ([str(Rule.parse(rule)) for rule in found], left) == (rules, mapped)
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("example.com:443", ['tcpip.dns_resolve(hostname="example.com")',
+                             'tcpip.connect(host="example.com", dst_port=443)']),
+        ("*.x.org", ['tcpip.dns_resolve(hostname="*.x.org")', 'tcpip.connect(host="*.x.org")']),
+        ("10.0.0.0/8", ['tcpip.connect(dst_addr="10.0.0.0/8")']),
+        ("93.184.216.34:80", ['tcpip.connect(dst_addr="93.184.216.34", dst_port=80)']),
+        ("any", ["tcpip.connect", "tcpip.dns_resolve"]),
+        ("any:443", ["tcpip.connect(dst_port=443)", "tcpip.dns_resolve"]),
+        ("all", ['tcpip.connect(dst_addr="all")', "tcpip.dns_resolve"]),
+        ("none", []),
+    ],
+)  # fmt: skip
+def test_destinations(text: str, rules: list[str]) -> None:
+    assert [str(Rule.parse(rule)) for rule in flags.connecting(text)] == rules
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("al", "no destination 'al'; did you mean 'all'?"),
+        ("anny:443", "no destination 'anny:443'; did you mean 'any'?"),
+        ("db:80", "no destination 'db:80'; a name has a dot in it; or write \"any\" or \"all\""),
+        ("", "no destination ''; "), (":80", "no destination ':80'; "),
+        ("localhost:80", "'localhost:80': that is this host; write 127.0.0.1:80"),
+        ("localhost", "'localhost': that is this host; write 127.0.0.1"),
+        ("10.0.0.0/99", 'a network such as "10.1.0.0/16"'),
+        ("1.2.3", 'write a name, "any", an IPv4'),
+        ("any:0", "'0' is no port; a port is 1 to 65535"), ("x.com:http", "'http' is no port"),
+        ("x.com:99999", "is no port"), ("http://x.com", "is no port"), ("[::1]:80", "is no port"),
+        ("all:443", "'all' stands without a port; with one there are \"any:443\" and "
+                    '"0.0.0.0/0:443"'),
+        ("none:1", "'none' stands without a port"),
+    ],
+)  # fmt: skip
+def test_wrong_destinations(text: str, error: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        flags.connecting(text)
+    assert error in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [("A", "A", None), ("A=", "A", ""), ("A=b=c", "A", "b=c"), ("é.x", "é.x", None)],
+)
+def test_variables(text: str, name: str, value: str | None) -> None:
+    found = flags.variable(text)
+    assert found[:2] == (name, value)
+    assert str(Rule.parse(found[2])) == f'env.get(name="{name}")'
+
+
+@pytest.mark.parametrize("text", ["", "=x", "A*", "*", "A\n=x"])
+def test_wrong_variables(text: str) -> None:
+    """A star would be a pattern in the rule: for more than one variable."""
+    with pytest.raises(UsageError, match="write NAME or NAME=VALUE"):
+        flags.variable(text)

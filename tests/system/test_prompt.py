@@ -1,0 +1,422 @@
+"""Asking: what is shown, what each answer does, and that what isn't a yes is a no."""
+
+from __future__ import annotations
+
+import asyncio
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import wasmos
+from tests.support.sender import sends
+from tests.support.wat import Plus, program
+from wasmos import abi
+from wasmos.servers.fs import Fs
+from wasmos.system.prompt import MAX_TRIES, LaterPrompter, Prompter
+
+LISTEN = ("tcpip", abi.TcpipListen(80))
+PING = ("plus", abi.Ping(1))
+
+
+class Port(wasmos.Service):
+    """Listens, without a network."""
+
+    name = "tcpip"
+
+    def tcpip_listen(self, caller: wasmos.Caller, listen_port: int) -> int:
+        return listen_port
+
+
+class You:
+    """Somebody who answers questions, as long as there are answers."""
+
+    def __init__(self, kernel: wasmos.Kernel, *answers: str | None) -> None:
+        self.kernel = kernel
+        self.answers = list(answers)
+        self.lines: list[str] = []
+        self.asked = 0
+
+    def ask_line(self, prompt: str) -> str | None:
+        assert prompt == "answer> "
+        self.asked += 1
+        return self.answers.pop(0)
+
+    @property
+    def said(self) -> str:
+        return "\n".join(self.lines)
+
+    def prompter(self, policy: str | None = None) -> Prompter:
+        return Prompter(
+            self.kernel, self.ask_line, self.lines.append, policy=policy,
+            modules=lambda task: f"/bin/{task.name}.wasm",
+        )  # fmt: skip
+
+
+@pytest.fixture
+def world(kernel: wasmos.Kernel) -> wasmos.Kernel:
+    kernel.serve(Plus())
+    kernel.serve(Port())
+    return kernel
+
+
+def run(
+    kernel: wasmos.Kernel, you: You, *messages: tuple[str, abi.Message],
+    policy: str | None = None, allow: list[str] | None = None, deny: list[str] | None = None,
+) -> tuple[wasmos.Task, int | None]:  # fmt: skip
+    """The task, and how many of its messages weren't allowed. All answers are used."""
+    task = kernel.spawn(
+        sends(*messages), name="web", allow=allow or [], deny=deny or [], trusted=True
+    )
+    kernel.ask(task, you.prompter(policy))
+    code = kernel.wait(task).code
+    assert you.answers == []
+    return task, code
+
+
+# --- the question -----------------------------------------------------------------------------
+
+
+def test_the_question(world: wasmos.Kernel) -> None:
+    you = You(world, "n")
+    task = world.spawn(sends(LISTEN), name="web", trusted=True)
+    world.grant(task, "tcpip.listen(listen_port=443)", origin="policy.toml:7")
+    world.ask(task, you.prompter("/etc/policy.toml"))
+    world.wait(task)
+    assert you.lines == [
+        "",
+        "web asks: may listen on port 80 (tcpip)?",
+        f"  who    task {task.id} 'web', /bin/web.wasm",
+        "  rule   tcpip.listen(listen_port=80)",
+        "  why    its value isn't allowed: tcpip.listen(listen_port=443) (policy.toml:7)",
+        "  holds  tcpip.listen(listen_port=443) (policy.toml:7)",
+        "  allow  [o]nce, for this [r]un, [a]lways (adds it to /etc/policy.toml)",
+        "  deny   [n]o, [N]ever in this run, [q]uiet: no to all it asks; [?] explains",
+        "  WIDER  [1] for this run: tcpip.listen, may listen (tcpip)",
+    ]
+
+
+def test_without_a_policy_always_is_neither_offered_nor_taken(world: wasmos.Kernel) -> None:
+    you = You(world, "a", "1a", "always", "n")
+    _, denied = run(world, you, LISTEN)
+    assert denied == 1
+    assert "lways" not in you.said
+    assert you.lines.count("  one of o, r, n, N, q, ? or a number") == 3
+
+
+def test_who_started_it(world: wasmos.Kernel) -> None:
+    you = You(world, "n")
+    parent = world.spawn(program("(drop (call $recv #0 #1024)) #0"), name="mother",
+                         allow=["plus"], trusted=True)  # fmt: skip
+    child = world.spawn(sends(LISTEN), parent=parent, allow=["plus"], trusted=True)
+    world.ask(child, you.prompter())
+    world.wait(child)
+    assert f"which 'mother' (task {parent.id}) started" in you.said
+
+
+def test_a_message_that_no_rule_can_name_alone(kernel: wasmos.Kernel) -> None:
+    class Files(wasmos.Service):
+        name = "fs"
+
+        def fs_open(self, caller: wasmos.Caller, path: str, flags: int) -> int:
+            return 1
+
+    kernel.serve(Files())
+    you = You(kernel, "n")
+    run(kernel, you, ("fs", abi.FsOpen("/a/../b", 0)))
+    (line,) = [line for line in you.lines if line.startswith("  rule")]
+    assert line.startswith("  rule   fs.open, MORE than this message (path='/a/../b'")
+
+
+@pytest.mark.parametrize("message", [9, 200])
+def test_a_name_that_would_make_a_yes_mean_everything(kernel: wasmos.Kernel, message: int) -> None:
+    """It isn't asked about."""
+    kernel.serve(Plus(), name="*")
+    you = You(kernel)
+    source = program(f"(call $ask #{kernel.services['*']} #{message} #1)")
+    task = kernel.spawn(source, trusted=True)
+    kernel.ask(task, you.prompter())
+    assert kernel.wait(task).code == -8
+    assert you.asked == 0
+
+
+def test_files_come_with_a_hint(kernel: wasmos.Kernel) -> None:
+    """What is open depends on the grant that it was opened by."""
+    kernel.serve(Fs())
+    you = You(kernel, "2")
+    writing = ("fs", abi.FsWrite(1, b"x"))
+    make = kernel.spawn(sends(("fs", abi.FsMkfile("b"))), allow=["fs"], trusted=True)
+    assert kernel.wait(make).code == 0
+    _, denied = run(kernel, you, ("fs", abi.FsOpen("b", 0)), writing)
+    assert denied == 0
+    assert "  WIDER  [2] for this run: fs, may use fs" in you.lines
+    assert "         allow fs before it is opened, and for more than once" in you.lines
+
+
+# --- the answers ------------------------------------------------------------------------------
+
+
+def test_once(world: wasmos.Kernel) -> None:
+    you = You(world, "o", "once", "n")
+    task, denied = run(world, you, PING, PING, PING)
+    assert denied == 1 and you.asked == 3
+    assert task.grants == []
+
+
+def test_for_this_run(world: wasmos.Kernel, tmp_path: Path) -> None:
+    you = You(world, "r")
+    task = world.spawn(sends(PING, PING, PING), trusted=True)
+    world.ask(task, you.prompter(str(tmp_path / "p.toml")))
+    seen: list[tuple[str, str]] = []
+    world.watch(lambda exit: None)
+    world.audit(lambda entries: seen.extend(
+        (entry["rule"], entry["origin"]) for entry in entries if entry["event"] == "grant"
+    ))  # fmt: skip
+    assert world.wait(task).code == 0
+    assert seen == [("plus.ping", "prompt")]
+    assert you.asked == 1 and not (tmp_path / "p.toml").exists()
+
+
+def test_always(world: wasmos.Kernel, tmp_path: Path) -> None:
+    policy = tmp_path / "p.toml"
+    policy.write_text("# mine\n[task.web]\nallow = [\n    'console',  # to print\n]\n")
+    you = You(world, "a")
+    _, denied = run(world, you, LISTEN, LISTEN, policy=str(policy))
+    assert denied == 0 and you.asked == 1
+    assert policy.read_text() == (
+        "# mine\n[task.web]\nallow = [\n    'console',  # to print\n"
+        "    'tcpip.listen(listen_port=80)',  # may listen on port 80 (tcpip)\n]\n"
+    )
+    assert f"{policy}: added tcpip.listen(listen_port=80)" in you.lines
+
+
+def test_always_where_nothing_can_be_written_is_for_this_run(
+    world: wasmos.Kernel, tmp_path: Path
+) -> None:
+    you = You(world, "a")
+    missing = str(tmp_path / "no" / "p.toml")
+    _, denied = run(world, you, LISTEN, LISTEN, policy=missing)
+    assert denied == 0
+    assert f"allowed in this run only; {missing}: no such file or directory" in you.lines
+
+
+def test_no_is_remembered(world: wasmos.Kernel) -> None:
+    you = You(world, "n", "no")
+    _, denied = run(world, you, PING, PING, PING, LISTEN, LISTEN)
+    assert denied == 5 and you.asked == 2
+
+
+def test_no_is_one_tasks(world: wasmos.Kernel) -> None:
+    you = You(world, "n", "n")
+    prompter = you.prompter()
+    for _ in range(2):
+        task = world.spawn(sends(PING), trusted=True)
+        world.ask(task, prompter)
+        assert world.wait(task).code == 1
+    assert you.asked == 2
+
+
+def test_never_is_a_rule_that_denies(world: wasmos.Kernel) -> None:
+    you = You(world, "N")
+    task = world.spawn(sends(PING, PING), trusted=True)
+    world.ask(task, you.prompter())
+    rules: list[str] = []
+    world.audit(lambda entries: rules.extend(e["rule"] for e in entries if e["event"] == "deny"))
+    assert world.wait(task).code == 2
+    assert rules == ["plus.ping"] and you.asked == 1
+
+
+def test_n_is_not_N(world: wasmos.Kernel) -> None:  # noqa: N802
+    you = You(world, "n")
+    task = world.spawn(sends(PING), trusted=True)
+    world.ask(task, you.prompter())
+    rules: list[str] = []
+    world.audit(lambda entries: rules.extend(e["rule"] for e in entries if e["event"] == "deny"))
+    world.wait(task)
+    assert rules == []
+
+
+def test_quiet_ends_a_flood(world: wasmos.Kernel) -> None:
+    listens = [("tcpip", abi.TcpipListen(port)) for port in range(1, 30)]
+    you = You(world, "n", "q")
+    _, denied = run(world, you, *listens)
+    assert denied == 29 and you.asked == 2
+
+
+def test_a_flood_that_nobody_ends_is_bounded(
+    world: wasmos.Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wasmos.system.prompt.MAX_REMEMBERED", 3)
+    listens = [("tcpip", abi.TcpipListen(port)) for port in range(1, 30)]
+    you = You(world, *["n"] * 4)
+    run(world, you, *listens)
+    assert you.asked == 4
+
+
+def test_what_a_task_was_told_is_forgotten_with_it(world: wasmos.Kernel) -> None:
+    you = You(world, "n", "q")
+    prompter = you.prompter()
+    task = world.spawn(sends(PING, LISTEN), trusted=True)
+    world.ask(task, prompter)
+    world.wait(task)
+    assert prompter._refused == set() == prompter._quiet
+
+
+def test_a_wider_rule(world: wasmos.Kernel) -> None:
+    you = You(world, "1")
+    listens = [("tcpip", abi.TcpipListen(port)) for port in range(1, 9)]
+    _, denied = run(world, you, *listens)
+    assert denied == 0 and you.asked == 1
+
+
+def test_a_wider_rule_always(world: wasmos.Kernel, tmp_path: Path) -> None:
+    policy = tmp_path / "p.toml"
+    run(world, You(world, "1a"), LISTEN, policy=str(policy))
+    assert tomllib.loads(policy.read_text()) == {"task": {"web": {"allow": ["tcpip.listen"]}}}
+
+
+@pytest.mark.parametrize(
+    "answer", ["", " ", "y", "yes", "2", "0", "-1", "1b", "1aa", "O", "A", "٣", "1" * 99]
+)
+def test_what_is_no_answer_is_asked_again(world: wasmos.Kernel, answer: str) -> None:
+    you = You(world, answer, "n")
+    _, denied = run(world, you, LISTEN)
+    assert denied == 1 and you.asked == 2
+
+
+def test_no_answer_at_all_is_a_no(world: wasmos.Kernel) -> None:
+    you = You(world, *["what?"] * MAX_TRIES)
+    _, denied = run(world, you, LISTEN, LISTEN)
+    assert denied == 2 and you.lines[-1] == "that is a no"
+
+
+def test_explaining(world: wasmos.Kernel) -> None:
+    you = You(world, "?", "r")
+    _, denied = run(world, you, LISTEN)
+    assert denied == 0
+    assert "  1      grants more than was asked for: tcpip.listen, in this run" in you.lines
+
+
+def test_the_end_of_input_is_a_no_to_all(world: wasmos.Kernel) -> None:
+    you = You(world, None)
+    _, denied = run(world, you, PING, LISTEN)
+    assert denied == 2 and you.asked == 1
+
+
+def test_an_interrupt_is_a_no_and_goes_on(world: wasmos.Kernel) -> None:
+    def interrupted(_: str) -> str:
+        raise KeyboardInterrupt
+
+    task = world.spawn(sends(PING), trusted=True)
+    world.ask(task, Prompter(world, interrupted, lambda _: None))
+    with pytest.raises(KeyboardInterrupt):
+        world.wait(task)
+    world.ask(task, None)
+    assert world.wait(task).code == 1
+
+
+def test_what_a_rule_denies_is_never_asked_about(world: wasmos.Kernel) -> None:
+    you = You(world)
+    _, denied = run(world, you, LISTEN, deny=["tcpip.listen(listen_port=..1023)"])
+    assert denied == 1 and you.asked == 0
+
+
+def test_a_rule_that_denies_wins_over_a_wider_answer(world: wasmos.Kernel) -> None:
+    you = You(world, "1")
+    low, high = ("tcpip", abi.TcpipListen(25)), ("tcpip", abi.TcpipListen(8080))
+    _, denied = run(world, you, high, low, deny=["tcpip.listen(listen_port=..1023)"])
+    assert denied == 1 and you.asked == 1
+
+
+# --- later ------------------------------------------------------------------------------------
+
+
+class LaterYou:
+    """Somebody who takes their time."""
+
+    def __init__(self, *answers: str | None) -> None:
+        self.answers = list(answers)
+        self.lines: list[str] = []
+        self.asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+
+    async def ask_line(self, _: str) -> str | None:
+        self.asked.set()
+        await self.may_answer.wait()
+        return self.answers.pop(0)
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+def test_others_go_on_while_one_is_asked_about(loop: asyncio.Runner) -> None:
+    async def main() -> None:
+        async with wasmos.AsyncKernel() as aio:
+            kernel = aio.sync
+            kernel.serve(Plus())
+            you = LaterYou("r", "n")
+            prompter = LaterPrompter(kernel, you.ask_line, you.lines.append)
+            serving = asyncio.ensure_future(prompter.serve())
+            tasks = [await aio.spawn(sends(PING), name=name, trusted=True) for name in "ab"]
+            for task in tasks:
+                kernel.ask(task, prompter)
+            await you.asked.wait()
+            free = await aio.spawn(sends(PING), allow=["plus"], trusted=True)
+            assert (await aio.wait(free)).code == 0
+            assert [task.exit for task in tasks] == [None, None]
+            you.may_answer.set()
+            assert [(await aio.wait(task)).code for task in tasks] == [0, 1]
+            assert [line for line in you.lines if " asks: " in line] == [
+                "a asks: may ping (plus)?", "b asks: may ping (plus)?",
+            ]  # fmt: skip
+            serving.cancel()
+
+    loop.run(main())
+
+
+def test_who_ends_meanwhile_needs_no_answer(loop: asyncio.Runner) -> None:
+    async def main() -> None:
+        async with wasmos.AsyncKernel() as aio:
+            kernel = aio.sync
+            kernel.serve(Plus())
+            you = LaterYou("r")
+            prompter = LaterPrompter(kernel, you.ask_line, you.lines.append)
+            serving = asyncio.ensure_future(prompter.serve())
+            first, second = [await aio.spawn(sends(PING), trusted=True) for _ in range(2)]
+            for task in (first, second):
+                kernel.ask(task, prompter)
+            await you.asked.wait()
+            second.kill()
+            first.kill()
+            you.may_answer.set()
+            third = await aio.spawn(sends(PING), allow=["plus"], trusted=True)
+            assert (await aio.wait(third)).code == 0
+            assert kernel.grants == []
+            assert len([line for line in you.lines if " asks: " in line]) == 1
+            serving.cancel()
+
+    loop.run(main())
+
+
+def test_who_is_not_answered_is_denied(loop: asyncio.Runner) -> None:
+    async def main() -> None:
+        async with wasmos.AsyncKernel() as aio:
+            kernel = aio.sync
+            kernel.serve(Plus())
+            you = LaterYou()
+            prompter = LaterPrompter(kernel, you.ask_line, you.lines.append)
+            serving = asyncio.ensure_future(prompter.serve())
+            task = await aio.spawn(sends(PING), trusted=True)
+            kernel.ask(task, prompter)
+            await you.asked.wait()
+            serving.cancel()
+            assert (await aio.wait(task)).code == 1
+            later = await aio.spawn(sends(PING), trusted=True)
+            kernel.ask(later, prompter)
+            assert (await aio.wait(later)).code == 1
+
+    loop.run(main())
