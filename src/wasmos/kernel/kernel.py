@@ -210,7 +210,8 @@ class Kernel(Hooks):
         allows = [self.authority.parse(rule) for rule in listed(allow, "allow")]
         denies = [self.authority.parse(rule) for rule in listed(deny, "deny")]
         for rule in (*allows, *denies):
-            self.names.number(rule.service)
+            if rule.service != ALL:
+                self.names.number(rule.service)
         if self._pool_tasks is not None and self.stores >= self._pool_tasks:
             raise ServiceError(
                 abi.ErrorCode.TOO_MANY_TASKS, f"the pool has room for {self._pool_tasks}"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wasmos import _core
 
 MAX_NAME_BYTES = 63
+EVERY = "*"
 NO_SERVICE = 0x7FFFFFFF  # a number that nobody was granted
 
 
@@ -36,6 +37,8 @@ class ServiceNames:
         """The number of a service in capabilities. Raises UsageError."""
         if not name or len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
             raise UsageError(f"a service name has 1 to {MAX_NAME_BYTES} bytes: {name!r}")
+        if name == EVERY:
+            raise UsageError(f"{EVERY!r} is all services, and the name of none")
         number = self._numbers.get(name)
         if number is None:
             number = self._numbers[name] = len(self._names)

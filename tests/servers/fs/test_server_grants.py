@@ -551,7 +551,22 @@ def test_a_rule_that_is_used_up(kernel: wasmos.Kernel, image: Image, inside: Pat
     assert client.ask(abi.FsOpen("f")) == abi.FsOpenReply(1)
     assert client.ask(abi.FsRead(1, 2)) == abi.FsReadReply(b"fi")
     assert client.ask(abi.FsRead(1, 2)) == DENIED
+    # What it opened stays open, for who is granted the same directory once more.
+    kernel.grant(client.task, f'fs(dir="{inside}")')
+    assert client.ask(abi.FsRead(1, 2)) == abi.FsReadReply(b"le")
+    client.task.kill()
     assert trees.open_descriptors() == idle
+
+
+def test_two_rules_for_the_same_files(kernel: wasmos.Kernel, image: Image, inside: Path) -> None:
+    kernel.serve(Fs(image))
+    here = f'dir="{inside}", at="/data"'
+    client = Client(kernel, f"fs.open({here})", f"fs.write({here})")
+    assert client.ask(abi.FsOpen("/data/f")) == abi.FsOpenReply(1)
+    assert client.ask(abi.FsWrite(1, b"F")) == abi.FsWriteReply(1)
+    kernel.revoke(client.task, f"fs.write({here})")
+    assert client.ask(abi.FsWrite(1, b"F")) == DENIED
+    assert (inside / "f").read_bytes() == b"File"
 
 
 def test_one_rule_to_read_and_another_to_write(

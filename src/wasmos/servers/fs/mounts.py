@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Protocol, TypeAlias
 
     Names: TypeAlias = tuple[str, ...]
+    World: TypeAlias = tuple[str, Names]  # a host directory, "" for the image; and its place
 
     class Granted(Protocol):
         """What is asked of a grant."""
@@ -82,6 +83,11 @@ class Mount:
         self.at = _place(badge.get("at", "/"))
         self.writable = _mode(badge.get("mode", "rw")) == "rw"
         self.directory = _directory(badge["dir"]) if "dir" in badge else ""
+
+    @property
+    def world(self) -> World:
+        """What it shows, and where. Two grants of the same are for the same files."""
+        return self.directory, self.at
 
 
 def mounts(grants: Iterable[Granted]) -> list[Mount]:
@@ -163,14 +169,14 @@ class Place:
 class Tree:
     """What a task sees by the grants that admit a message.
 
-    ids: of all these grants, whether they are seen or not.
+    worlds: by grant, what it shows, and where, whether that is seen or not.
     """
 
     def __init__(self, mounts: Iterable[Mount]) -> None:
         self._mounts: dict[Names, Mount] = {}
-        self.ids: set[int] = set()
+        self.worlds: dict[int, World] = {}
         for mount in sorted(mounts, key=lambda mount: mount.grant):
-            self.ids.add(mount.grant)
+            self.worlds[mount.grant] = mount.world
             if self._counts(mount):
                 self._mounts[mount.at] = mount
         self._ways = _ways(self._mounts.values())

@@ -34,16 +34,18 @@ TYPE_DIRECTORY = 221
 
 
 class _Handle:
-    """An open file or directory, where in it the next read or write happens, and the grant
-    that it was opened under. Without a file: that grant is gone, and the number waits to be
-    closed, so that it doesn't come to mean another file meanwhile."""
+    """An open file or directory, where in it the next read or write happens, the grant that it
+    was opened under, and whose world it is of. Without a file: that grant is
+    gone, and the number waits to be closed, so that it doesn't come to mean another file
+    meanwhile."""
 
-    __slots__ = ("file", "grant", "offset", "writable")
+    __slots__ = ("file", "grant", "offset", "world", "writable")
 
-    def __init__(self, file: Opened, grant: int, writable: bool) -> None:
+    def __init__(self, file: Opened, grant: int, writable: bool, world: object) -> None:
         self.file: Opened | None = file
         self.grant = grant
         self.writable = writable
+        self.world = world
         self.offset = 0
 
     def close(self) -> None:
@@ -85,6 +87,7 @@ class Fs(Service):
         self._trees: dict[int, tuple[tuple[int, ...], Tree]] = {}  # task → its last grants' tree
         self._open: dict[int, dict[int, _Handle]] = {}  # task → number → handle
         self._under: dict[int, set[_Handle]] = {}  # grant → what was opened under it
+        self._spent: set[int] = set()  # grants that are used up, with something open
 
     # --- what a task sees ---
 
@@ -118,20 +121,22 @@ class Fs(Service):
         return handle
 
     def _usable(self, caller: Caller, fd: int) -> tuple[_Handle, Opened]:
-        """A handle and its file. Another grant that admits the message doesn't help: it is for
-        other files."""
+        """A handle and its file. A grant that admits the message and is for other files doesn't
+        help."""
         handle = self._handle(caller, fd)
-        if handle.file is None or not self._admits(caller, handle.grant):
+        if handle.file is None or not self._admits(caller, handle):
             raise ServiceError(ErrorCode.NOT_ALLOWED, "the grant that it was opened under")
         return handle, handle.file
 
-    def _admits(self, caller: Caller, grant: int) -> bool:
-        return caller.grant == grant or grant in self._worlds(caller).ids
+    def _admits(self, caller: Caller, handle: _Handle) -> bool:
+        return caller.grant == handle.grant or (
+            handle.world in self._worlds(caller).worlds.values()
+        )
 
     # --- open files ---
 
     def fs_open(self, caller: Caller, path: str, flags: int) -> int:
-        handle = self._opened(self._worlds(caller).find(path))
+        handle = self._opened(self._worlds(caller), path)
         handles = self._open.setdefault(caller.id, {})
         if len(handles) >= self._max_open_files:
             handle.close()
@@ -141,14 +146,15 @@ class Fs(Service):
         self._under.setdefault(handle.grant, set()).add(handle)
         return fd
 
-    def _opened(self, place: Place) -> _Handle:
+    def _opened(self, tree: Tree, path: str) -> _Handle:
+        place = tree.find(path)
         if place.below:
-            return _Handle(Opened(), place.owner, writable=True)
+            return _Handle(Opened(), place.owner, True, tree.worlds[place.owner])
         if place.mount is None:
             raise ServiceError(ErrorCode.NOT_FOUND)
         writable = place.mount.writable
         file = self._world(place.mount).open(place.path, writable=writable)
-        return _Handle(file, place.mount.grant, writable)
+        return _Handle(file, place.mount.grant, writable, place.mount.world)
 
     def fs_close(self, caller: Caller, fd: int) -> None:
         handle = self._handle(caller, fd)
@@ -162,6 +168,8 @@ class Fs(Service):
             under.discard(handle)
             if not under:
                 del self._under[handle.grant]
+                if handle.grant in self._spent:
+                    self._end_world(handle.grant)
 
     def fs_read(self, caller: Caller, fd: int, len: int) -> bytes:  # noqa: A002
         handle, file = self._usable(caller, fd)
@@ -237,9 +245,19 @@ class Fs(Service):
             self._forget(handle)
 
     def revoked(self, grant: int) -> None:
-        """A grant is gone: close what was opened under it, and its directory."""
+        """A grant is gone: close what was opened under it, and its directory. But what was opened
+        by a grant's last use stays open, for those who still may use it."""
+        found = self.kernel.find_grant(grant)
+        if found is not None and found.state == "spent" and grant in self._under:
+            self._spent.add(grant)
+            return
         for handle in self._under.pop(grant, ()):
             handle.close()
+        self._end_world(grant)
+
+    def _end_world(self, grant: int) -> None:
+        """Nobody has anything of a grant's world any more."""
+        self._spent.discard(grant)
         if self._host_roots is not None:
             self._host_roots.release(grant)
 
