@@ -65,7 +65,9 @@ def _show(manifest: Manifest, output: str) -> None:
         report = {"version": VERSION, "manifest": manifest.path, "name": manifest.name}
         print(json.dumps({**report, "servers": manifest.servers, "tasks": tasks}, indent=2))
         return
-    print(shown(f"{manifest.path}: {manifest.name} can boot, {len(manifest.tasks)} tasks"))
+    count = len(manifest.tasks)
+    count_shown = f"{count} task{'' if count == 1 else 's'}"
+    print(shown(f"{manifest.path}: {manifest.name} can boot, {count_shown}"))
     for plan in plans:
         print(shown(f"  {_heading(manifest, plan)}"))
         for what, rights in (("may", plan.allow), ("may not", plan.deny)):

@@ -1,0 +1,295 @@
+"""Exhaustion of capabilities, names and whatever else a task is given for asking."""
+
+from __future__ import annotations
+
+import pytest
+
+import wasmos
+from tests.attacks.attack import Bank, Scene, attack, serve_vm, settle, wat
+from tests.attacks.test_delegation import offer
+from wasmos import abi
+from wasmos.servers.fs import Fs, Image
+
+PING = abi.Ping.TYPE
+
+
+@attack(
+    "countless offers",
+    "cap_grant to a stranger, 1,000 times",
+    stopped_by=r"reply vm.* to evil.*: no resources",
+)
+def test_countless_offers(scene: Scene) -> None:
+    serve_vm(scene)
+    evil, victim = scene.agent("evil", "vm", "bank"), scene.agent("victim", "vm", "bank")
+    friend = scene.agent("friend", "vm")
+    made = sum(not evil.call("vm", abi.CapGrant(victim.id, "bank")).error for _ in range(400))
+    assert made == 256
+    assert len(victim.grants) == 2
+    assert victim.call("vm", abi.CapGrant(friend.id, "bank")).error == 0
+    evil.task.kill()
+    scene.kernel.revoke(next(g for g in scene.kernel.grants if g.holder_name == "evil"))
+    assert len(scene.kernel.grants) < 20
+
+
+@attack(
+    "countless offers by friends",
+    "Offers accepted and passed on by 10 tasks: each has its own number, and none of the others'",
+    stopped_by=r"reply vm.* to friend\d.*: no resources",
+)
+def test_countless_offers_by_friends(scene: Scene) -> None:
+    serve_vm(scene)
+    evil = scene.agent("evil", "vm", "bank")
+    friends = [scene.agent(f"friend{n}", "vm") for n in range(3)]
+    for friend in friends:
+        friend.call("vm", abi.CapAccept(offer(evil, friend, "bank")))
+        made = 0
+        while not friend.call("vm", abi.CapGrant(evil.id, "bank")).error:
+            made += 1
+            assert made <= 256
+    victim, other = scene.agent("victim", "vm", "bank"), scene.agent("other")
+    assert victim.call("vm", abi.CapGrant(other.id, "bank")).error == 0
+
+
+@attack(
+    "a tower of grants",
+    "A and B pass the same right on to each other, to make checks and revocation slow and deep",
+    stopped_by=r"reply vm.* to [ab].*: no resources",
+)
+def test_a_tower_of_grants(scene: Scene) -> None:
+    serve_vm(scene)
+    scene.serve(Bank())
+    a, b = scene.agent("a", "vm", "bank"), scene.agent("b", "vm")
+    giver, receiver, height = a, b, 0
+    top = next(g for g in a.grants if g.rule.service == "bank")
+    while True:
+        # The last one that it got is the deepest: the others are given up.
+        answer = giver.call("vm", abi.CapGrant(receiver.id, "bank"))
+        if answer.error:
+            assert answer.error == -2
+            break
+        cap = answer.message.cap
+        receiver.call("vm", abi.CapAccept(cap))
+        height += 1
+        assert height < 600
+        giver, receiver = receiver, giver
+    assert max(grant.depth for grant in scene.kernel.grants) < 32
+    scene.kernel.revoke(top)
+    assert {g.rule.service for g in scene.kernel.grants} == {"hand", "vm"}
+
+
+@attack(
+    "countless names",
+    "A task that may register any name registers 17",
+    stopped_by=r"reply vm.* to evil.*: no resources",
+)
+def test_countless_names(scene: Scene) -> None:
+    serve_vm(scene)
+    evil = scene.agent("evil", "*")
+    made = sum(not evil.call("vm", abi.ServiceRegister(f"name{n}")).error for n in range(40))
+    assert made == 16
+    other = scene.agent("other", "*")
+    assert other.call("vm", abi.ServiceRegister("name39")).error == 0
+
+
+@attack(
+    "countless lookups",
+    "5,000 lookups of names that the task makes up, to fill the kernel's tables with them",
+    stopped_by=r"denial evil.*lookup.*no_capability|denial evil\[\d+\]: lookup: not allowed",
+)
+def test_countless_lookups(scene: Scene) -> None:
+    body = wat.repeat(
+        5_000,
+        f"""(i32.store #{wat.M} (i32.or #0x01010101 (i32.or (i32.shl (i32.and (local.get $i) #63)
+            #1) (i32.shl (i32.shr_u (local.get $i) #6) #9)))) (i32.store8 #{wat.M + 3} #0)
+        (if (i32.ne (call $lookup #{wat.M}) #-8) (then (return #1)))""",
+    )
+    evil = scene.guest("evil", wat.program(body + "#0"))
+    assert scene.kernel.wait(evil).code == 0
+    assert len(scene.kernel.names._numbers) < 10
+    assert len(evil.denied) <= 64
+
+
+@attack(
+    "a gate for each type",
+    "Calls with 3,000 different types, each of which might get a table of its own",
+    stopped_by=r"denial evil.* bank\.\d+ message",
+)
+def test_a_gate_for_each_type(scene: Scene) -> None:
+    scene.serve(Bank())
+    body = wat.repeat(
+        3_000,
+        f"""(call $put #{wat.M} (i32.add (i32.mul (local.get $i) #700001) #100) #1)
+        (if (i32.ne (call $call #{scene.kernel.services["bank"]} #{wat.M}) #-8)
+            (then (return #1)))""",
+    )
+    evil = scene.guest("evil", wat.program(body + "#0"), "bank.ping")
+    assert scene.kernel.wait(evil).code == 0
+    settle(scene.kernel)
+    assert len(evil.denials) <= 64
+
+
+@attack(
+    "countless children",
+    "spawn_granted until the system has no room: the number that vm may have is bounded",
+    stopped_by=r"reply vm.* to evil.*: too many tasks",
+)
+def test_countless_children(scene: Scene) -> None:
+    serve_vm(scene, max_tasks=8)
+    evil = scene.agent("evil", "vm")
+    made = sum(not evil.call("vm", abi.SpawnGranted("child", "")).error for _ in range(20))
+    assert made == 8
+
+
+@attack(
+    "countless open files",
+    "fs.open until there is no number left: 64 a task, and others have theirs",
+    stopped_by=r"reply fs.* to evil.*: no resources",
+)
+def test_countless_open_files(scene: Scene) -> None:
+    image = Image()
+    image.put("f", b"x")
+    scene.serve(Fs(image))
+    evil, victim = scene.agent("evil", "fs"), scene.agent("victim", "fs")
+    made = sum(not evil.call("fs", abi.FsOpen("f", 0)).error for _ in range(70))
+    assert made == 64
+    assert victim.call("fs", abi.FsOpen("f", 0)).error == 0
+
+
+@attack(
+    "a flood of one-way messages",
+    "Without reading an answer, 10,000 messages to a task that doesn't take them",
+    stopped_by=r"lost evil.* to victim.* would block",
+)
+def test_a_flood_of_messages(scene: Scene) -> None:
+    victim = scene.agent("victim", service="victim")
+    body = f"(call $put #{wat.M} #{PING} #1)" + wat.repeat(
+        10_000, f"(call $reply #{victim.id} #{wat.M})"
+    )
+    evil = scene.guest("evil", wat.program(body + "#0"), "victim")
+    assert scene.kernel.wait(evil).code == 0
+    assert victim.task.account()["mailbox"] == 0
+
+
+@attack(
+    "a flood of one-way messages to a Python service",
+    "10,000 messages in one go to a service whose mailbox takes 256",
+    stopped_by=r"lost evil.* to bank.* task_destroyed: would block",
+)
+def test_a_flood_to_a_python_service(scene: Scene) -> None:
+    bank = Bank()
+    id = scene.serve(bank).id
+    body = f"(call $put #{wat.M} #{abi.TaskDestroyed.TYPE} #1)" + wat.repeat(
+        10_000, f"(call $reply #{id} #{wat.M})"
+    )
+    evil = scene.guest("evil", wat.program(body + "#0"), "bank")
+    scene.kernel.wait(evil)
+    assert len(bank.seen) <= 256
+
+
+@attack(
+    "a flood of denials",
+    "The same denied call 50,000 times, to fill the audit log and push out what was before",
+    stopped_by=r"denial evil.* bank\.ping\(value=1\) no_capability x\d{3,}",
+)
+def test_a_flood_of_denials(scene: Scene) -> None:
+    id = scene.serve(Bank()).id
+    body = wat.repeat(50_000, f"(drop (call $ask #{id} #{PING} #1))")
+    evil = scene.guest("evil", wat.program(body + "#0"))
+    assert scene.kernel.wait(evil).code == 0
+    audit = [line for line in scene.lines() if line.startswith("audit: denial evil")]
+    assert sum(int(line.rpartition(" x")[2]) for line in audit) == 50_000
+    assert len(audit) < 200
+    assert any("spawn evil" in line for line in scene.lines())
+
+
+BOMBS = {
+    "stars": 'tcpip.dns_resolve(hostname="' + "*a" * 100 + "z" + '")',
+    "question marks": 'tcpip.dns_resolve(hostname="' + "?" * 200 + "*" * 20 + "z" + '")',
+    "alternatives": "tcpip.listen(listen_port=[" + ",".join(str(n) for n in range(1, 200,
+    2)) + "])",
+    "networks": "tcpip.connect(dst_addr=[" + ",".join(f'"9.{n}.0.0/16"' for n in range(60)) + "])",
+    "depth": "tcpip.listen(listen_port=" + "[" * 300 + "1" + "]" * 300 + ")",
+    "digits": "tcpip.listen(listen_port=" + "9" * 900 + ")",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+@attack(
+    "a rule that takes long to read or to match",
+    "cap_grant of 1,000 bytes of wildcards, alternatives, brackets or digits; then texts to match",
+    stopped_by=r"denial friend.* tcpip\.dns_resolve\(.*\) (field|message)|"
+    r"reply vm.* to evil.*: invalid argument",
+    each="bomb",
+)
+def test_a_rule_bomb(scene: Scene, bomb: str) -> None:
+    """Bounded: the budget is of instructions, and what is done in Python shows in the timeout."""
+    from tests.attacks.test_messages import serve
+
+    serve_vm(scene)
+    serve(scene)
+    evil, friend = scene.agent("evil", "vm", "tcpip"), scene.agent("friend", "vm")
+    answer = evil.call("vm", abi.CapGrant(friend.id, BOMBS[bomb]))
+    if answer.error:
+        assert answer.error == -11
+        return
+    assert friend.call("vm", abi.CapAccept(answer.message.cap)).error == 0
+    for text in ("a" * 250, "aa." * 80, "b" * 250):
+        friend.call("tcpip", abi.TcpipDnsResolve(text))
+
+
+@attack(
+    "to keep what one ended with",
+    "A task opens, registers and passes on all that it can, and ends: everything is free again",
+    stopped_by=r"exit evil",
+)
+def test_nothing_is_left(scene: Scene) -> None:
+    serve_vm(scene)
+    scene.serve(Fs(Image()))
+    names = set(scene.kernel.services)
+    grants = len(scene.kernel.grants)
+    evil = scene.agent("evil", "*")
+    for n in range(16):
+        evil.call("vm", abi.ServiceRegister(f"n{n}"))
+    friend = scene.agent("friend", "vm")
+    for _ in range(20):
+        evil.call("vm", abi.CapGrant(friend.id, "fs"))
+    evil.exit()
+    settle(scene.kernel)
+    friend.exit()
+    settle(scene.kernel)
+    assert set(scene.kernel.services) == names
+    assert len(scene.kernel.grants) == grants
+
+
+@attack(
+    "numbers beyond the last capability",
+    "cap_get with indexes past the end, negative and huge, to read what isn't one's own",
+    stopped_by=r"reply vm.* to evil.*: end of file",
+)
+def test_indexes_past_the_end(scene: Scene) -> None:
+    serve_vm(scene)
+    scene.agent("victim", "vm", 'fs(dir="/srv/secret")')
+    evil = scene.agent("evil", "vm")
+    rules = []
+    for index in (*range(-5, 20), 2**31 - 1, -(2**31)):
+        answer = evil.call("vm", abi.CapGet(index))
+        if not answer.error:
+            rules.append(answer.message.rule)
+        else:
+            assert answer.error == -27
+            assert b"secret" not in answer.data
+    assert rules == ["hand", "vm"]
+
+
+@attack(
+    "a pool of tasks",
+    "In a kernel with room for two tasks, a third is asked for",
+    stopped_by=r"error: .*too many tasks.*the pool has room for 3",
+)
+def test_a_pool_of_tasks(scene: Scene) -> None:
+    with wasmos.Kernel(pool_tasks=3) as kernel:
+        for _ in range(3):
+            kernel.spawn(wat.SLEEP, trusted=True)
+        with pytest.raises(wasmos.ServiceError) as refused:
+            kernel.spawn(wat.SLEEP, trusted=True)
+    scene.say(refused.value)
