@@ -50,21 +50,11 @@ def own_name(name: str, value: str) -> bool:
 
 
 def new_model() -> Model:
-    return AsItIs(
+    return Model(
         covers={MIX: {AFTER, LATER}, NAMES: {LATER}, AFTER: {LATER}},
         takes={"lab": {MIX, NAMES, AFTER, LATER}, "lab2": {MIX, PING}, "who": set()},
         defaults={MIX: {"addr": public}, AFTER: {"addr": public}, NAMES: {"me": own_name}},
     )
-
-
-class AsItIs(Model):
-    """The core doesn't keep for which service something was denied."""
-
-    def inherits(self, rule: dict[str, Any], cap: Cap, sent: Sent) -> bool:
-        services = {rule["service"], cap["rule"]["service"]}
-        if "*" not in services and len(services) > 1:
-            return False
-        return rule["service"] == "*" or self.denies({**rule, "service": sent[0][0]}, sent)
 
 
 # --- the services -----------------------------------------------------------------------------

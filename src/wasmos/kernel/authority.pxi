@@ -62,7 +62,7 @@ cdef inline Cap *quick_check(Kern *k, Task *task, Task *dst, int32_t type,
         return NULL
     write_message(k.copy, message[0], type, task.id, size)
     message[0] = k.copy
-    return matching(k, gate.allow, k.copy, size, False)
+    return matching(k, gate.allow, dst, k.copy, size, False)
 
 
 cdef void authorize(Kern *k, Task *task, Task *dst, const uint8_t *message,
@@ -83,7 +83,7 @@ cdef void authorize(Kern *k, Task *task, Task *dst, const uint8_t *message,
         gate = gate_of(k, task, service, type)
         if gate is NULL:
             continue
-        cap = matching(k, gate.deny, message, size, True)
+        cap = matching(k, gate.deny, dst, message, size, True)
         if cap is not NULL:
             verdict.cap = NULL
             verdict.cause = WHY_DENIED
@@ -93,7 +93,7 @@ cdef void authorize(Kern *k, Task *task, Task *dst, const uint8_t *message,
         if verdict.cap is NULL or verdict.cap.is_limited:
             cap = gate.free
             if cap is NULL:
-                cap = matching(k, gate.allow, message, size, False)
+                cap = matching(k, gate.allow, dst, message, size, False)
             if cap is not NULL and (verdict.cap is NULL or not cap.is_limited):
                 verdict.cap = cap
                 verdict.service = service

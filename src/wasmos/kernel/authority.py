@@ -20,7 +20,7 @@ from wasmos.kernel.vocabulary import Vocabulary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any, TypeAlias
 
     from wasmos.kernel.grant import Compiled
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 EVERY = "*"
 MAX_DEPTH = 32  # of delegation
 MAX_PASSED_ON = 256  # live grants that one task has passed on
+MAX_HELD = 1024  # grants of one task, beyond which it gets none from others
 REMEMBERED = 4096  # grants that are over, and may still be explained
 
 
@@ -52,6 +53,7 @@ class Authority:
         self._passed_on: dict[int, set[int]] = {}  # task → what it passed on
         self._over: dict[int, Grant] = {}
         self._limited: dict[int, Grant] = {}  # to so many uses
+        self._spent: dict[int, Grant] = {}  # of those, the ones that something hangs on
         self._timers: dict[int, Timer] = {}
         self.report = Report(kernel, self)
 
@@ -60,13 +62,25 @@ class Authority:
     def parse(self, rule: Rule | str) -> Rule:
         """A rule from its text. Raises RuleError."""
         if isinstance(rule, Rule):
-            return rule
+            if rule.vocabulary is self.vocabulary:
+                return rule
+            rule = str(rule)  # what its messages are may not have been known then
         known = self._rules.get(rule)
         if known is None:
             if len(self._rules) >= REMEMBERED:
                 self._rules.clear()
             known = self._rules[rule] = Rule.parse(rule, self.vocabulary)
         return known
+
+    def parse_denial(self, rule: Rule | str) -> Rule:
+        """A rule that is to deny. Raises RuleError, UsageError."""
+        rule = self.parse(rule)
+        if rule.uses or rule.seconds:
+            raise UsageError(f"{rule}: a rule that denies has no lifetime")
+        if rule.badge:
+            # The kernel can't tell what a badge means, so it would deny more than was said.
+            raise UsageError(f"{rule}: a rule that denies has no {', '.join(rule.badge)}")
+        return rule
 
     def learn(self, interface: Any) -> bool:
         """Rules may name the messages of one more interface. False if they may already."""
@@ -76,13 +90,35 @@ class Authority:
         self._rules.clear()
         self._compiled.clear()
         self.vocabulary = Vocabulary(abi, *self._interfaces)
+        for grant in self.live.values():  # each after what it was derived from
+            self._read_again(grant)
         return True
+
+    def _read_again(self, grant: Grant) -> None:
+        """Of a service that nobody knew, fields may turn out to have a default."""
+        rule = self.parse(str(grant.rule))
+        name = grant.holder_name
+        if grant.parent is None:
+            compiled: Compiled | None = self._compile(rule, name, grant.deny)
+        else:
+            compiled = derive(grant.parent, rule, name)
+        if compiled is not None and compiled != grant.compiled:
+            grant.rule, grant.compiled = rule, compiled
+            self._kernel.set_demands(grant.id, *compiled)
 
     def of_task(self, task: int) -> list[Grant]:
         """What a task holds, and is denied; the oldest first. What it was offered isn't among
         it: that is nothing to it, and nothing in its way, until it accepts."""
-        found = self._of_task.get(task, {}).values()
-        return [grant for grant in found if grant.state != states.OFFERED]
+        return [grant for grant in self.all_of(task) if grant.state == states.LIVE]
+
+    def held(self, task: int) -> list[Grant]:
+        """What a task can use and pass on."""
+        return [grant for grant in self.of_task(task) if not grant.deny]
+
+    def all_of(self, task: int) -> list[Grant]:
+        """The same, and what it was offered, and what is used up and still stands behind a call
+        or something open."""
+        return list(self._of_task.get(task, {}).values())
 
     def find(self, id: int) -> Grant | None:
         """A grant by its number, also for some time after its end."""
@@ -114,19 +150,33 @@ class Authority:
         seconds: float | None = None,
     ) -> Grant:
         """A grant by the host, or a rule that denies. Raises RuleError."""
-        rule = self.parse(rule)
-        if deny and (uses or seconds or rule.uses or rule.seconds):
-            raise UsageError(f"{rule}: a rule that denies has no lifetime")
-        if deny and rule.badge:
-            # The kernel can't tell what a badge means, so it would deny more than was said.
-            raise UsageError(f"{rule}: a rule that denies has no {', '.join(rule.badge)}")
+        rule = self.parse_denial(rule) if deny else self.parse(rule)
         grant = self._new(rule, task, self._compile(rule, task.name, deny), uses, seconds)
         grant.deny = deny
         grant.origin = origin
         self._enter(grant, "deny" if deny else "grant")
         if deny:
-            self._except(grant)
+            for heir in self._heirs(task.id):
+                heir.excepts.append(grant)
+                self._except(heir, grant)
         return grant
+
+    def outfit(
+        self,
+        task: Task,
+        allows: list[Rule],
+        denies: list[Rule],
+        parent: Task | None,
+        origin: str,
+    ) -> None:
+        """What a new task is given; with a parent, out of what that one has."""
+        for rule in denies:
+            self.grant(task, rule, deny=True, origin=origin)
+        if parent is not None:
+            self.derive_all(parent, task, allows)
+            return
+        for rule in allows:
+            self.grant(task, rule, origin=origin)
 
     def delegate(
         self,
@@ -151,7 +201,7 @@ class Authority:
         child.parent = parent
         child.by = parent.holder if by is None else by
         child.origin = origin or parent.origin
-        child.excepts = [each for each in self._denied(parent) if _concerns(each[0], rule.service)]
+        child.excepts = [*parent.excepts, *self._denied(parent.holder)]
         if parent.expires_ns is not None:
             child.expires_ns = min(parent.expires_ns, child.expires_ns or parent.expires_ns)
         child.state = states.OFFERED if offer else states.LIVE
@@ -162,7 +212,7 @@ class Authority:
         """What a task gives to one that it spawned: of each rule, as much as it holds."""
         made = []
         for rule in rules:
-            held = [grant for grant in self.of_task(parent.id) if not grant.deny]
+            held = self.held(parent.id)
             whole = [g for g in held if g.rule.covers(rule, parent.name)]
             for grant in whole[:1] or held:
                 part = grant.rule if rule.service == EVERY else rule
@@ -174,18 +224,22 @@ class Authority:
         """What a task's own message asks for: it holds one grant that covers the rule.
         Raises CapabilityDenied, RuleError."""
         rule = self.parse(rule)
-        for grant in self.of_task(giver.id):
-            if grant.deny or not grant.rule.covers(rule, giver.name):
+        held = self.held(giver.id) if self._kernel.names.is_known(rule.service) else ()
+        for grant in held:
+            if not passes_on(grant, rule, giver.name):
                 continue
             if derive(grant, rule, receiver.name) is not None:
+                if not offer:
+                    self._check_room(receiver.id)
                 return self.delegate(grant, receiver, rule, by=giver.id, offer=offer)
         raise CapabilityDenied(str(rule))
 
     def accept(self, task: Task, id: int) -> None:
-        """Let a task hold what it was offered. Raises LookupError."""
+        """Let a task hold what it was offered. Raises LookupError, UsageError."""
         grant = self.live.get(id)
         if grant is None or grant.state != states.OFFERED or grant.holder != task.id:
             raise LookupError(f"task {task.id} was not offered capability {id}")
+        self._check_room(task.id)
         self._kernel.hold_cap(id, task.id)
         grant.state = states.LIVE
         self.report.grant("accept", grant)
@@ -202,26 +256,53 @@ class Authority:
         if grant.parent is not None:
             grant.parent.children.remove(grant)
             self._forget_if_left(grant.parent)
+        if grant.deny:
+            self._lift(grant)
         for each, was_held in held:
             self.report.grant(_ENDS[state], each, by=by)
             if was_held and not each.deny:
                 self._kernel.grant_ended(each)
 
     def holder_ended(self, task: int) -> None:
-        """What a task held is nobody's now; what it passed on goes on."""
-        for grant in list(self._of_task.get(task, {}).values()):
+        """What a task held is nobody's now; what others took of what it passed on goes on."""
+        for grant in self.all_of(task):
             if grant.state == states.OFFERED:
                 self.revoke(grant)
+        for id in list(self._passed_on.pop(task, ())):
+            offer = self.live.get(id)
+            if offer is not None and offer.state == states.OFFERED:
+                self.revoke(offer)
         for grant in self._of_task.pop(task, {}).values():
-            grant.state = states.LEFT
-            self._forget_if_left(grant)
-        self._passed_on.pop(task, None)
+            if grant.state == states.LIVE:
+                grant.state = states.LEFT
+                self._forget_if_left(grant)
 
     def spent(self) -> None:
         """The core says that something was used up."""
         for grant in list(self._limited.values()):
-            if grant.id in self.live and self._kernel.uses_left(grant.id) == 0:
-                self.revoke(grant, states.SPENT)
+            if grant.state == states.LIVE and self._kernel.uses_left(grant.id) == 0:
+                for each in reversed(grant.walk()):
+                    self._spend(each)
+        self.sweep()
+
+    def _spend(self, grant: Grant) -> None:
+        if grant.state == states.LIVE:
+            grant.state = states.SPENT
+            self._spent[grant.id] = grant
+            self._kernel.spend_cap(grant.id)
+            self.report.grant("spend", grant)
+
+    def sweep(self) -> None:
+        """Forget what is used up, as soon as nothing hangs on it: it has to be in the tree as long
+        as taking it back would end something, a call of its last use or what that opened."""
+        for grant in sorted(self._spent.values(), key=lambda grant: -grant.id):
+            if grant.children or self._kernel.is_in_use(grant):
+                continue
+            self._remove(grant, states.SPENT)
+            if grant.parent is not None:
+                grant.parent.children.remove(grant)
+                self._forget_if_left(grant.parent)
+            self._kernel.grant_ended(grant)
 
     # --- steps ---
 
@@ -256,29 +337,43 @@ class Authority:
         if by is not None and len(self._passed_on.get(by, ())) >= MAX_PASSED_ON:
             raise UsageError(f"a task passes on at most {MAX_PASSED_ON} grants")
 
-    def _denied(self, parent: Grant) -> list[tuple[str, Compiled]]:
-        """What `parent` doesn't allow all the same, and what its holder is denied."""
-        rules = [grant for grant in self.of_task(parent.holder) if grant.deny]
-        return [*parent.excepts, *((rule.rule.service, rule.compiled) for rule in rules)]
+    def _check_room(self, task: int) -> None:
+        """A task isn't given more by others than it can carry, nor can it take more."""
+        if len(self.of_task(task)) >= MAX_HELD:
+            raise UsageError(f"a task is given at most {MAX_HELD} grants by others")
 
-    def _except(self, rule: Grant) -> None:
-        """A task is denied something: so are those it has passed it on to."""
-        service = rule.rule.service
-        held = [grant for grant in self.of_task(rule.holder) if not grant.deny]
-        for heir in (heir for grant in held for heir in grant.walk()[1:]):
-            if _concerns(service, heir.rule.service):
-                heir.excepts.append((service, rule.compiled))
-                self._kernel.except_cap(heir.id, *rule.compiled)
+    def _denied(self, task: int) -> list[Grant]:
+        return [grant for grant in self.of_task(task) if grant.deny]
+
+    def _heirs(self, task: int) -> Iterator[Grant]:
+        """What was derived from what a task holds."""
+        for grant in self.of_task(task):
+            if not grant.deny:
+                yield from grant.walk()[1:]
+
+    def _except(self, heir: Grant, rule: Grant) -> None:
+        """What somebody is denied isn't part of what came from them."""
+        self._kernel.except_cap(heir.id, rule.id, self._number(rule), *rule.compiled)
+
+    def _lift(self, rule: Grant) -> None:
+        """It is denied no longer, and so isn't to those it was passed on to."""
+        for heir in self.live.values():
+            if rule in heir.excepts:
+                heir.excepts = [each for each in heir.excepts if each is not rule]
+                self._kernel.lift_exception(heir.id, rule.id)
+
+    def _number(self, grant: Grant) -> int:
+        service = grant.rule.service
+        return -1 if service == EVERY else self._kernel.names.number(service)
 
     def _enter(self, grant: Grant, event: str) -> None:
         kernel = self._kernel
         offered = grant.state == states.OFFERED
-        service = grant.rule.service
         messages, tests = grant.compiled
         kernel.add_cap(
             grant.id,
             0 if offered else grant.holder,
-            -1 if service == EVERY else kernel.names.number(service),
+            self._number(grant),
             deny=grant.deny,
             messages=messages,
             tests=tests,
@@ -286,8 +381,8 @@ class Authority:
             expires_ns=grant.expires_ns,
             parent=0 if grant.parent is None else grant.parent.id,
         )
-        for _, compiled in grant.excepts:
-            kernel.except_cap(grant.id, *compiled)
+        for rule in grant.excepts:
+            self._except(grant, rule)
         self.live[grant.id] = grant
         self._of_task.setdefault(grant.holder, {})[grant.id] = grant
         if grant.parent is not None:
@@ -303,10 +398,10 @@ class Authority:
         self.report.grant(event, grant)
 
     def _remove(self, grant: Grant, state: str) -> bool:
-        """Whether it was held. Its last use under way goes on."""
+        """Whether it was held."""
         self._forget(grant, abort=state != states.SPENT)
         self._of_task.get(grant.holder, {}).pop(grant.id, None)
-        was_held = grant.state == states.LIVE
+        was_held = grant.state in (states.LIVE, states.SPENT)
         grant.state = state
         return was_held
 
@@ -323,10 +418,11 @@ class Authority:
         """It counts no longer, and is only remembered."""
         del self.live[grant.id]
         self._limited.pop(grant.id, None)
+        self._spent.pop(grant.id, None)
         self._passed_on.get(grant.by, set()).discard(grant.id)
         if (timer := self._timers.pop(grant.id, None)) is not None:
             timer.cancel()
-        self._kernel.remove_cap(grant.id, abort)
+        self._kernel.remove_cap(grant.id, grant.holder, abort)
         self._over[grant.id] = grant
         if len(self._over) > REMEMBERED:
             del self._over[next(iter(self._over))]
@@ -335,9 +431,11 @@ class Authority:
 _ENDS = {states.REVOKED: "revoke", states.EXPIRED: "expire", states.SPENT: "spend"}
 
 
-def _concerns(denied: str, granted: str) -> bool:
-    """Whether a rule that denies something of a service is about what is granted of another."""
-    return EVERY in (denied, granted) or denied == granted
+def passes_on(grant: Grant, rule: Rule, own_name: str) -> bool:
+    """Whether a rule that the holder of `grant` names is part of it. One without a badge leaves
+    the badge as it is: a task needn't know what its rights stand for."""
+    held = grant.rule if rule.badge else grant.rule.bare
+    return held.covers(rule, own_name)
 
 
 def derive(parent: Grant, rule: Rule, own_name: str) -> Compiled | None:

@@ -431,7 +431,7 @@ cdef class Core:
         if task is not NULL:
             emit(&self.k, EV_GRANT, holder, 0, service, not deny)
             if deny:
-                self._reconsider(task)
+                self._reconsider(task, cap)
 
     def hold_cap(self, int32_t id, int32_t holder):
         """Give a capability that nobody holds to a task."""
@@ -442,39 +442,88 @@ cdef class Core:
             raise MemoryError
         emit(&self.k, EV_GRANT, holder, 0, cap.service, 1)
 
-    def remove_cap(self, int32_t id, bint abort):
-        """Take a capability back. With `abort` the call that its holder has
-        under way by it ends, if nothing else admits it."""
+    def spend_cap(self, int32_t id):
+        """A capability is used up: its holder has it no longer."""
         cdef Cap *cap = self._cap(id)
-        cdef Task *holder = cap.holder
+        if cap.holder is not NULL:
+            emit(&self.k, EV_GRANT, cap.holder.id, 0, cap.service, 0)
+            cap_detach(cap)
+
+    def remove_cap(self, int32_t id, int32_t owner, bint abort):
+        """Take a capability back. With `abort` the call that `owner`, whose it
+        is or was, has under way by it ends, if nothing else admits it."""
+        cdef Cap *cap = self._cap(id)
+        cdef Task *holder = find(&self.k, owner)
         cdef bint under_way = holder is not NULL and holder.cap is cap
-        if holder is not NULL:
-            emit(&self.k, EV_GRANT, holder.id, 0, cap.service, 0)
+        if cap.holder is not NULL:
+            emit(&self.k, EV_GRANT, owner, 0, cap.service, 0)
         del self.caps[id]
         leave(&self.k, cap)
         if abort and under_way:
-            self._reconsider(holder)
+            self._reconsider(holder, NULL)
 
-    cdef int _reconsider(self, Task *task) except -1:
+    cdef int _reconsider(self, Task *task, Cap *rule) except -1:
         cdef int32_t id = task.id, service = task.peer
         cdef uint64_t serial = task.calls
         cdef bint answering = task.state == AWAITING
-        reconsider(&self.k, task)
+        reconsider(&self.k, task, rule)
         if answering and task.state != AWAITING:
             self._aborted(service, id, serial)
         return 0
 
-    def except_cap(self, int32_t id, messages, dict tests):
+    def except_cap(self, int32_t id, int32_t denial, int32_t service, messages,
+                   dict tests):
         """From now on a capability doesn't admit what a rule, in its compiled
-        form, speaks of."""
+        form, speaks of: the one that denies it to somebody it came from."""
         cdef Cap *cap = self._cap(id)
-        cdef Cap *rule = cap_make(0, cap.service, messages, tests)
+        cdef Cap *rule = cap_make(denial, service, messages, tests)
         rule.next = cap.excepts
         cap.excepts = rule
         if cap.holder is not NULL:
             changed(cap.holder, cap.service)
             if cap.holder.cap is cap:
-                self._reconsider(cap.holder)
+                self._reconsider(cap.holder, rule)
+
+    def lift_exception(self, int32_t id, int32_t denial):
+        """End what `except_cap` began."""
+        cdef Cap *cap = self._cap(id)
+        cdef Cap **link = &cap.excepts
+        cdef Cap *rule
+        while link[0] is not NULL:
+            rule = link[0]
+            if rule.id == denial:
+                link[0] = rule.next
+                cap_free(rule)
+            else:
+                link = &rule.next
+        if cap.holder is not NULL:
+            changed(cap.holder, cap.service)
+
+    def set_demands(self, int32_t id, messages, dict tests):
+        """Change what a capability is for: its rule's compiled form is another."""
+        cdef Cap *cap = self._cap(id)
+        cdef Cap *made = cap_make(0, cap.service, messages, tests)
+        cap.clauses, made.clauses = made.clauses, cap.clauses
+        cap.clause_count, made.clause_count = made.clause_count, cap.clause_count
+        if cap.holder is not NULL:
+            changed(cap.holder, cap.service)
+        cap_free(made)
+
+    def use_cap(self, int32_t id):
+        """One use of a capability; False if it can't be used."""
+        cdef Cap *cap = self._cap(id)
+        if not usable(&self.k, cap):
+            return False
+        if cap.is_limited:
+            use(&self.k, cap)
+        return True
+
+    def has_call(self, int32_t id, int32_t owner):
+        """Whether the call that `owner` has under way was admitted by it."""
+        cdef Cap *cap = self._cap(id)
+        cdef Task *task = find(&self.k, owner)
+        return task is not NULL and task.cap is cap and (
+            task.state == SENDING or task.state == AWAITING)
 
     def uses_left(self, int32_t id):
         """How often a capability can still be used; None: without end."""
@@ -494,7 +543,7 @@ cdef class Core:
         for i in range(dst.provides_count + 1):
             hold = hold_of(task, EVERY if i == 0 else dst.provides[i - 1])
             if hold is not NULL:
-                self._add_admitting(found, hold, task)
+                self._add_admitting(found, hold, task, dst)
         if task.cap is not NULL and task.cap.id not in found:
             found.append(task.cap.id)   # its last use
         return sorted(found)
@@ -511,14 +560,15 @@ cdef class Core:
         cdef Task *task = find(&self.k, id)
         return 0 if task is NULL or task.cap is NULL else task.cap.id
 
-    cdef void _add_admitting(self, list found, Hold *hold, Task *task) except *:
+    cdef void _add_admitting(self, list found, Hold *hold, Task *task,
+                             Task *dst) except *:
         cdef Cap *cap = hold.head
         cdef Clause *clause
         while cap is not NULL:
             clause = clause_for(cap, load_i32(task.outbox))
             if clause is not NULL and not cap.deny and usable(&self.k, cap) and meets(
                     clause, task.outbox, task.outbox_size, False) and not excepted(
-                    cap, task.outbox, task.outbox_size):
+                    cap, dst, task.outbox, task.outbox_size):
                 found.append(cap.id)
             cap = cap.next
 
@@ -601,6 +651,7 @@ cdef class Core:
             return
         self._check_stack()     # a passive service may run on top of it
         ticker_start(k.ticker)
+        charge(k, NULL)         # the time that somebody thought is nobody's
         result = ask_again(k, task, dst)
         if not self.stepping:
             ticker_pause(k.ticker)
@@ -1039,6 +1090,8 @@ cdef class Core:
             push(&k.attention, task)
         if not self.stepping:
             ticker_pause(k.ticker)
+        if records_wait(k):
+            self.take_records()
         return None if result == PENDING else result
 
     def exchange(self, int32_t client, int32_t dst, object message not None):

@@ -55,7 +55,7 @@ class Driver:
                 self._check_deadlock()
                 return True
             if self._kernel.engine.deterministic:
-                self._kernel.advance(when_ns)
+                self._kernel.advance(self._sooner(when_ns))
             else:
                 time.sleep(self._seconds(when_ns) or 0)
         return True
@@ -76,11 +76,15 @@ class Driver:
         times = [t for t in (self._kernel.timers.next_ns(), deadline_ns) if t is not None]
         return min(times, default=None)
 
-    def _seconds(self, when_ns: int | None) -> float | None:
-        """How long to wait until something is due: by then, or a quiet timer before that."""
+    def _sooner(self, when_ns: int) -> int:
+        """By then, or when a quiet timer is due before that."""
         quiet_ns = self._kernel.quiet_timers.next_ns()
-        times = [t for t in (when_ns, quiet_ns) if t is not None]
-        return max(0, min(times) - self._kernel.now_ns) / 1e9 if times else None
+        return when_ns if quiet_ns is None else min(when_ns, quiet_ns)
+
+    def _seconds(self, when_ns: int | None) -> float | None:
+        """How long to wait until something is due."""
+        when_ns = self._kernel.quiet_timers.next_ns() if when_ns is None else self._sooner(when_ns)
+        return None if when_ns is None else max(0, when_ns - self._kernel.now_ns) / 1e9
 
     def _check_deadlock(self) -> None:
         """Nothing is left to do. Raises Deadlock if somebody waits for it."""
@@ -166,7 +170,7 @@ class Driver:
             await asyncio.sleep(0)
             if self._kick.is_set():
                 return
-        self._kernel.advance(when_ns)
+        self._kernel.advance(self._sooner(when_ns))
 
     def _outside(self) -> bool:
         """Whether anything but guests and timers can make something happen."""

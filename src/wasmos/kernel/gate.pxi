@@ -45,7 +45,7 @@ cdef struct Gate:
 
 # --- matching -----------------------------------------------------------------
 
-cdef Cap *matching(Kern *k, Shape *shape, const uint8_t *message,
+cdef Cap *matching(Kern *k, Shape *shape, Task *dst, const uint8_t *message,
                    uint32_t size, bint denying) noexcept nogil:
     """A capability whose demands `message` meets: one without limits if there
     is one, else the oldest that can be used. What can't be told for sure, a
@@ -58,7 +58,7 @@ cdef Cap *matching(Kern *k, Shape *shape, const uint8_t *message,
         if hash_of(shape, message, size, &hash):
             entry = shape.buckets[hash & shape.mask]
             while entry is not NULL:
-                if entry.hash == hash and better(k, entry, best, message, size, denying):
+                if entry.hash == hash and better(k, entry, best, dst, message, size, denying):
                     best = entry.cap
                     if denying or not best.is_limited:
                         return best
@@ -67,33 +67,46 @@ cdef Cap *matching(Kern *k, Shape *shape, const uint8_t *message,
             for at in range(shape.mask + 1):
                 entry = shape.buckets[at]
                 while entry is not NULL:
-                    if better(k, entry, best, message, size, True):
+                    if better(k, entry, best, dst, message, size, True):
                         return entry.cap
                     entry = entry.next
         shape = shape.next
     return best
 
 
-cdef inline bint better(Kern *k, Entry *entry, Cap *best,
+cdef inline bint better(Kern *k, Entry *entry, Cap *best, Task *dst,
                         const uint8_t *message, uint32_t size,
                         bint denying) noexcept nogil:
     if best is not NULL and best.id <= entry.cap.id and entry.cap.is_limited:
         return False
     return (meets(entry.clause, message, size, denying)
-            and (entry.cap.excepts is NULL or not excepted(entry.cap, message, size))
+            and (entry.cap.excepts is NULL or not excepted(entry.cap, dst, message, size))
             and (not entry.cap.is_limited or usable(k, entry.cap)))
 
 
-cdef bint excepted(Cap *cap, const uint8_t *message,
+cdef bint excepted(Cap *cap, Task *dst, const uint8_t *message,
                    uint32_t size) noexcept nogil:
     """Whether it was passed on by somebody who was denied such a message."""
     cdef Cap *rule = cap.excepts
-    cdef Clause *clause
     while rule is not NULL:
-        clause = clause_for(rule, load_i32(message))
-        if clause is not NULL and meets(clause, message, size, True):
+        if denies(rule, dst, message, size):
             return True
         rule = rule.next
+    return False
+
+
+cdef bint denies(Cap *rule, Task *dst, const uint8_t *message,
+                 uint32_t size) noexcept nogil:
+    """Whether a rule that denies is about a message to `dst`."""
+    cdef Clause *clause = clause_for(rule, load_i32(message))
+    cdef uint32_t i
+    if clause is NULL or not meets(clause, message, size, True):
+        return False
+    if rule.service == EVERY:
+        return True
+    for i in range(dst.provides_count):
+        if dst.provides[i] == rule.service:
+            return True
     return False
 
 

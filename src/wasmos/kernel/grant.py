@@ -55,7 +55,7 @@ class Grant:
         self.holder = holder.id
         self.holder_name = holder.name
         self.compiled = compiled
-        self.excepts: list[tuple[str, Compiled]] = []  # of which service it doesn't allow what
+        self.excepts: list[Grant] = []  # rules that deny a part of it to whom it came from
         self.parent: Grant | None = None
         self.children: list[Grant] = []
         self.deny = False
@@ -73,6 +73,13 @@ class Grant:
         while grant is not None:
             depth, grant = depth + 1, grant.parent
         return depth
+
+    @property
+    def shown_badge(self) -> str:
+        """The badge as it stands in a rule: `dir="/srv", mode="ro"`."""
+        from wasmos.kernel.rule_text import quote
+
+        return ", ".join(f"{name}={quote(value)}" for name, value in self.badge.items())
 
     @property
     def uses_left(self) -> int | None:

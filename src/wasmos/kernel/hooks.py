@@ -180,6 +180,7 @@ class Hooks(_core.Core):
             self.tell_one(ended.stopped)
         for service in list(self._services.values()):
             self.tell_one(service.task_ended, id)
+        self.authority.sweep()  # nothing is open any more
         for watcher in list(self._watchers):
             self.tell_one(watcher, task.exit)
         for action in task.farewells():

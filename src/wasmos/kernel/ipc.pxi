@@ -216,21 +216,32 @@ cdef int32_t ask_again(Kern *k, Task *task, Task *dst) noexcept nogil:
     return result
 
 
-cdef void reconsider(Kern *k, Task *task) noexcept nogil:
-    """What `task` holds has become less: may its call under way go on?"""
+cdef const uint8_t *under_way(Kern *k, Task *task, Task **dst) noexcept nogil:
+    """The message of the call that `task` has under way, and to whom; NULL if
+    it has none, or its receiver is over and about to release all who wait."""
+    if task.state != SENDING and task.state != AWAITING:
+        return NULL
+    dst[0] = find(k, task.peer)
+    if dst[0] is NULL:
+        return NULL
+    return task.outbox if task.is_kept else guest_message(task, task.message)
+
+
+cdef void reconsider(Kern *k, Task *task, Cap *rule) noexcept nogil:
+    """What `task` holds has become less: its call under way goes on if
+    something else admits it. With `rule`, one that denies, only if it is what
+    that rule is about."""
     cdef Verdict verdict
-    cdef const uint8_t *message
-    cdef Task *dst
+    cdef Task *dst = NULL
+    cdef const uint8_t *message = under_way(k, task, &dst)
     cdef int32_t type
     cdef uint32_t size
-    if task.state != SENDING and task.state != AWAITING:
+    if message is NULL:
         return
-    dst = find(k, task.peer)
-    if dst is NULL:             # it is over, and about to release all who wait
-        return
-    message = task.outbox if task.is_kept else guest_message(task, task.message)
     type = load_i32(message)
     size = message_size(k, type)
+    if rule is not NULL and not denies(rule, dst, message, size):
+        return
     authorize(k, task, dst, message, type, size, &verdict)
     if verdict.cap is not NULL:
         if verdict.cap.is_limited:

@@ -18,7 +18,7 @@ from wasmos.errors import (
     ServiceError,
     UsageError,
 )
-from wasmos.kernel.authority import EVERY, Authority
+from wasmos.kernel.authority import EVERY, Authority, passes_on
 from wasmos.kernel.denial import Denial
 from wasmos.kernel.driver import Driver, resolve
 from wasmos.kernel.event import Event
@@ -207,11 +207,7 @@ class Kernel(Hooks):
         assert program.module is not None
         if service is not None:
             self.names.check_free(service)
-        allows = [self.authority.parse(rule) for rule in listed(allow, "allow")]
-        denies = [self.authority.parse(rule) for rule in listed(deny, "deny")]
-        for rule in (*allows, *denies):
-            if rule.service != ALL:
-                self.names.number(rule.service)
+        allows, denies = self._rules(allow, deny)
         if self._pool_tasks is not None and self.stores >= self._pool_tasks:
             raise ServiceError(
                 abi.ErrorCode.TOO_MANY_TASKS, f"the pool has room for {self._pool_tasks}"
@@ -233,13 +229,11 @@ class Kernel(Hooks):
         self.authority.report.task("spawn", task, parent)
         if self.is_over(id):  # a passive service that failed to start: `exit` will say why
             return task
-        for rule in denies:
-            self.authority.grant(task, rule, deny=True, origin=origin)
-        if parent is not None:
-            self.authority.derive_all(parent, task, allows)
-        else:
-            for rule in allows:
-                self.authority.grant(task, rule, origin=origin)
+        try:
+            self.authority.outfit(task, allows, denies, parent, origin)
+        except BaseException:
+            self.kill(task, "it can't be given what it was to have")
+            raise
         if service is not None:
             self.register(id, service)
         if limits.deadline_seconds is not None:
@@ -285,15 +279,22 @@ class Kernel(Hooks):
     ) -> Client:
         """A task from which Python calls services; by default it may call all."""
         self._check_open()
+        allows, denies = self._rules(allow, deny)
         client = Client(self, self.add_client(Limits().mailbox), name)
         self._clients[client.id] = client
         self._enrol(client)
         self.authority.report.task("spawn", client)
-        for rule in listed(deny, "deny"):
-            self.deny(client, rule, origin=origin)
-        for rule in listed(allow, "allow"):
-            self.grant(client, rule, origin=origin)
+        self.authority.outfit(client, allows, denies, None, origin)
         return client
+
+    def _rules(self, allow: Rules, deny: Rules) -> tuple[list[Rule], list[Rule]]:
+        """What a new task is to be granted and denied: wrong rules are found before it is made."""
+        allows = [self.authority.parse(rule) for rule in listed(allow, "allow")]
+        denies = [self.authority.parse_denial(rule) for rule in listed(deny, "deny")]
+        for rule in (*allows, *denies):
+            if rule.service != ALL:
+                self.names.number(rule.service)
+        return allows, denies
 
     def _check_open(self) -> None:
         if self.closed:
@@ -378,7 +379,7 @@ class Kernel(Hooks):
         if isinstance(what, Grant):
             self.authority.revoke(what)
             return
-        for grant in self.authority.of_task(what.id):
+        for grant in self.authority.all_of(what.id):
             if not grant.deny and rule in (None, str(grant.rule), grant.rule.service):
                 self.authority.revoke(grant)
 
@@ -401,8 +402,13 @@ class Kernel(Hooks):
         RuleError, UsageError."""
         return self.authority.pass_on(giver, receiver, rule, offer=offer)
 
+    def passes_on(self, grant: Grant, rule: Rule) -> bool:
+        """Whether who holds `grant` may pass on what `rule` says."""
+        return self.names.is_known(rule.service) and passes_on(grant, rule, grant.holder_name)
+
     def accept(self, task: Task, id: int) -> None:
-        """Let a task hold what it was offered. Raises LookupError."""
+        """Let a task hold what it was offered. Raises LookupError, or UsageError if it
+        holds too much."""
         self.authority.accept(task, id)
 
     def audit(self, sink: Callable[[list[Entry]], object], *, calls: bool = False) -> None:
@@ -440,17 +446,29 @@ class Kernel(Hooks):
             self._asks[task.id] = ask
         self.set_asks(task.id, ask is not None)
 
+    def _concerned(self, grant: Grant) -> list[Service]:
+        """The Python services that a grant is for."""
+        if grant.rule.service == ALL:
+            return list(self._services.values())
+        found = self._services.get(self.names.tasks.get(grant.rule.service, 0))
+        return [] if found is None else [found]
+
+    def is_in_use(self, grant: Grant) -> bool:
+        """Whether a call by this grant is under way, or a service has something of it open."""
+        return self.has_call(grant.id, grant.holder) or any(
+            service.holds(grant.id) for service in self._concerned(grant)
+        )
+
+    def act_by(self, id: int) -> bool:
+        """One use of a grant, for a service; False if it can't be used."""
+        return id in self.authority.live and self.use_cap(id)
+
     def grant_ended(self, grant: Grant) -> None:
         """What a held grant was for is over: who serves it lets go of what hangs on it."""
-        if grant.rule.service == ALL:
-            concerned = list(self._services.values())
-        else:
-            found = self._services.get(self.names.tasks.get(grant.rule.service, 0))
-            concerned = [] if found is None else [found]
-        for service in concerned:
+        for service in self._concerned(grant):
             self.tell_one(service.revoked, grant.id)
-        if not self.is_over(grant.holder) and self.names.drop_lookups(grant.holder):
-            self.kick()
+        if not self.is_over(grant.holder):
+            self.names.drop_lookups(grant.holder)
         self.kick()
 
     def _caller(self, id: int, cap: int) -> Caller:

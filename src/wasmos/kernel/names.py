@@ -45,6 +45,11 @@ class ServiceNames:
             self._names.append(name)
         return number
 
+    def is_known(self, name: str) -> bool:
+        """Whether somebody was granted or is the service of this name. Tasks can't speak of
+        others: the table would grow by it."""
+        return name == EVERY or name in self._numbers
+
     def name_of_number(self, number: int) -> str:
         """What `number` was given for; "" for what nobody has."""
         return self._names[number] if 0 <= number < len(self._names) else ""

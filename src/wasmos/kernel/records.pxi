@@ -51,7 +51,7 @@ cdef void record(Kern *k, RecordKind kind, Task *task, Task *dst, int32_t type,
         k.records_lost += 1
         return
     row = &k.records[k.record_next & k.record_mask]
-    row.time_ns = k.now_ns
+    row.time_ns = time_now(k)
     row.kind = kind
     row.cause = verdict.cause
     row.size = <uint16_t>used

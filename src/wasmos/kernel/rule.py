@@ -99,6 +99,14 @@ class Rule:
         )
 
     @property
+    def bare(self) -> Rule:
+        """The same right, without what it stands for at the server."""
+        if not self.badge:
+            return self
+        return Rule(self.service, self._request, self.constraints, _NOTHING, self.uses, self._ns,
+                    self._vocabulary)  # fmt: skip
+
+    @property
     def vocabulary(self) -> Vocabulary:
         return self._vocabulary or Vocabulary.default()
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from _weakref import ref  # `weakref` takes longer to import
 
 from wasmos import _core, abi
-from wasmos.errors import UsageError
+from wasmos.errors import CapabilityDenied, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +68,11 @@ class Service:
     def revoked(self, grant: int) -> None:
         """The capability with this number, for this service, is gone: let go of what was
         opened by it."""
+
+    def holds(self, grant: int) -> bool:  # noqa: ARG002
+        """Whether something that was opened by this capability is still there. One that is
+        used up can be taken back as long as that is so."""
+        return False
 
     def started(self) -> None:
         """The service is up: `self.kernel` and `self.task` are set."""
@@ -159,6 +164,13 @@ class Caller:
     def alive(self) -> bool:
         kernel = self._kernel()
         return kernel is not None and kernel.find(self.id) is not None
+
+    def act_by(self, grant: int) -> None:
+        """The service does what is asked by this one of `grants()`, which costs it a use if
+        the kernel admitted the message by another. Raises CapabilityDenied if it has none."""
+        kernel = self._kernel()
+        if grant != self.grant and kernel is not None and not kernel.act_by(grant):
+            raise CapabilityDenied("what grants it is used up")
 
     def notify(self, service: Service, message: abi.Message) -> bool:
         """Send a one-way message from `service`. False if it can't be taken

@@ -115,7 +115,7 @@ class Vm(Service):
             raise ServiceError(ErrorCode.INVALID_ARG, str(error)) from None
         held = [grant for grant in self._task(caller).grants if not grant.deny]
         for rule in wanted:
-            if not any(grant.rule.covers(rule, caller.name, name) for grant in held):
+            if not any(self.kernel.passes_on(grant, rule) for grant in held):
                 raise CapabilityDenied(str(rule))
         return await self._spawned(caller, name, wanted)
 
@@ -131,6 +131,8 @@ class Vm(Service):
             raise ServiceError(ErrorCode.NOT_FOUND, name) from None
         except ModuleRefused as error:
             raise _refusal(name, caller, error) from None
+        except UsageError as error:  # what it passes on would be passed on too often
+            raise ServiceError(ErrorCode.NO_RESOURCES, str(error)) from None
         finally:
             self._spawning -= 1
         # It may have ended already: then nobody is left to remember.
@@ -187,7 +189,7 @@ class Vm(Service):
         held = [grant for grant in self._task(caller).grants if not grant.deny]
         if not 0 <= index < len(held):
             raise ServiceError(ErrorCode.EOF)
-        rule = str(held[index].rule)
+        rule = str(held[index].rule.bare)  # what it stands for on the host is no task's business
         if len(rule.encode("utf-8", "surrogateescape")) > MAX_RULE_BYTES:
             raise ServiceError(ErrorCode.TOO_LARGE)
         return held[index].id, rule
@@ -210,6 +212,8 @@ class Vm(Service):
             self.kernel.accept(self._task(caller), cap)
         except LookupError as error:
             raise ServiceError(ErrorCode.NOT_FOUND, str(error)) from None
+        except UsageError as error:
+            raise ServiceError(ErrorCode.NO_RESOURCES, str(error)) from None
 
     def cap_revoke(self, caller: Caller, cap: int) -> None:
         grant = self.kernel.find_grant(cap)
@@ -232,7 +236,7 @@ class Vm(Service):
         grant = self.kernel.find_grant(self.kernel.capability_under_way(task))
         if grant is None or self.kernel.account(task)["state"] != "awaiting reply":
             raise ServiceError(ErrorCode.NOT_FOUND)
-        badge = "\n".join(f"{name}={value}" for name, value in grant.badge.items())
+        badge = grant.shown_badge
         if len(badge.encode("utf-8", "surrogateescape")) > MAX_RULE_BYTES:
             raise ServiceError(ErrorCode.TOO_LARGE)
         return grant.id, badge

@@ -30,23 +30,17 @@ class Caller:
     def grant(self) -> int:
         return next((grant.id for grant in self.grants()), 0)
 
+    def act_by(self, _grant: int) -> None:
+        """Grants here have no number of uses."""
+
     def grants(self) -> list[Grant]:
         return [g for g in self.held if self.admitting is None or g.id in self.admitting]
-
-
-class Ledger:
-    """As much of a kernel as the server asks: it remembers no grant."""
-
-    def find_grant(self, _id: int) -> None:
-        return None
 
 
 class User:
     """The server's messages, sent as somebody; errors are raised."""
 
     def __init__(self, fs: Fs, caller: Caller) -> None:
-        if not hasattr(fs, "kernel"):
-            fs.kernel = Ledger()  # type: ignore[assignment]
         self.fs = fs
         self.caller: Any = caller
 

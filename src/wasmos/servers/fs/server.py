@@ -87,7 +87,6 @@ class Fs(Service):
         self._trees: dict[int, tuple[tuple[int, ...], Tree]] = {}  # task → its last grants' tree
         self._open: dict[int, dict[int, _Handle]] = {}  # task → number → handle
         self._under: dict[int, set[_Handle]] = {}  # grant → what was opened under it
-        self._spent: set[int] = set()  # grants that are used up, with something open
 
     # --- what a task sees ---
 
@@ -101,7 +100,9 @@ class Fs(Service):
             self._trees[caller.id] = ids, tree
         return tree
 
-    def _world(self, mount: Mount) -> World:
+    def _world(self, caller: Caller, mount: Mount) -> World:
+        """Of a mount that something is done in: by the grant that it is of."""
+        caller.act_by(mount.grant)
         if not mount.directory:
             return self._image_world
         return self._roots.world(mount.grant, mount.directory)
@@ -124,19 +125,20 @@ class Fs(Service):
         """A handle and its file. A grant that admits the message and is for other files doesn't
         help."""
         handle = self._handle(caller, fd)
-        if handle.file is None or not self._admits(caller, handle):
+        if handle.file is None:
             raise ServiceError(ErrorCode.NOT_ALLOWED, "the grant that it was opened under")
+        if caller.grant != handle.grant:
+            worlds = self._worlds(caller).worlds
+            usable = [grant for grant, world in worlds.items() if world == handle.world]
+            if not usable:
+                raise ServiceError(ErrorCode.NOT_ALLOWED, "no grant for this file")
+            caller.act_by(caller.grant if caller.grant in usable else usable[0])
         return handle, handle.file
-
-    def _admits(self, caller: Caller, handle: _Handle) -> bool:
-        return caller.grant == handle.grant or (
-            handle.world in self._worlds(caller).worlds.values()
-        )
 
     # --- open files ---
 
     def fs_open(self, caller: Caller, path: str, flags: int) -> int:
-        handle = self._opened(self._worlds(caller), path)
+        handle = self._opened(caller, self._worlds(caller), path)
         handles = self._open.setdefault(caller.id, {})
         if len(handles) >= self._max_open_files:
             handle.close()
@@ -146,14 +148,14 @@ class Fs(Service):
         self._under.setdefault(handle.grant, set()).add(handle)
         return fd
 
-    def _opened(self, tree: Tree, path: str) -> _Handle:
+    def _opened(self, caller: Caller, tree: Tree, path: str) -> _Handle:
         place = tree.find(path)
         if place.below:
             return _Handle(Opened(), place.owner, True, tree.worlds[place.owner])
         if place.mount is None:
             raise ServiceError(ErrorCode.NOT_FOUND)
         writable = place.mount.writable
-        file = self._world(place.mount).open(place.path, writable=writable)
+        file = self._world(caller, place.mount).open(place.path, writable=writable)
         return _Handle(file, place.mount.grant, writable, place.mount.world)
 
     def fs_close(self, caller: Caller, fd: int) -> None:
@@ -168,8 +170,6 @@ class Fs(Service):
             under.discard(handle)
             if not under:
                 del self._under[handle.grant]
-                if handle.grant in self._spent:
-                    self._end_world(handle.grant)
 
     def fs_read(self, caller: Caller, fd: int, len: int) -> bytes:  # noqa: A002
         handle, file = self._usable(caller, fd)
@@ -189,7 +189,7 @@ class Fs(Service):
 
     def fs_readdir(self, caller: Caller, path: str, index: int) -> tuple[str, int, int]:
         place = self._worlds(caller).find(path)
-        world, names = self._listed(place)
+        world, names = self._listed(caller, place)
         if index < 0:
             raise ServiceError(ErrorCode.INVALID_ARG)
         name, is_added = _nth(names, place.below, index)
@@ -198,14 +198,14 @@ class Fs(Service):
             return name, TYPE_DIRECTORY, 0
         return name, TYPE_FILE, min(size, MAX_SIZE)
 
-    def _listed(self, place: Place) -> tuple[World, Sequence[str]]:
+    def _listed(self, caller: Caller, place: Place) -> tuple[World, Sequence[str]]:
         """The names that the world itself has in a directory."""
         if place.mount is None:
             if place.below:
                 return _NOTHING, ()
             raise ServiceError(ErrorCode.NOT_FOUND)
         try:
-            world = self._world(place.mount)
+            world = self._world(caller, place.mount)
             return world, world.names(place.path)
         except ServiceError as error:
             if place.below and error.code in _NO_DIRECTORY:
@@ -214,28 +214,28 @@ class Fs(Service):
 
     def fs_mkfile(self, caller: Caller, path: str) -> None:
         place = self._worlds(caller).find(path)
-        self._changeable(place).make_file(place.path)
+        self._changeable(caller, place).make_file(place.path)
 
     def fs_mkdir(self, caller: Caller, path: str) -> None:
         place = self._worlds(caller).find(path)
-        self._changeable(place).make_directory(place.path)
+        self._changeable(caller, place).make_directory(place.path)
 
-    def _changeable(self, place: Place) -> World:
+    def _changeable(self, caller: Caller, place: Place) -> World:
         """The world in which something new may get this name."""
         if place.below:
             raise ServiceError(ErrorCode.ALREADY_EXISTS)
-        return self._writable(place)
+        return self._writable(caller, place)
 
     def fs_delete(self, caller: Caller, path: str) -> None:
         place = self._worlds(caller).find(path)
         if place.below:
             raise ServiceError(ErrorCode.NOT_ALLOWED if place.is_root else ErrorCode.NOT_EMPTY)
-        self._writable(place).delete(place.path)
+        self._writable(caller, place).delete(place.path)
 
-    def _writable(self, place: Place) -> World:
+    def _writable(self, caller: Caller, place: Place) -> World:
         if place.mount is None or not place.mount.writable:
             raise ServiceError(ErrorCode.NOT_ALLOWED)
-        return self._world(place.mount)
+        return self._world(caller, place.mount)
 
     # --- ends ---
 
@@ -245,21 +245,15 @@ class Fs(Service):
             self._forget(handle)
 
     def revoked(self, grant: int) -> None:
-        """A grant is gone: close what was opened under it, and its directory. But what was opened
-        by a grant's last use stays open, for those who still may use it."""
-        found = self.kernel.find_grant(grant)
-        if found is not None and found.state == "spent" and grant in self._under:
-            self._spent.add(grant)
-            return
+        """A grant is gone: close what was opened under it, and its directory. (It isn't gone by
+        being used up, while something is open.)"""
         for handle in self._under.pop(grant, ()):
             handle.close()
-        self._end_world(grant)
-
-    def _end_world(self, grant: int) -> None:
-        """Nobody has anything of a grant's world any more."""
-        self._spent.discard(grant)
         if self._host_roots is not None:
             self._host_roots.release(grant)
+
+    def holds(self, grant: int) -> bool:
+        return grant in self._under
 
     def stopped(self) -> None:
         for task in list(self._open):

@@ -11,12 +11,14 @@ moment later changes nothing, in neither direction: nobody looks it up again to 
 from __future__ import annotations
 
 MAX_NAME = 253
+_OF_NAMES = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 
 
 def can_be_a_name(text: str) -> bool:
-    """Whether to ask for it. What resolvers of the host would cut off, or take for the end, is in
-    no name."""
-    return 0 < len(text) <= MAX_NAME and not any(c <= " " or c == "\x7f" for c in text)
+    """Whether to ask for it: letters, digits, "-", "_" and "." of ASCII, as names are on the wire.
+    What a resolver would fold, cut off or take for the end would be another name than the one
+    that rules were asked about; who means an international name writes it as `xn--`."""
+    return 0 < len(text) <= MAX_NAME and text.isascii() and not text.strip(_OF_NAMES)
 
 
 def preferred(addresses: list[str]) -> int:

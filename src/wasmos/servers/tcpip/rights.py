@@ -32,11 +32,6 @@ def in_force(grant: Grant) -> bool:
     return all(each.state not in GONE for each in lineage(grant))
 
 
-def is_limited(grant: Grant) -> bool:
-    """Whether it can be used up."""
-    return any(each.uses is not None for each in lineage(grant))
-
-
 class Rights:
     """Chooses grants, and counts what can be used up."""
 

@@ -53,7 +53,7 @@ from wasmos.servers.tcpip.farewell import Farewell
 from wasmos.servers.tcpip.names import Names, can_be_a_name, preferred
 from wasmos.servers.tcpip.network import Endpoint
 from wasmos.servers.tcpip.ports import PortMap
-from wasmos.servers.tcpip.rights import SPENT, Rights, in_force, is_limited
+from wasmos.servers.tcpip.rights import SPENT, Rights, in_force
 from wasmos.servers.tcpip.sockets import Link, Port, Sockets
 
 TYPE_CHECKING = False
@@ -136,7 +136,7 @@ class Tcpip(Service):
         )
         self._open(port, self._places(port))
         self._rights.use(grant)
-        self._enter(port)
+        self._sockets.add(port)
         self._announce(port)
         return port.number
 
@@ -348,15 +348,7 @@ class Tcpip(Service):
     def _adopt(self, link: Link, stream: Stream) -> None:
         stream.send_bytes = self._bounds.send_bytes
         link.connection.stream = stream
-        self._enter(link)
-
-    def _enter(self, socket: Socket) -> None:
-        self._sockets.add(socket)
-        expires_ns = socket.grant.expires_ns
-        if expires_ns is not None and is_limited(socket.grant):
-            # Once it is used up, nobody tells when its time is over.
-            seconds = max(0, expires_ns - self.kernel.now_ns) / 1e9
-            socket.expiry = self.kernel.call_later(seconds, lambda: self._cut(socket))
+        self._sockets.add(link)
 
     def _changed(self, link: Link) -> None:
         if link.wake is not None:
@@ -423,6 +415,11 @@ class Tcpip(Service):
             self._end(socket)
         self._names.forget(task)
         self._rights.tidy()
+
+    def holds(self, grant: int) -> bool:
+        return bool(self._sockets.under(grant)) or any(
+            grant in farewell.under for said in self._farewells.values() for farewell in said
+        )
 
     def revoked(self, grant: int) -> None:
         found = self.kernel.find_grant(grant)
@@ -492,8 +489,6 @@ class Tcpip(Service):
                 del self._mapped_ports[port.guest_port]
 
     def _forget(self, socket: Socket) -> None:
-        if socket.expiry is not None:
-            socket.expiry.cancel()
         self._sockets.remove(socket)
         if isinstance(socket, Link):
             self._unsaid.pop(socket, None)

@@ -58,7 +58,6 @@ class Link:
 
     __slots__ = (
         "connection",
-        "expiry",
         "grant",
         "is_scheduled",
         "number",
@@ -75,7 +74,6 @@ class Link:
         self.owner = owner
         self.grant = grant
         self.under = tuple(each.id for each in lineage(grant))
-        self.expiry: Timer | None = None  # when its time is over, where nobody else would say so
         self.is_scheduled = False  # something may be due, and will be looked at
         self.silence: asyncio.TimerHandle | None = None  # while the task doesn't know of it
         self.wake: Callable[[], object] | None = None  # of the request that waits for it
@@ -87,7 +85,6 @@ class Port(Door):
 
     __slots__ = (
         "_entered",
-        "expiry",
         "grant",
         "guest_port",
         "is_mapped",
@@ -109,7 +106,6 @@ class Port(Door):
         self.owner = owner
         self.grant = grant
         self.under = tuple(each.id for each in lineage(grant))
-        self.expiry: Timer | None = None
         self.guest_port = guest_port
         self.is_mapped = False
         self.listeners: list[Listener] = []

@@ -1,0 +1,20 @@
+"""Offers of tasks that have ended stay for ever, and count for nobody: a task that spawns children one after
+the other, each of which offers 256 capabilities to a stranger and ends, fills the kernel without a bound.
+"""
+from __future__ import annotations
+
+from tests.attacks.attack import Scene, serve_vm, settle
+from wasmos import abi
+
+
+def test_left_offers(scene: Scene) -> None:
+    serve_vm(scene)
+    evil, victim = scene.agent("evil", "vm", "bank.ping"), scene.agent("victim", "vm")
+    for _ in range(6):
+        id = evil.call("vm", abi.SpawnTask("child")).message.task
+        child = scene.adopt(scene.kernel.find(id))
+        for _ in range(256):
+            child.call("vm", abi.CapGrant(victim.id, "bank.ping"))
+        child.exit()
+        settle(scene.kernel)
+    assert len(scene.kernel.grants) < 600, len(scene.kernel.grants)
