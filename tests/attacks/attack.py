@@ -2,7 +2,7 @@
 
 Law: a line counts only if the system under attack produced it while it was attacked: a record of
 its audit log as people are shown it, an event of its kernel, the text of an error that it raised
-or printed. Nothing here writes such a line for it.
+or printed, or, quoted, what it left behind. Nothing here makes one up for it.
 
     @attack("a forged sender", "A guest writes … into …", stopped_by=r"call evil to victim")
     def test_a_forged_sender(scene: Scene) -> None:

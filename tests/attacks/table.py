@@ -40,7 +40,9 @@ HEAD = """# Attacks
 
 What a guest, a peer, or somebody on the same machine could try, and the line by which it was
 stopped: a record of the audit log as `wasmos audit` shows it (`audit:`), an event of the kernel
-(`event:`), or the text of an error. {attacks} attacks in {forms} forms.
+(`event:`), the text of an error, or what the system left behind.
+
+{attacks} attacks in {forms} forms.
 
 This page is generated: `python -m tests.attacks.table` plays them all, from
 [tests/attacks/](../tests/attacks/), and takes down the lines. Each test also asserts that nothing

@@ -15,7 +15,7 @@ PING = abi.Ping.TYPE
 
 @attack(
     "countless offers",
-    "cap_grant to a stranger, 1,000 times",
+    "cap_grant to a stranger, 400 times",
     stopped_by=r"reply vm.* to evil.*: no resources",
 )
 def test_countless_offers(scene: Scene) -> None:
@@ -33,7 +33,7 @@ def test_countless_offers(scene: Scene) -> None:
 
 @attack(
     "countless offers by friends",
-    "Offers accepted and passed on by 10 tasks: each has its own number, and none of the others'",
+    "Offers accepted and passed on by 3 tasks: each has its own number, and none of the others'",
     stopped_by=r"reply vm.* to friend\d.*: no resources",
 )
 def test_countless_offers_by_friends(scene: Scene) -> None:
@@ -283,7 +283,7 @@ def test_indexes_past_the_end(scene: Scene) -> None:
 
 @attack(
     "a pool of tasks",
-    "In a kernel with room for two tasks, a third is asked for",
+    "In a kernel with room for three tasks, a fourth is asked for",
     stopped_by=r"error: .*too many tasks.*the pool has room for 3",
 )
 def test_a_pool_of_tasks(scene: Scene) -> None:

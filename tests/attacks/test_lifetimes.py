@@ -43,7 +43,7 @@ def test_in_a_loop(scene: Scene) -> None:
 
 
 @attack(
-    "at once, by two children",
+    "at once, by five children",
     "The one use is passed on to five children, who all call before the first is answered",
     stopped_by=r"denial child\d.* slow\.ping\(value=1\) (spent|no_capability)",
 )

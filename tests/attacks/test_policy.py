@@ -99,7 +99,7 @@ def test_a_forged_question(scene: Scene, host: bytes) -> None:
 
 @attack(
     "to wear out who answers",
-    "The same question 1,000 times, and 300 different ones after an answer of `quiet`",
+    "The same question 200 times, and 300 different ones after an answer of `quiet`",
     stopped_by=r"denial evil.* tcpip\.listen\(listen_port=\d+\) (field|no_capability|message)",
 )
 def test_to_wear_out_who_answers(scene: Scene) -> None:

@@ -17,7 +17,7 @@ def test_the_page_is_fresh() -> None:
         _, how, line = text.split(" | ", 2)
         end = f"{how} | {line} |\n"
         assert end in written, f"stale: run python -m tests.attacks.table: {text}"
-    if f" in {len(SEEN)} forms." in written:
+    if f" in {len(SEEN)} forms.\n" in written:
         assert table.page(SEEN.values()) == written, "stale: run python -m tests.attacks.table"
 
 
