@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 EVERY = "*"
 MAX_DEPTH = 32  # of delegation
 MAX_PASSED_ON = 256  # live grants that one task has passed on
-MAX_HELD = 1024  # grants of one task, beyond which it gets none from others
+MAX_TOKENS = 32  # of the patterns with wildcards in a rule of a task's
+MAX_HELD = 256  # grants of one task, beyond which it gets none from others
 REMEMBERED = 4096  # grants that are over, and may still be explained
 
 
@@ -222,8 +223,8 @@ class Authority:
 
     def pass_on(self, giver: Task, receiver: Task, rule: Rule | str, *, offer: bool) -> Grant:
         """What a task's own message asks for: it holds one grant that covers the rule.
-        Raises CapabilityDenied, RuleError."""
-        rule = self.parse(rule)
+        Raises CapabilityDenied, RuleError, UsageError."""
+        rule = self.parse_of_task(rule)
         held = self.held(giver.id) if self._kernel.names.is_known(rule.service) else ()
         for grant in held:
             if not passes_on(grant, rule, giver.name):
@@ -336,6 +337,14 @@ class Authority:
             raise UsageError(f"a grant is passed on at most {MAX_DEPTH} times")
         if by is not None and len(self._passed_on.get(by, ())) >= MAX_PASSED_ON:
             raise UsageError(f"a task passes on at most {MAX_PASSED_ON} grants")
+
+    def parse_of_task(self, rule: Rule | str) -> Rule:
+        """A rule from a message: not kept, and no pattern in it that takes long to compare."""
+        if isinstance(rule, str):
+            rule = Rule.parse(rule, self.vocabulary)
+        if rule.pattern_tokens > MAX_TOKENS:
+            raise UsageError(f"a task's rules have patterns of at most {MAX_TOKENS} characters")
+        return rule
 
     def _check_room(self, task: int) -> None:
         """A task isn't given more by others than it can carry, nor can it take more."""

@@ -115,6 +115,7 @@ cdef bint cap_attach(Task *task, Cap *cap) noexcept nogil:
         hold.tail.next = cap
     hold.tail = cap
     hold.allows += not cap.deny
+    task.denials += cap.deny
     hold.shuts += cap.deny and cap.all_messages and not cap.clause_count
     changed(task, cap.service)
     return True
@@ -137,6 +138,7 @@ cdef void cap_detach(Cap *cap) noexcept nogil:
     else:
         cap.next.prev = cap.prev
     hold.allows -= not cap.deny
+    task.denials -= cap.deny
     hold.shuts -= cap.deny and cap.all_messages and not cap.clause_count
     cap.holder = NULL
     cap.next = cap.prev = NULL

@@ -56,7 +56,8 @@ SHIM = b"""
     (call $finish (call $recv (local.get 0) (local.get 1))))
   (func (export "ipc_lookup") (param i32) (result i32)
     (call $finish (call $lookup (local.get 0))))
-  (export "ipc_reply" (func $reply)))
+  (func (export "ipc_reply") (param i32 i32)
+    (call $reply (local.get 0) (local.get 1))))
 """
 
 CAUSES = {EXIT_RETURNED: "returned", EXIT_TRAPPED: "trapped",
@@ -410,14 +411,14 @@ cdef class Core:
         cdef Task *task = NULL if holder == 0 else self._task(holder)
         cdef Cap *above = NULL if parent == 0 else self._cap(parent)
         cdef Cap *cap
+        cdef int64_t most = UNLIMITED if uses is None else uses
+        cdef int64_t until = FOREVER if expires_ns is None else expires_ns
         if id in self.caps:
             raise InternalError(f"capability {id} exists")
         cap = cap_make(id, service, messages, tests)
         cap.deny = deny
-        if uses is not None:
-            cap.uses = uses
-        if expires_ns is not None:
-            cap.expires_ns = expires_ns
+        cap.uses = most
+        cap.expires_ns = until
         cap.is_limited = uses is not None or expires_ns is not None or (
             above is not NULL and above.is_limited)
         if task is not NULL and not cap_attach(task, cap):
@@ -530,16 +531,18 @@ cdef class Core:
         cdef Cap *cap = self._cap(id)
         return None if cap.uses == UNLIMITED else cap.uses
 
-    def admitting(self, int32_t id):
-        """The capabilities that admit the call which task `id` has under way."""
+    def admitting(self, int32_t id, int32_t by):
+        """The capabilities that admit the call which task `id` has under way, if
+        that was admitted by the capability `by`."""
         cdef Task *task = self._task(id)
         cdef Task *dst
         cdef Hold *hold
         cdef uint32_t i
         cdef list found = []
-        if task.state != AWAITING or not task.is_kept:
-            return found
         dst = find(&self.k, task.peer)
+        if dst is NULL or task.state != AWAITING or not task.is_kept or (
+                task.cap is NULL or task.cap.id != by):
+            return found
         for i in range(dst.provides_count + 1):
             hold = hold_of(task, EVERY if i == 0 else dst.provides[i - 1])
             if hold is not NULL:
@@ -602,6 +605,8 @@ cdef class Core:
         cdef Task *task = self._task(id)
         cdef Task *dst = self._task(dst_id)
         cdef const uint8_t *data = <const uint8_t *><const char *>message
+        if len(message) < HEADER_BYTES:
+            raise ValueError("a message has a header")
         cdef int32_t type = load_i32(data)
         cdef uint32_t size = message_size(k, type)
         cdef Verdict verdict
@@ -626,10 +631,11 @@ cdef class Core:
         """(service or -1, type, why, capability, message) of what task `id`
         is about to be denied."""
         cdef Task *task = self._task(id)
+        cdef Task *dst = find(&self.k, task.peer)
         cdef Verdict verdict
-        if task.state != ASKING:
+        if task.state != ASKING or dst is NULL:
             raise UsageError(f"task {id} is not about to be denied anything")
-        authorize(&self.k, task, find(&self.k, task.peer), task.outbox,
+        authorize(&self.k, task, dst, task.outbox,
                   load_i32(task.outbox), task.outbox_size, &verdict)
         return (verdict.service, load_i32(task.outbox), WHY_NAMES[verdict.cause],
                 verdict.culprit, PyBytes_FromStringAndSize(
@@ -770,10 +776,12 @@ cdef class Core:
                 answer = self._lookup(id, (<bytes>task.name).decode(
                     "utf-8", "surrogateescape"))
             except BaseException:
-                # Interrupted, not answered: it stays where it was.
-                push(&self.k.attention, task)
+                # Interrupted, not answered: it stays where it was, if it is still there.
+                task = find(&self.k, id)
+                if task is not NULL and task.state == LOOKING_UP and task.queue is NULL:
+                    push(&self.k.attention, task)
                 raise
-            if answer is not None:
+            if answer is not None and not self.is_over(id):
                 self.answer_lookup(id, answer)
         elif task.state == SENDING:
             self._dispatch(task)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wasmos.kernel.vocabulary import Vocabulary
 
 MAX_SHOWN = 256  # characters of a text
-RECORDED = 288  # bytes of a message that the kernel records
+RECORDED = 1512  # bytes of a message that the kernel records
 CUT = "…"  # after a text without an end
 
 REASONS = {

@@ -409,17 +409,20 @@ cdef int32_t send_oneway(Kern *k, Task *task, Task *dst,
     receiver's mailbox until that is full; Python tasks always have one."""
     cdef int32_t type = load_i32(message)
     cdef Verdict verdict
-    if not expects(dst, task):
-        # Not what the receiver asked for: then a message like any other.
+    cdef bint wanted = expects(dst, task)
+    verdict.cap = NULL
+    if not wanted or task.denials:
+        # Not what the receiver asked for: then a message like any other. And what
+        # its sender is denied doesn't become right by being asked for.
         write_message(k.copy, message, type, task.id, size)
         message = k.copy
         authorize(k, task, dst, message, type, size, &verdict)
-        if verdict.cap is NULL:
+        if verdict.cap is NULL and not (wanted and verdict.cause != WHY_DENIED):
             emit(k, EV_DENIAL, task.id, dst.id, type, ERR_NOT_ALLOWED)
             record(k, REC_DENIAL, task, dst, type, &verdict, message, size)
             return ERR_NOT_ALLOWED
-    else:
-        verdict.cap = NULL
+        if wanted:
+            verdict.cap = NULL
     if receives_from(dst, task):
         went(k, task, dst, message, type, size, &verdict)
         write_message(guest_message(dst, dst.message), message, type, task.id, size)

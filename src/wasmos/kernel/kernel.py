@@ -396,6 +396,11 @@ class Kernel(Hooks):
         """A rule that may name the messages of all services here. Raises RuleError."""
         return self.authority.parse(text)
 
+    def parse_rule_of_task(self, text: str) -> Rule:
+        """As `parse_rule`, for a text that a task wrote. Raises RuleError, and UsageError for
+        patterns that would take long to compare."""
+        return self.authority.parse_of_task(text)
+
     def pass_on(self, giver: Task, receiver: Task, rule: Rule | str, *, offer: bool) -> Grant:
         """Let `giver` pass on what it holds, or a part: one of its grants has to cover the
         rule. With `offer` the receiver holds it once it has accepted. Raises CapabilityDenied,

@@ -93,12 +93,17 @@ def normal(text: bytes, mode: str) -> bytes | None:
     return text if is_plain else None
 
 
+MAX_STEPS = 4096  # of comparing two patterns: longer ones have to be equal
+
+
 def contains(pattern: Tokens, inner: Sequence[int], mode: str) -> bool:
     """Whether `pattern` matches all that `inner`, a text or a pattern, does. If it says so, it is
     so; of two patterns that have wildcards it can miss it.
 
     All ways through the pattern are followed at once, so no text can make it take long.
     """
+    if len(pattern) * len(inner) > MAX_STEPS and not is_text(inner):
+        return tuple(pattern) == tuple(inner)
     at = [True, *[False] * len(pattern)]  # at[j]: the first j tokens have matched
     _pass_runs(pattern, at)
     for token in inner:
@@ -111,9 +116,16 @@ def contains(pattern: Tokens, inner: Sequence[int], mode: str) -> bool:
                 matched[j + 1] = at[j] and token <= ONE and in_name
             else:
                 matched[j + 1] = at[j] and token == wanted
+        if not any(matched):
+            return False
         at = matched
         _pass_runs(pattern, at)
     return at[-1]
+
+
+def is_text(tokens: Sequence[int]) -> bool:
+    """Whether there is no wildcard in it."""
+    return all(token < ONE for token in tokens)
 
 
 def least_size(tokens: Tokens) -> int:

@@ -8,8 +8,8 @@
 # are recorded at all, may wait for more of their kind: many at once are cheap.
 
 cdef enum:
-    RECORDS = 1024
-    RECORD_BYTES = 288      # of a message: the header, a path, and some numbers
+    RECORDS = 512
+    RECORD_BYTES = 1512     # a whole message: what decided can be its last field
 
 cdef enum RecordKind:
     REC_DENIAL = 1

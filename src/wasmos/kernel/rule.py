@@ -99,6 +99,17 @@ class Rule:
         )
 
     @property
+    def pattern_tokens(self) -> int:
+        """How long its patterns with wildcards in the middle are in all: these are compared one
+        by one, where everything else is looked up."""
+        found = 0
+        for constraint in self.constraints.values():
+            test = constraint.test()
+            if test[0] == "text":
+                found += sum(len(tokens) for kind, tokens in test[4] if kind == "like")
+        return found
+
+    @property
     def bare(self) -> Rule:
         """The same right, without what it stands for at the server."""
         if not self.badge:

@@ -153,11 +153,11 @@ class Caller:
 
     def grants(self) -> list[Grant]:
         """Every capability of the caller's that admits this very message, the oldest
-        first. While it awaits the answer; nothing afterwards."""
+        first. While it awaits the answer; afterwards nothing, or what admits the next."""
         kernel = self._kernel()
         if kernel is None or kernel.is_over(self.id):
             return []
-        found = [kernel.find_grant(id) for id in kernel.admitting(self.id)]
+        found = [kernel.find_grant(id) for id in kernel.admitting(self.id, self.grant)]
         return [grant for grant in found if grant is not None]
 
     @property

@@ -110,9 +110,12 @@ class Vm(Service):
 
     async def spawn_granted(self, caller: Caller, name: str, rules: str) -> int:
         try:
-            wanted = [self.kernel.parse_rule(line) for line in rules.splitlines() if line.strip()]
+            lines = [line for line in rules.split("\n") if line.strip()]
+            wanted = [self.kernel.parse_rule_of_task(line) for line in lines]
         except RuleError as error:
             raise ServiceError(ErrorCode.INVALID_ARG, str(error)) from None
+        except UsageError as error:
+            raise ServiceError(ErrorCode.NO_RESOURCES, str(error)) from None
         held = [grant for grant in self._task(caller).grants if not grant.deny]
         for rule in wanted:
             if not any(self.kernel.passes_on(grant, rule) for grant in held):

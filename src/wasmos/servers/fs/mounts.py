@@ -169,14 +169,18 @@ class Place:
 class Tree:
     """What a task sees by the grants that admit a message.
 
-    worlds: by grant, what it shows, and where, whether that is seen or not.
+    worlds: by grant, what it shows, and where, whether that is seen or not; `writable`: the
+        grants that are also for writing.
     """
 
     def __init__(self, mounts: Iterable[Mount]) -> None:
         self._mounts: dict[Names, Mount] = {}
         self.worlds: dict[int, World] = {}
+        self.writable: set[int] = set()
         for mount in sorted(mounts, key=lambda mount: mount.grant):
             self.worlds[mount.grant] = mount.world
+            if mount.writable:
+                self.writable.add(mount.grant)
             if self._counts(mount):
                 self._mounts[mount.at] = mount
         self._ways = _ways(self._mounts.values())

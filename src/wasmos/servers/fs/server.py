@@ -121,15 +121,19 @@ class Fs(Service):
             raise ServiceError(ErrorCode.INVALID_ARG)
         return handle
 
-    def _usable(self, caller: Caller, fd: int) -> tuple[_Handle, Opened]:
+    def _usable(self, caller: Caller, fd: int, *, writing: bool = False) -> tuple[_Handle, Opened]:
         """A handle and its file. A grant that admits the message and is for other files doesn't
         help."""
         handle = self._handle(caller, fd)
         if handle.file is None:
             raise ServiceError(ErrorCode.NOT_ALLOWED, "the grant that it was opened under")
         if caller.grant != handle.grant:
-            worlds = self._worlds(caller).worlds
-            usable = [grant for grant, world in worlds.items() if world == handle.world]
+            tree = self._worlds(caller)
+            usable = [
+                grant
+                for grant, world in tree.worlds.items()
+                if world == handle.world and (not writing or grant in tree.writable)
+            ]
             if not usable:
                 raise ServiceError(ErrorCode.NOT_ALLOWED, "no grant for this file")
             caller.act_by(caller.grant if caller.grant in usable else usable[0])
@@ -178,7 +182,7 @@ class Fs(Service):
         return data
 
     def fs_write(self, caller: Caller, fd: int, data: bytes) -> int:
-        handle, file = self._usable(caller, fd)
+        handle, file = self._usable(caller, fd, writing=True)
         if not handle.writable:
             raise ServiceError(ErrorCode.NOT_ALLOWED)
         written = file.write(handle.offset, data)

@@ -6,7 +6,7 @@ path) and for nothing else but being a small number; what is masked shows that i
 
 from __future__ import annotations
 
-from wasmos.abi import MESSAGES
+from wasmos.abi import RPCS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ def fields_that_matter(
 
 
 def secret_names() -> frozenset[str]:
-    """The fields that are secret in some message of the system."""
+    """The fields that are secret in some request of the system: rules name no others."""
     return frozenset(
         field.name
-        for kind in MESSAGES.values()
-        for field in kind.FIELDS
+        for rpc in RPCS.values()
+        for field in rpc.request.FIELDS
         if field.meaning == "secret"
     )
 
