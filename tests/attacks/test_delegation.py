@@ -61,8 +61,6 @@ BADGES = {
     "to write": 'fs(dir="/srv/data", at="/data", mode="rw")',
     "to write, by leaving it out": 'fs(dir="/srv/data", at="/data")',
     "another place": 'fs(dir="/srv/data", at="/", mode="ro")',
-    "no badge at all": "fs",
-    "a message without the badge": "fs.write",
     "no directory": 'fs(at="/data", mode="ro")',
 }
 

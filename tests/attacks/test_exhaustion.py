@@ -27,7 +27,6 @@ def test_countless_offers(scene: Scene) -> None:
     assert len(victim.grants) == 2
     assert victim.call("vm", abi.CapGrant(friend.id, "bank")).error == 0
     evil.task.kill()
-    scene.kernel.revoke(next(g for g in scene.kernel.grants if g.holder_name == "evil"))
     assert len(scene.kernel.grants) < 20
 
 
@@ -218,7 +217,7 @@ BOMBS = {
     "a rule that takes long to read or to match",
     "cap_grant of 1,000 bytes of wildcards, alternatives, brackets or digits; then texts to match",
     stopped_by=r"denial friend.* tcpip\.dns_resolve\(.*\) (field|message)|"
-    r"reply vm.* to evil.*: invalid argument",
+    r"reply vm.* to evil.*: (invalid argument|no resources)",
     each="bomb",
 )
 def test_a_rule_bomb(scene: Scene, bomb: str) -> None:
@@ -230,7 +229,7 @@ def test_a_rule_bomb(scene: Scene, bomb: str) -> None:
     evil, friend = scene.agent("evil", "vm", "tcpip"), scene.agent("friend", "vm")
     answer = evil.call("vm", abi.CapGrant(friend.id, BOMBS[bomb]))
     if answer.error:
-        assert answer.error == -11
+        assert answer.error in (-11, -2)
         return
     assert friend.call("vm", abi.CapAccept(answer.message.cap)).error == 0
     for text in ("a" * 250, "aa." * 80, "b" * 250):

@@ -1,6 +1,5 @@
-"""`fs(dir=…) once` is never used up by a task that holds another, unlimited fs grant: the kernel admits (and counts) each message by
-the unlimited one, and the server shows the files of both.
-"""
+"""A grant that can be used once is used once, also beside another, unlimited one."""
+
 from __future__ import annotations
 
 from tests.attacks.attack import Scene
@@ -14,7 +13,9 @@ def test_a_directory_once(scene: Scene) -> None:
         (scene.folder / name / "f").write_bytes(b"SECRET")
     scene.serve(Fs())
     evil = scene.agent(
-        "evil", f'fs(dir="{scene.folder}/b", at="/b")', f'fs(dir="{scene.folder}/a", at="/a") 2 times'
+        "evil",
+        f'fs(dir="{scene.folder}/b", at="/b")',
+        f'fs(dir="{scene.folder}/a", at="/a") 2 times',
     )
     opened = [evil.call("fs", abi.FsOpen("/a/f", 0)).error for _ in range(5)]
     print(evil.grants, [g.uses_left for g in evil.grants])

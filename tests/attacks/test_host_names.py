@@ -1,6 +1,5 @@
-"""A deny rule for a host name is passed by a spelling that the host's resolver folds (IDNA nameprep), and
-names with characters that no host name has reach the resolver. Copy to tests/attacks/ and run.
-"""
+"""A name that the resolver of the host would make another one of is no name."""
+
 from __future__ import annotations
 
 import pytest
@@ -10,8 +9,15 @@ from tests.attacks.test_network import resolve, serve
 from wasmos.servers.tcpip.host import _look_up
 
 FOLDED = ["ｌocalhost", "ⓛocalhost", "loc\u00adalhost", "localhost\u200b"]
-ODD = ["other.com/.example.com", "other.com\\.example.com", "other.com:443.example.com", "127.0.0.1/.example.com",
-       "[::1].example.com", "other.com#.example.com", "other.com?.example.com"]
+ODD = [
+    "other.com/.example.com",
+    "other.com\\.example.com",
+    "other.com:443.example.com",
+    "127.0.0.1/.example.com",
+    "[::1].example.com",
+    "other.com#.example.com",
+    "other.com?.example.com",
+]
 
 
 @pytest.mark.parametrize("name", FOLDED)

@@ -1,6 +1,5 @@
-"""Offers of tasks that have ended stay for ever, and count for nobody: a task that spawns children one after
-the other, each of which offers 256 capabilities to a stranger and ends, fills the kernel without a bound.
-"""
+"""Offers end with who made them, and what one task is given by others has a bound."""
+
 from __future__ import annotations
 
 from tests.attacks.attack import Scene, serve_vm, settle

@@ -223,7 +223,7 @@ def test_writing_by_a_child(scene: Scene, tree: Trees, resolver: Resolver) -> No
     scene.serve(Fs(resolver=resolver))
     before = trees.digest(tree.inside)
     evil = scene.agent("evil", "vm", f'fs(dir="{tree.inside}", at="/data", mode="ro")')
-    for wider in ("fs", f'fs(dir="{tree.inside}", at="/data")', f'fs(dir="{tree.inside.parent}")'):
+    for wider in (f'fs(dir="{tree.inside}", at="/data")', f'fs(dir="{tree.inside.parent}")'):
         assert evil.call("vm", abi.SpawnGranted("child", wider)).error == -8
     id = evil.call("vm", abi.SpawnTask("child")).message.task
     child = scene.adopt(scene.kernel.find(id))

@@ -1,6 +1,5 @@
-"""A call that used a grant up goes on when that grant, its parent, or all that its task holds is taken back, and past its
-expiry: revocation doesn't reach calls half-way whose grant is spent. Only a deny rule ends it.
-"""
+"""A call by a grant's last use ends when that grant, or what it came from, is taken back."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,6 +1,5 @@
-"""A socket that was made by the last use of a grant stays open when that grant's parent is revoked, if its owner holds another
-tcpip grant (which admits `write`). (revoking the spent grant itself likewise)
-"""
+"""So does what was opened by a last use."""
+
 from __future__ import annotations
 
 import pytest

@@ -531,17 +531,15 @@ cdef class Core:
         cdef Cap *cap = self._cap(id)
         return None if cap.uses == UNLIMITED else cap.uses
 
-    def admitting(self, int32_t id, int32_t by):
-        """The capabilities that admit the call which task `id` has under way, if
-        that was admitted by the capability `by`."""
+    def admitting(self, int32_t id):
+        """The capabilities that admit the call which task `id` has under way."""
         cdef Task *task = self._task(id)
         cdef Task *dst
         cdef Hold *hold
         cdef uint32_t i
         cdef list found = []
         dst = find(&self.k, task.peer)
-        if dst is NULL or task.state != AWAITING or not task.is_kept or (
-                task.cap is NULL or task.cap.id != by):
+        if dst is NULL or task.state != AWAITING or not task.is_kept:
             return found
         for i in range(dst.provides_count + 1):
             hold = hold_of(task, EVERY if i == 0 else dst.provides[i - 1])

@@ -155,10 +155,18 @@ class Caller:
         """Every capability of the caller's that admits this very message, the oldest
         first. While it awaits the answer; afterwards nothing, or what admits the next."""
         kernel = self._kernel()
-        if kernel is None or kernel.is_over(self.id):
+        if kernel is None or kernel.is_over(self.id) or not self._awaits(kernel):
             return []
-        found = [kernel.find_grant(id) for id in kernel.admitting(self.id, self.grant)]
+        found = [kernel.find_grant(id) for id in kernel.admitting(self.id)]
         return [grant for grant in found if grant is not None]
+
+    def _awaits(self, kernel: Kernel) -> bool:
+        """Whether the call that it has under way is to what its capability is for."""
+        grant = kernel.find_grant(self.grant)
+        service = kernel.find(kernel.account(self.id)["peer"] or 0)
+        if grant is None or service is None:
+            return False
+        return grant.rule.service in ("*", *service.services)
 
     @property
     def alive(self) -> bool:

@@ -955,8 +955,7 @@ def test_so_many_uses_are_so_many(fake_world: World) -> None:
     codes = [code(guest, PUBLIC) for _ in range(4)]
     assert codes == [0, 0, 0, ErrorCode.NOT_ALLOWED]
     guest.client.kill()
-    guest.settle()
-    assert world.tcpip._rights._used == {}  # nothing is kept of what is over
+    world.until(lambda: world.tcpip._rights._used == {})  # nothing is kept of what is over
 
 
 def test_a_last_use_is_counted_with_those_before(fake_world: World) -> None:

@@ -132,7 +132,7 @@ class Fs(Service):
             usable = [
                 grant
                 for grant, world in tree.worlds.items()
-                if world == handle.world and (not writing or grant in tree.writable)
+                if world == handle.world and (grant in tree.writable or not writing)
             ]
             if not usable:
                 raise ServiceError(ErrorCode.NOT_ALLOWED, "no grant for this file")
@@ -182,7 +182,9 @@ class Fs(Service):
         return data
 
     def fs_write(self, caller: Caller, fd: int, data: bytes) -> int:
-        handle, file = self._usable(caller, fd, writing=True)
+        # A directory on the way to other grants' places is nobody's to write: it is no file.
+        is_on_the_way = type(self._handle(caller, fd).file) is Opened
+        handle, file = self._usable(caller, fd, writing=not is_on_the_way)
         if not handle.writable:
             raise ServiceError(ErrorCode.NOT_ALLOWED)
         written = file.write(handle.offset, data)
