@@ -313,13 +313,16 @@ class LaterPrompter(_Decisions):
         self._ask_line = ask_line
         self._may_ask = may_ask
         self._waiting: list[Denial] = []  # a task asks one thing at a time: no more than tasks
+        self._latest: dict[int, Denial] = {}  # what each is asked about: what was before is over
         self._changed = asyncio.Event()
         self._is_over = False
 
     def __call__(self, denial: Denial) -> bool | None:
         if self._is_over or self.question(denial) is None:
             return False
+        self._waiting = [each for each in self._waiting if each.task != denial.task]
         self._waiting.append(denial)
+        self._latest[denial.task] = denial
         self.look()
         return None
 
@@ -351,6 +354,9 @@ class LaterPrompter(_Decisions):
         return None
 
     def _answer_kernel(self, denial: Denial) -> None:
+        if self._latest.get(denial.task) is not denial:
+            return  # the service that it was meant for has ended meanwhile
+        del self._latest[denial.task]
         if self._kernel.find(denial.task) is not None:
             self._kernel.answer_asked(denial.task)
             self._kernel.kick()
