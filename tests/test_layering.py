@@ -150,7 +150,7 @@ def test_the_core_is_small_enough_to_read() -> None:
         for pattern in ("*.pyx", "*.pxi")
         for path in PACKAGE.rglob(pattern)
     )
-    assert lines < 4_600
+    assert lines < 4_700
 
 
 # --- the cost of importing --------------------------------------------------------------------
