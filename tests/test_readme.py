@@ -1,12 +1,13 @@
 """What the README shows is what happens.
 
-Law: every Python block runs as it stands, from the top folder, and prints what its comments say.
-Of the shell's transcripts those are played that need no network, no terminal and no compiler. Files
-that a page speaks of are there.
+Law: every Python block, those of the how-tos too, runs as it stands, from the top folder, and
+prints what its comments say, or what stands below it. Of the README's transcripts those are played
+that need no network, no terminal and no compiler. Files that a page speaks of are there.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from wasmos.idl.outputs import generate
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = ["README.md", "docs/howto.md"]
+HOWTO = (ROOT / "docs" / "howto.md").read_text()
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -59,6 +62,39 @@ def test_python(number: int) -> None:
     assert promised or "asyncio" in PYTHON[number], "it promises nothing"
     for comment in promised:
         assert is_promised(comment, printed), f"{comment!r} is not in {printed}"
+
+
+# Each with what it prints, if that stands below it.
+RECIPES = re.findall(
+    r"^```python\n(.*?)^```\n(?:\n```\n(?!\$)(.*?)^```$)?", HOWTO, re.DOTALL | re.MULTILINE
+)
+
+
+@pytest.fixture(scope="module")
+def own_messages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The definitions of the page, and the module that is made of them."""
+    folder = tmp_path_factory.mktemp("own")
+    (text,) = [block for block in blocks(HOWTO, "") if block.startswith("first 1000;")]
+    (folder / "store.idl").write_text(text)
+    generate([folder / "store.idl"], python=folder / "store_messages.py")
+    return folder
+
+
+@pytest.mark.parametrize("number", range(len(RECIPES)))
+def test_recipes(number: int, own_messages: Path) -> None:
+    code, promised = RECIPES[number]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(own_messages)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    if promised:
+        assert done.stdout == promised
+
+
+def test_recipes_promise_something() -> None:
+    assert sum(bool(promised) for _, promised in RECIPES) >= 8
 
 
 # Between two commands, and nothing to the second.
