@@ -45,3 +45,8 @@ def _between(networks: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 
 
 PUBLIC = _between([_interval(network) for network in NOT_PUBLIC])
+
+
+def dotted(address: int) -> str:
+    """An address as people write it."""
+    return ".".join(str(address >> shift & 255) for shift in (24, 16, 8, 0))

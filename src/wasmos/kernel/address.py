@@ -6,7 +6,7 @@ four decimal numbers; whatever else somebody might read as one is refused.
 
 from __future__ import annotations
 
-from wasmos.abi.networks import LAST_ADDRESS, PUBLIC
+from wasmos.abi.networks import LAST_ADDRESS, PUBLIC, dotted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def parse(text: str) -> Intervals:
         raise ValueError(f"is no network; {advice}")
     behind = (1 << (32 - bits)) - 1
     if first & behind:
-        right = f'"{_quad(first & ~behind)}/{bits}"'
+        right = f'"{dotted(first & ~behind)}/{bits}"'
         raise ValueError(f"has bits behind the first {bits}; did you mean {right}?")
     return ((first, first | behind),)
 
@@ -79,10 +79,6 @@ def _decimal(text: str, most: int) -> int | None:
     if not (text.isascii() and text.isdigit()) or len(text) > 3 or text != str(int(text)):
         return None
     return int(text) if int(text) <= most else None
-
-
-def _quad(address: int) -> str:
-    return ".".join(str(address >> shift & 255) for shift in (24, 16, 8, 0))
 
 
 def _shown(intervals: Intervals) -> Iterator[str]:
@@ -118,6 +114,6 @@ def _networks(low: int, high: int) -> list[str]:
     found = []
     while low <= high:
         bits = min((low & -low or 1 << 32).bit_length(), (high - low + 1).bit_length()) - 1
-        found.append(_quad(low) if bits == 0 else f"{_quad(low)}/{32 - bits}")
+        found.append(dotted(low) if bits == 0 else f"{dotted(low)}/{32 - bits}")
         low += 1 << bits
     return found

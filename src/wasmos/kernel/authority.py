@@ -21,14 +21,12 @@ from wasmos.kernel.vocabulary import Vocabulary
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any, TypeAlias
+    from typing import Any
 
     from wasmos.kernel.grant import Compiled
     from wasmos.kernel.kernel import Kernel
     from wasmos.kernel.task import Task
     from wasmos.kernel.timers import Timer
-
-    Entry: TypeAlias = dict[str, Any]
 
 EVERY = "*"
 MAX_DEPTH = 32  # of delegation
@@ -125,11 +123,6 @@ class Authority:
         """A grant by its number, also for some time after its end."""
         return self.live.get(id) or self._over.get(id)
 
-    @property
-    def roots(self) -> list[Grant]:
-        """All grants that are in force and were given by the host."""
-        return [grant for grant in self.live.values() if grant.parent is None]
-
     def uses_left(self, grant: Grant) -> int | None:
         """Of its own, or of one that it was derived from, whichever are fewer."""
         at: Grant | None = grant if grant.id in self.live else None
@@ -225,15 +218,19 @@ class Authority:
         """What a task's own message asks for: it holds one grant that covers the rule.
         Raises CapabilityDenied, RuleError, UsageError."""
         rule = self.parse_of_task(rule)
-        held = self.held(giver.id) if self._kernel.names.is_known(rule.service) else ()
-        for grant in held:
-            if not passes_on(grant, rule, giver.name):
-                continue
-            if derive(grant, rule, receiver.name) is not None:
+        for grant in self.held(giver.id):
+            if self.passes_on(grant, rule) and derive(grant, rule, receiver.name) is not None:
                 if not offer:
                     self._check_room(receiver.id)
                 return self.delegate(grant, receiver, rule, by=giver.id, offer=offer)
         raise CapabilityDenied(str(rule))
+
+    def passes_on(self, grant: Grant, rule: Rule) -> bool:
+        """Whether a rule that the holder of `grant` names is part of it. One without a badge
+        leaves the badge as it is: a task needn't know what its rights stand for."""
+        held = grant.rule if rule.badge else grant.rule.bare
+        is_known = self._kernel.names.is_known(rule.service)
+        return is_known and held.covers(rule, grant.holder_name)
 
     def accept(self, task: Task, id: int) -> None:
         """Let a task hold what it was offered. Raises LookupError, UsageError."""
@@ -254,9 +251,7 @@ class Authority:
         # All of it before anybody hears of it: who is told may revoke, grant and kill.
         ended = reversed(grant.walk())
         held = [(each, self._remove(each, state)) for each in ended]
-        if grant.parent is not None:
-            grant.parent.children.remove(grant)
-            self._forget_if_left(grant.parent)
+        self._leave_parent(grant)
         if grant.deny:
             self._lift(grant)
         for each, was_held in held:
@@ -300,9 +295,7 @@ class Authority:
             if grant.children or self._kernel.is_in_use(grant):
                 continue
             self._remove(grant, states.SPENT)
-            if grant.parent is not None:
-                grant.parent.children.remove(grant)
-                self._forget_if_left(grant.parent)
+            self._leave_parent(grant)
             self._kernel.grant_ended(grant)
 
     # --- steps ---
@@ -416,12 +409,15 @@ class Authority:
 
     def _forget_if_left(self, grant: Grant) -> None:
         """Nobody holds it, and nothing is derived from it any more."""
-        while grant.state == states.LEFT and not grant.children and grant.id in self.live:
+        if grant.state == states.LEFT and not grant.children and grant.id in self.live:
             self._forget(grant, abort=False)
-            if grant.parent is None:
-                return
+            self._leave_parent(grant)
+
+    def _leave_parent(self, grant: Grant) -> None:
+        """It is gone, and perhaps was all that its parent was still there for."""
+        if grant.parent is not None:
             grant.parent.children.remove(grant)
-            grant = grant.parent
+            self._forget_if_left(grant.parent)
 
     def _forget(self, grant: Grant, *, abort: bool) -> None:
         """It counts no longer, and is only remembered."""
@@ -438,13 +434,6 @@ class Authority:
 
 
 _ENDS = {states.REVOKED: "revoke", states.EXPIRED: "expire", states.SPENT: "spend"}
-
-
-def passes_on(grant: Grant, rule: Rule, own_name: str) -> bool:
-    """Whether a rule that the holder of `grant` names is part of it. One without a badge leaves
-    the badge as it is: a task needn't know what its rights stand for."""
-    held = grant.rule if rule.badge else grant.rule.bare
-    return held.covers(rule, own_name)
 
 
 def derive(parent: Grant, rule: Rule, own_name: str) -> Compiled | None:

@@ -17,7 +17,6 @@ cdef struct Cap:
     bint deny
     bint is_limited         # it, or what it was derived from, can end by itself
     bint all_messages       # besides those that `clauses` speaks of
-    bint dead               # taken back; kept while somebody refers to it
     int64_t uses
     int64_t expires_ns
     uint32_t refs           # 1 while it lives, its children, calls under way
@@ -181,7 +180,6 @@ cdef void enter(Kern *k, Cap *cap) noexcept nogil:
 
 cdef void leave(Kern *k, Cap *cap) noexcept nogil:
     """It is taken back: whoever still refers to it keeps its memory alone."""
-    cap.dead = True
     cap_detach(cap)
     if cap.newer is NULL:
         k.newest = cap.older

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from wasmos.kernel.vocabulary import Vocabulary
 
 MAX_SHOWN = 256  # characters of a text
-RECORDED = 1512  # bytes of a message that the kernel records
 CUT = "…"  # after a text without an end
 
 REASONS = {
@@ -90,11 +89,9 @@ class Denial:
         value = self.fields.get(field.name)
         if field.meaning in ("", "secret") or isinstance(value, int):
             return True
-        if not isinstance(value, str) or (
-            value.endswith(CUT) and field.offset + field.size > RECORDED
-        ):
-            return False
-        return len(value.encode("utf-8", "surrogateescape")) < field.size
+        return isinstance(value, str) and (
+            len(value.encode("utf-8", "surrogateescape")) < field.size
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Denial) and self._key == other._key
@@ -148,7 +145,9 @@ def shown(
         if field.meaning == "secret":
             value = "***"
         elif field.meaning == "ipv4":
-            value = ".".join(str(byte) for byte in value.to_bytes(4, "big"))
+            from wasmos.abi.networks import dotted
+
+            value = dotted(value)
         elif isinstance(value, str) and len(value) > MAX_SHOWN:
             value = value[:MAX_SHOWN] + CUT
         found[field.name] = value

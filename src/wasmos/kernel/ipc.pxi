@@ -182,8 +182,6 @@ cdef inline void admitted(Kern *k, Task *task, Task *dst, RecordKind kind,
         verdict.cause = 0
         verdict.service = dst.provides[0] if dst.provides_count else <int32_t>EVERY
         record(k, kind, task, dst, type, verdict, message, size)
-    if k.trace and kind == REC_ONEWAY:
-        emit(k, EV_ONEWAY, task.id, dst.id, type, 0)
     if verdict.cap.is_limited:
         use(k, verdict.cap)
 
@@ -196,6 +194,12 @@ cdef int32_t deny(Kern *k, Task *task, Task *dst, const uint8_t *message,
         task.peer = dst.id
         push(&k.attention, task)
         return PENDING
+    return denied(k, task, dst, message, type, size, verdict)
+
+
+cdef int32_t denied(Kern *k, Task *task, Task *dst, const uint8_t *message,
+                    int32_t type, uint32_t size,
+                    const Verdict *verdict) noexcept nogil:
     emit(k, EV_DENIAL, task.id, dst.id, type, ERR_NOT_ALLOWED)
     record(k, REC_DENIAL, task, dst, type, verdict, message, size)
     return ERR_NOT_ALLOWED
@@ -204,16 +208,13 @@ cdef int32_t deny(Kern *k, Task *task, Task *dst, const uint8_t *message,
 cdef int32_t ask_again(Kern *k, Task *task, Task *dst) noexcept nogil:
     """Somebody was asked: what does the call of `task` return now?"""
     cdef Verdict verdict
-    cdef int32_t type = load_i32(task.outbox), result
+    cdef int32_t type = load_i32(task.outbox)
     cdef uint32_t size = task.outbox_size
     task.state = RUNNING
     authorize(k, task, dst, task.outbox, type, size, &verdict)
     if verdict.cap is not NULL:
         return admit(k, task, dst, task.outbox, type, size, &verdict)
-    task.asks, asks = False, task.asks
-    result = deny(k, task, dst, task.outbox, type, size, &verdict)
-    task.asks = asks
-    return result
+    return denied(k, task, dst, task.outbox, type, size, &verdict)
 
 
 cdef const uint8_t *under_way(Kern *k, Task *task, Task **dst) noexcept nogil:
@@ -250,10 +251,8 @@ cdef void reconsider(Kern *k, Task *task, Cap *rule) noexcept nogil:
         return
     verdict.cause = WHY_REVOKED
     verdict.culprit = 0 if task.cap is NULL else task.cap.id
-    emit(k, EV_DENIAL, task.id, dst.id, type, ERR_NOT_ALLOWED)
-    record(k, REC_DENIAL, task, dst, type, &verdict, message, size)
     stands_on(k, task, NULL)
-    wake(k, task, ERR_NOT_ALLOWED)
+    wake(k, task, denied(k, task, dst, message, type, size, &verdict))
 
 
 cdef int32_t refuse(Kern *k, Task *task, int32_t dst, int32_t type,
@@ -418,9 +417,7 @@ cdef int32_t send_oneway(Kern *k, Task *task, Task *dst,
         message = k.copy
         authorize(k, task, dst, message, type, size, &verdict)
         if verdict.cap is NULL and not (wanted and verdict.cause != WHY_DENIED):
-            emit(k, EV_DENIAL, task.id, dst.id, type, ERR_NOT_ALLOWED)
-            record(k, REC_DENIAL, task, dst, type, &verdict, message, size)
-            return ERR_NOT_ALLOWED
+            return denied(k, task, dst, message, type, size, &verdict)
         if wanted:
             verdict.cap = NULL
     if receives_from(dst, task):
@@ -458,7 +455,7 @@ cdef inline void went(Kern *k, Task *task, Task *dst, const uint8_t *message,
     account_send(task, dst, size)
     if verdict.cap is not NULL:
         admitted(k, task, dst, REC_ONEWAY, message, type, size, verdict)
-    elif k.trace:
+    if k.trace:
         emit(k, EV_ONEWAY, task.id, dst.id, type, 0)
 
 

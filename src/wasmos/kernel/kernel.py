@@ -18,8 +18,7 @@ from wasmos.errors import (
     ServiceError,
     UsageError,
 )
-from wasmos.kernel.authority import EVERY, Authority, passes_on
-from wasmos.kernel.denial import Denial
+from wasmos.kernel.authority import EVERY, Authority
 from wasmos.kernel.driver import Driver, resolve
 from wasmos.kernel.event import Event
 from wasmos.kernel.exit import Exit
@@ -40,14 +39,14 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from wasmos.engine.compiler import CompileLimits
+    from wasmos.kernel.denial import Denial
+    from wasmos.kernel.hooks import Ask
     from wasmos.kernel.program import Source
     from wasmos.kernel.report import Entry
     from wasmos.kernel.rule import Rule
 
     # What `allow` and `deny` take: rules, such as "console" and "tcpip.listen(listen_port=80)".
     Rules: TypeAlias = Iterable[str | Rule]
-    # Who is asked before a task is denied something: True to look again, None to answer later.
-    Ask: TypeAlias = Callable[[Denial], bool | None]
 
 # How often a running guest is preempted. Each time costs two switches of the
 # host's threads: a millisecond would slow computing down by 3 %, this by less than 1.
@@ -409,7 +408,7 @@ class Kernel(Hooks):
 
     def passes_on(self, grant: Grant, rule: Rule) -> bool:
         """Whether who holds `grant` may pass on what `rule` says."""
-        return self.names.is_known(rule.service) and passes_on(grant, rule, grant.holder_name)
+        return self.authority.passes_on(grant, rule)
 
     def accept(self, task: Task, id: int) -> None:
         """Let a task hold what it was offered. Raises LookupError, or UsageError if it

@@ -9,7 +9,6 @@
 
 cdef enum:
     RECORDS = 512
-    RECORD_BYTES = 1512     # a whole message: what decided can be its last field
 
 cdef enum RecordKind:
     REC_DENIAL = 1
@@ -29,22 +28,21 @@ cdef struct Record:
     int32_t type
     int32_t cap             # that admitted it, that denied it, or nearly admitted it
     uint32_t count          # this very record, so often in a row
-    uint8_t data[RECORD_BYTES]
+    uint8_t data[MESSAGE_BYTES]     # all of it: what decided can be the last field
 
 cdef void record(Kern *k, RecordKind kind, Task *task, Task *dst, int32_t type,
                  const Verdict *verdict, const uint8_t *message,
                  uint32_t size) noexcept nogil:
     cdef Record *last
     cdef Record *row
-    cdef uint32_t used = size if size < RECORD_BYTES else <uint32_t>RECORD_BYTES
     cdef int32_t cap = verdict.culprit if verdict.cap is NULL else verdict.cap.id
     cdef uint64_t waiting = k.record_next - k.record_read
     if waiting and kind == REC_DENIAL:
         last = &k.records[(k.record_next - 1) & k.record_mask]
         if (last.kind == kind and last.task == task.id and last.peer == dst.id
                 and last.type == type and last.cause == verdict.cause
-                and last.cap == cap and last.size == used
-                and memcmp(last.data, message, used) == 0):
+                and last.cap == cap and last.size == size
+                and memcmp(last.data, message, size) == 0):
             last.count += 1
             return
     if waiting > k.record_mask:
@@ -54,14 +52,14 @@ cdef void record(Kern *k, RecordKind kind, Task *task, Task *dst, int32_t type,
     row.time_ns = time_now(k)
     row.kind = kind
     row.cause = verdict.cause
-    row.size = <uint16_t>used
+    row.size = <uint16_t>size
     row.task = task.id
     row.peer = dst.id
     row.service = verdict.service
     row.type = type
     row.cap = cap
     row.count = 1
-    memcpy(row.data, message, used)
+    memcpy(row.data, message, size)
     k.record_next += 1
     k.record_urgent = k.record_urgent or kind == REC_DENIAL
     if 2 * waiting >= k.record_mask:

@@ -84,16 +84,19 @@ class Report:
 
     def recorded(self, rows: list[tuple[Any, ...]], lost: int) -> None:
         """What the core recorded: denials, and calls if that was asked for."""
-        entries = [self._entry(row) for row in rows] if self.sinks else []
+        denials = [self._denial(row) if row[1] == "denial" else None for row in rows]
+        entries: list[Entry] = []
+        if self.sinks:
+            entries = [self._entry(*pair) for pair in zip(rows, denials, strict=True)]
         if lost and self.sinks:
             reason = "the kernel had no room for more"
             entries.append({"event": "dropped", "count": lost, "reason": reason,
                             "time_ns": self._kernel.now_ns})  # fmt: skip
         if entries:  # first: who hears of a denial may grant something
             self._hand_out(entries)
-        for row in rows:
-            if row[1] == "denial":
-                self.denied(self._denial(row))
+        for denial in denials:
+            if denial is not None:
+                self.denied(denial)
 
     def denied(self, denial: Denial) -> None:
         """A message was denied, by the core or by its service."""
@@ -134,9 +137,9 @@ class Report:
             self._authority.find(cap), self._authority.vocabulary, count,
         )  # fmt: skip
 
-    def _entry(self, row: tuple[Any, ...]) -> Entry:
-        if row[1] == "denial":
-            return self._entry_of(self._denial(row), "denial") | {"time_ns": row[0]}
+    def _entry(self, row: tuple[Any, ...], denial: Denial | None) -> Entry:
+        if denial is not None:
+            return self._entry_of(denial, "denial") | {"time_ns": row[0]}
         # Of messages that are admitted there are many, and most say what the one before said.
         time_ns, _, _, *key, _, data = row
         known = self._calls.get(tuple(key))

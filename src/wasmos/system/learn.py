@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from wasmos.kernel import CompileLimits, Exit, Service, Source, Task
-    from wasmos.servers.fs import Image
     from wasmos.servers.tcpip import PortMap
     from wasmos.servers.tcpip.network import Endpoint, Network
     from wasmos.system.learner import Ask
@@ -147,7 +146,7 @@ class _World:
         for rule in self.dirs:
             rights.check_badge(rule)
         self.fs_rules = self.dirs or [Rule("fs")]
-        self.fs = WatchedFs(_image(files, log))
+        self.fs = WatchedFs(outfit.filled_image(files, log))
         self._kernel = kernel
         self._log = log
         self._listen = list(listen)
@@ -221,11 +220,3 @@ def _ports(listen: list[str]) -> PortMap:
             return super().choices(guest_port) or [[Endpoint(LOOPBACK, 0)]]
 
     return AnyPort(listen)
-
-
-def _image(files: str | os.PathLike[str] | None, log: Callable[[str], object]) -> Image:
-    image = outfit.make_image()
-    if files is not None:
-        for note in outfit.load_image(image, os.fspath(files)):
-            log(f"fs: left out {note}")
-    return image

@@ -11,11 +11,13 @@ A file is read and written under the grant that it was opened under, so `fs` is 
 from __future__ import annotations
 
 from wasmos.abi import ErrorCode
-from wasmos.errors import RuleError, ServiceError
-from wasmos.kernel import ALL, Caller, Rule, exactly
+from wasmos.abi.networks import dotted
+from wasmos.errors import ServiceError
+from wasmos.kernel import Caller, Rule, exactly
 from wasmos.servers.fs import Fs
 from wasmos.servers.tcpip import Tcpip
 from wasmos.system.learnt import Line, Need, lines
+from wasmos.system.rights import rule_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,11 +87,8 @@ class Learner:
 
     def _rule(self, denial: Denial) -> Rule | None:
         """What would allow it; None if that is more than was asked for, and nobody wants that."""
-        try:
-            rule = self._kernel.parse_rule(denial.rule)
-        except RuleError:
-            return None
-        if rule.service != denial.service or rule.service == ALL:
+        rule = rule_for(self._kernel, denial)
+        if rule is None:
             return None
         named = [] if denial.cls is None else _meant(denial.cls)
         if len(rule.constraints) == len(named) and denial.cls is not None:
@@ -128,7 +127,7 @@ class Learner:
 
     def resolved(self, hostname: str, address: int) -> None:
         """A name was looked up, and this was the answer. Of two names it is the later."""
-        text = ".".join(map(str, address.to_bytes(4, "big")))
+        text = dotted(address)
         self.names.pop(text, None)
         self.names[text] = hostname
         if len(self.names) > MAX_NEEDS:

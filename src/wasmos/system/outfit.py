@@ -226,6 +226,15 @@ def make_image() -> Image:
     return Image()
 
 
+def filled_image(files: str | os.PathLike[str] | None, log: Callable[[str], object]) -> Image:
+    """An image with what is in a host directory or a tar file; what was left out is logged."""
+    image = make_image()
+    if files is not None:
+        for note in load_image(image, os.fspath(files)):
+            log(f"fs: left out {note}")
+    return image
+
+
 def would_lose(target: str, source: str | None) -> bool:
     """Whether saving to the directory `target` would delete what isn't ours."""
     if target.endswith(".tar") or not os.path.isdir(target):

@@ -13,8 +13,9 @@ while everything else goes on.
 
 from __future__ import annotations
 
-from wasmos.errors import ManifestError, RuleError
+from wasmos.errors import ManifestError
 from wasmos.kernel import ALL
+from wasmos.system.rights import rule_for
 from wasmos.system.widen import wider
 
 TYPE_CHECKING = False
@@ -188,6 +189,15 @@ class _Decisions:
         """The file that "always" writes to; None: it isn't offered."""
         return self._policy
 
+    def heard(self, question: Question, line: str) -> Answer | None:
+        """The answer that a line gives; None, with a word on it, if it gives none yet."""
+        answer = question.understand(line)
+        if answer is not None and answer.kind != EXPLAIN:
+            return answer
+        for each in _not_yet(question, answer):
+            self._say(each)
+        return None
+
     def question(self, denial: Denial) -> Question | None:
         """What is to be asked; None: it is denied without a question."""
         task = self._kernel.find(denial.task)
@@ -195,12 +205,8 @@ class _Decisions:
             return None
         if (task.id, denial.rule) in self._refused:
             return None
-        try:
-            rule = self._kernel.parse_rule(denial.rule)
-        except RuleError:
-            return None
-        # A guest chose this name so that a yes to it would mean everything.
-        if rule.service != denial.service or rule.service == ALL:
+        rule = rule_for(self._kernel, denial)
+        if rule is None:
             return None
         return Question(
             task,
@@ -285,11 +291,8 @@ class Prompter(_Decisions):
             line = self._ask_line(PROMPT)
             if line is None:
                 return Answer(QUIET, question.rule)  # nobody is there to be asked again
-            answer = question.understand(line)
-            if answer is not None and answer.kind != EXPLAIN:
+            if (answer := self.heard(question, line)) is not None:
                 return answer
-            for each in _not_yet(question, answer):
-                self._say(each)
         self._say("that is a no")
         return Answer(NO, question.rule)
 
@@ -377,11 +380,8 @@ class LaterPrompter(_Decisions):
                 line = None
             if line is None:
                 return Answer(NO, question.rule)
-            answer = question.understand(line)
-            if answer is not None and answer.kind != EXPLAIN:
+            if (answer := self.heard(question, line)) is not None:
                 return answer
-            for each in _not_yet(question, answer):
-                self._say(each)
         self._say("that is a no")
         return Answer(NO, question.rule)
 

@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from wasmos.kernel import Denial, Kernel
     from wasmos.system.positions import Place
     from wasmos.system.tables import Tables
 
@@ -33,6 +34,16 @@ class Right:
 
     def __repr__(self) -> str:
         return f"<Right {self.rule} ({self.origin})>"
+
+
+def rule_for(kernel: Kernel, denial: Denial) -> Rule | None:
+    """The rule that would allow what was denied, and only that; None if there is none. A guest may
+    have chosen the service's name so that a yes to it would mean everything."""
+    try:
+        rule = kernel.parse_rule(denial.rule)
+    except RuleError:
+        return None
+    return None if rule.service != denial.service or rule.service == ALL else rule
 
 
 def read(tables: Tables, place: Place, value: object, *, deny: bool = False) -> list[Right]:

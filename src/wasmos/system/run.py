@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO, TypeAlias
 
     from wasmos.kernel import CompileLimits, Denial, Exit, Program, Service, Source, Task
-    from wasmos.servers.fs import Image
 
     # Makes what `Kernel.ask` takes.
     Ask: TypeAlias = Callable[[Kernel, Task], Callable[[Denial], bool | None]]
@@ -160,7 +159,7 @@ def run(
         ),
         "args": lambda: outfit.args(given.arguments),
         "env": lambda: outfit.env(given.variables),
-        "fs": lambda: outfit.fs(_image(files, log)),
+        "fs": lambda: outfit.fs(outfit.filled_image(files, log)),
         "tcpip": lambda: outfit.tcpip(authority.ports, None, log),
         "echo": outfit.echo,
         "pong": outfit.pong,
@@ -340,11 +339,3 @@ def _variables(env: str | Iterable[str] | Mapping[str, str]) -> list[str]:
         return [env]
     items: Any = getattr(env, "items", None)
     return list(env) if items is None else [f"{name}={value}" for name, value in items()]
-
-
-def _image(files: str | os.PathLike[str] | None, log: Callable[[str], object]) -> Image:
-    image = outfit.make_image()
-    if files is not None:
-        for note in outfit.load_image(image, os.fspath(files)):
-            log(f"fs: left out {note}")
-    return image

@@ -7,6 +7,7 @@ path) and for nothing else but being a small number; what is masked shows that i
 from __future__ import annotations
 
 from wasmos.abi import RPCS
+from wasmos.abi.networks import dotted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,5 +78,5 @@ def _shown(field: Field | None, value: Any) -> Any:
 
 def _number(meaning: str, value: int) -> Any:
     if meaning == "ipv4":
-        return ".".join(str(value >> shift & 255) for shift in (24, 16, 8, 0))
+        return dotted(value)
     return int(value) if meaning or -SMALL < value < SMALL else None
