@@ -235,6 +235,23 @@ note: guest was refused console.write
     )
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_audit_that_a_signal_ends_is_whole(
+    made: Make, tmp_path: Path, number: signal.Signals
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    source = printer("ready\n", then=WAITS.removesuffix("#0"))
+    with running(
+        "run", "--allow", "console", "--timeout", "1h", "--audit", log, made(source)
+    ) as guest:
+        assert guest.read() == "ready\n"
+        guest.signal(number)
+        assert guest.end()[0] == 128 + number
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert ("exit", "guest") in [(line["event"], line.get("name")) for line in lines]
+    assert lines[-1]["event"] == "close"
+
+
 def test_an_audit(tmp_path: Path) -> None:
     log = tmp_path / "log"
     flags = ["--allow", "console", "--audit", log, "--audit-calls"]
@@ -460,14 +477,14 @@ def test_a_program_that_waits_for_nothing_is_told_so(made: Make) -> None:
     assert done.stderr.startswith("error: nothing can happen any more: task 2 'guest' is receiving")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT])
-def test_interrupted_is_130(made: Make, number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_128_and_its_number(made: Make, number: signal.Signals) -> None:
     for source in (talkers.ENDLESS, printer("round and round\n", then=WAITS.removesuffix("#0"))):
         with running("run", "--allow", "console", "--timeout", "1h", made(source)) as guest:
             assert guest.read() == "round and round\n"
             guest.signal(number)
             status, _, stderr = guest.end()
-            assert (status, stderr) == (130, "")
+            assert (status, stderr) == (128 + number, "")
 
 
 @pytest.mark.parametrize(

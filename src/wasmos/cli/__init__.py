@@ -50,6 +50,17 @@ def main(arguments: list[str] | None = None) -> int:
     return status
 
 
+def end_in_order() -> None:
+    """A program that is told to end says so in its log, and lets go of what it has."""
+    import signal
+
+    from wasmos.kernel.interrupts import exit_on_signal
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one of them
+            signal.signal(number, exit_on_signal)
+
+
 def fail(message: str, status: int) -> int:
     """Print an error; `status`."""
     say(f"error: {message}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 
-from wasmos.cli import prompt, say
+from wasmos.cli import end_in_order, prompt, say
 from wasmos.cli.run import rules
 from wasmos.errors import ManifestError, UsageError
 from wasmos.kernel import Limits
@@ -17,7 +16,6 @@ from wasmos.system.learn import Learnt, learn
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from types import FrameType
 
 STDOUT = "-"
 
@@ -31,7 +29,7 @@ def main(options: argparse.Namespace) -> int:
     if ask is None and not options.quiet:
         say("learning: it may do everything, and reach every host that this one can;")
         say("  --deny or --ask, if it isn't to be trusted so far. Ctrl-C ends it")
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_in_order()
     found = learn(
         options.module,
         options.args,
@@ -50,15 +48,10 @@ def main(options: argparse.Namespace) -> int:
         output=sys.stderr.buffer if path == STDOUT else None,
         log=lambda line: None if options.quiet else say(line),
     )
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _write(path, found, options)
     # That it was ended from outside is how learning from a server ends.
     ended = found.exit is None or found.exit.cause == "deadline"
     return 0 if ended or found.exit is None else found.exit.status
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _stem(module: str) -> str:

@@ -19,8 +19,8 @@ DASHES = "\0--"  # no argument can be this
 
 EXIT_CODES = """\
 exit codes: the guest's own; 2 usage; 124 time limit; 126 refused or unreadable
-module; 127 no such file; 77 no policy grants it anything; 130 interrupted;
-134 trap; 137 killed"""
+module; 127 no such file; 77 no policy grants it anything; 130 interrupted,
+143 and 129 ended by SIGTERM, SIGHUP; 134 trap; 137 killed"""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

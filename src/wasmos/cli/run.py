@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from wasmos.cli import say
+from wasmos.cli import end_in_order, say
 from wasmos.kernel import ALL, Limits, split_rules
 from wasmos.system.control.later import is_off
 from wasmos.system.run import SERVICES, Said, run
@@ -30,6 +30,7 @@ def main(options: argparse.Namespace) -> int:
         allow.append(Said(ALL, "--allow-all"))
     if ALL in allow:
         say("warning: everything is allowed: the program can reach every host that this one can")
+    end_in_order()
     completed = run(
         options.module,
         options.args,

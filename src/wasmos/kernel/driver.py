@@ -8,9 +8,10 @@ imported.
 
 from __future__ import annotations
 
-import time
+from contextlib import suppress
 
 from wasmos.errors import Deadlock, UsageError
+from wasmos.kernel.interrupts import Interrupts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,11 +39,20 @@ class Driver:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._own_loop = False
         self._kick: asyncio.Event | None = None
+        self.interrupts = Interrupts(self._wake)
 
     # --- alone ---
 
     def run(self, until: Callable[[], bool], deadline_ns: int | None) -> bool:
         """See `Kernel.run`."""
+        if until():
+            return True
+        if self.interrupts.entered:
+            return self._run(until, deadline_ns)  # a run within a run: the core refuses it
+        with self.interrupts:
+            return self._run(until, deadline_ns)
+
+    def _run(self, until: Callable[[], bool], deadline_ns: int | None) -> bool:
         while not until():
             if self._loop is not None:
                 return self._run_in_loop(until, deadline_ns)
@@ -57,11 +67,12 @@ class Driver:
             if self._kernel.engine.deterministic:
                 self._kernel.advance(self._sooner(when_ns))
             else:
-                time.sleep(self._seconds(when_ns) or 0)
+                self.interrupts.sleep(self._seconds(when_ns) or 0)
         return True
 
     def _step(self) -> bool:
         """One slice and the timers that are due. True if there is more."""
+        self.interrupts.check()
         kernel = self._kernel
         more = kernel.step(SLICE_NS)
         kernel.timers.fire(kernel.now_ns)
@@ -112,6 +123,12 @@ class Driver:
         """See `Kernel.kick`."""
         if self._kick is not None:
             self._kick.set()
+
+    def _wake(self) -> None:
+        """Kick it from a signal handler, which may have come just before the loop waits."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it is closed: nobody waits
+                self._loop.call_soon_threadsafe(self.kick)
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """See `Kernel.start`."""

@@ -35,6 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine, Iterable
+    from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Any, TypeAlias
 
@@ -593,6 +594,12 @@ class Kernel(Hooks):
         nothing can wake."""
         deadline = None if timeout is None else self.now_ns + int(timeout * 1e9)
         return self.driver.run(until, deadline)
+
+    def interruptible(self) -> AbstractContextManager[None]:
+        """For a service or a hook that waits for a person or for the world, without `await`: in
+        this context Ctrl-C is raised at once, where elsewhere it waits until `run` has nothing
+        half done."""
+        return self.driver.interrupts.at_once()
 
     def kick(self) -> None:
         """Something became ready outside the kernel: look again."""

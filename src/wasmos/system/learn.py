@@ -123,7 +123,7 @@ def _wait(kernel: Kernel, task: Task) -> Exit | None:
     """None if somebody has interrupted it."""
     try:
         return kernel.wait(task)
-    except (KeyboardInterrupt, Deadlock):
+    except (KeyboardInterrupt, SystemExit, Deadlock):
         return None
 
 

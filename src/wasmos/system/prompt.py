@@ -288,7 +288,8 @@ class Prompter(_Decisions):
 
     def _answer(self, question: Question) -> Answer:
         for _ in range(MAX_TRIES):
-            line = self._ask_line(PROMPT)
+            with self._kernel.interruptible():
+                line = self._ask_line(PROMPT)
             if line is None:
                 return Answer(QUIET, question.rule)  # nobody is there to be asked again
             if (answer := self.heard(question, line)) is not None:

@@ -226,7 +226,7 @@ class _Given:
 def _wait(kernel: Kernel, task: Task, later: Later | None) -> Exit:
     try:
         return kernel.wait(task)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         kernel.kill(task, "interrupted")
         raise
     finally:
