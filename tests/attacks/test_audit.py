@@ -202,3 +202,26 @@ def test_to_hide_in_the_crowd(real_scene: Scene) -> None:
     found = [row for row in rows(scene.folder / "audit.jsonl") if row["event"] == "denial"]
     told = [row["fields"]["value"] for row in found]
     assert told == list(range(20_000))
+
+
+@attack(
+    "to hide where nobody is preempted",
+    "2,000 denied one-way messages without a loop or a function around them, and then the one "
+    "that matters",
+    stopped_by=r"audit: denial evil.* bank\.ping\(value=12345\) no_capability",
+)
+def test_to_hide_where_nobody_is_preempted(real_scene: Scene) -> None:
+    scene = real_scene
+    from tests.support import wat
+
+    id = scene.serve(Bank()).id
+    values = [*range(2_000), 12345]
+    body = f"(i32.store #{wat.M} #9)" + "".join(
+        f"(i32.store offset=8 #{wat.M} #{value}) (call $reply #{id} #{wat.M})" for value in values
+    )
+    evil = scene.guest("evil", wat.program(body + "#0"))
+    assert scene.kernel.wait(evil).code == 0
+    scene.lines()
+    found = rows(scene.folder / "audit.jsonl")
+    assert [row["fields"]["value"] for row in found if row["event"] == "denial"] == values
+    assert not any(row["event"] == "dropped" for row in found)

@@ -55,6 +55,22 @@ def test_a_covered_message_with_another_tasks_number(scene: Scene, image: Image)
 
 
 @attack(
+    "two rights that make a third",
+    "One is for opening only, and not read-only; the other is read-only. A file that was opened "
+    "by the first is written by the second",
+    stopped_by=r"denial evil.* fs\.write\(.*\) server .*no grant for this file",
+)
+def test_two_rights_that_make_a_third(scene: Scene) -> None:
+    (scene.folder / "f").write_bytes(b"SECRET")
+    scene.serve(Fs())
+    here = f'dir="{scene.folder}", at="/data"'
+    evil = scene.agent("evil", f"fs.open({here})", f'fs({here}, mode="ro")')
+    assert evil.call("fs", abi.FsOpen("/data/f", 0)).message == abi.FsOpenReply(1)
+    assert evil.call("fs", abi.FsWrite(1, b"x")).error == -8
+    assert (scene.folder / "f").read_bytes() == b"SECRET"
+
+
+@attack(
     "a deputy without authority",
     "A task that may not use the bank asks a service that may not either, and one that it calls",
     stopped_by=r"denial deputy\[\d+\] bank\.ping\(value=1\) no_capability",

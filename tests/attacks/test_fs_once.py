@@ -18,5 +18,4 @@ def test_a_directory_once(scene: Scene) -> None:
         f'fs(dir="{scene.folder}/a", at="/a") 2 times',
     )
     opened = [evil.call("fs", abi.FsOpen("/a/f", 0)).error for _ in range(5)]
-    print(evil.grants, [g.uses_left for g in evil.grants])
     assert sum(not error for error in opened) <= 2

@@ -203,6 +203,20 @@ def test_a_notice_to_a_task_that_never_asked(scene: Scene) -> None:
 
 
 @attack(
+    "a notice to a task that one may not write to",
+    "A service that a deny rule keeps from its client writes to it, which waits for that",
+    stopped_by=r"denial evil.* victim\.tcpip_data\(.*denied",
+)
+def test_a_notice_to_a_task_that_one_may_not_write_to(scene: Scene) -> None:
+    evil = scene.agent("evil", service="service")
+    victim = scene.agent("victim", "service", service="victim")
+    scene.kernel.deny(evil.task, "victim", origin="policy.toml:9")
+    victim.begin_recv(evil.id)
+    evil.reply(victim.id, abi.TcpipData(666))
+    assert not victim.is_back
+
+
+@attack(
     "a request without a reply",
     "A guest sends an rpc as a one-way message, so that it is done and accounted to nobody",
     stopped_by=r"lost evil.* to bank.* ping: not supported",

@@ -300,6 +300,30 @@ def test_tasks_without_a_capability_between_them(kernel: wasmos.Kernel) -> None:
     assert denials(kernel) == [(sender.id, receiver.id)]
 
 
+@pytest.mark.parametrize(
+    ("deny", "arrives"),
+    [
+        ([], True), (["other"], True), (["victim.echo", "victim.ping(value=..4)"], True),
+        (["*"], False), (["victim"], False), (["victim.ping"], False),
+        (["other", "victim.ping(value=5)"], False),
+    ],
+)  # fmt: skip
+def test_who_is_denied_a_receiver_may_not_write_to_it(
+    kernel: wasmos.Kernel, deny: list[str], arrives: bool
+) -> None:
+    """Also if the receiver may use the sender, which else is enough for a message to arrive."""
+    victim = kernel.spawn(
+        program(wat.RECEIVE + "(call $value)"), allow=["friend"], service="victim", trusted=True
+    )
+    settle(kernel)
+    source = program(f"(call $put #{M} #9 #5) (call $reply #{victim.id} #{M}) #0")
+    friend = kernel.spawn(source, service="friend", deny=deny, trusted=True)
+    assert kernel.wait(friend).code == 0
+    settle(kernel)
+    assert (victim.exit.code if victim.exit else None) == (5 if arrives else None)
+    assert denials(kernel) == ([] if arrives else [(friend.id, victim.id)])
+
+
 # --- what an unauthorised guest costs ---------------------------------------------------------
 
 

@@ -1547,6 +1547,30 @@ def test_a_denial_says_all_that_is_known(kernel: wasmos.Kernel) -> None:
     assert client.denials[0].rule == 'tcpip.connect(dst_addr="127.0.0.1", dst_port=80)'
 
 
+@pytest.mark.parametrize(
+    ("allow", "deny", "cause"),
+    [
+        ([], [], "no_capability"), (["who"], ["who"], "denied"), (["*"], ["x", "*"], "denied"),
+        ([], ["who"], "denied"), ([], ["x", "who.ping", "who.echo"], "no_capability"),
+    ],
+)  # fmt: skip
+def test_a_lookup_that_is_denied_says_why(
+    kernel: wasmos.Kernel, allow: list[str], deny: list[str], cause: str
+) -> None:
+    kernel.serve(Who())
+    entries = audited(kernel)
+    task = kernel.spawn(program("@who"), allow=allow, deny=deny, origin="here:1", trusted=True)
+    assert kernel.wait(task).code == NOT_ALLOWED
+    kernel.take_records()
+    [entry] = [entry for entry in entries if entry["event"] == "denial"]
+    assert (entry["message"], entry["cause"]) == ("who (lookup)", cause)
+    rules = {e["grant"]: (e["rule"], e["origin"]) for e in entries if e["event"] == "deny"}
+    if cause == "denied":
+        assert rules[entry["grant"]] == (entry["rule"], entry["origin"]) == (deny[-1], "here:1")
+    else:
+        assert not {"grant", "rule", "origin"} & entry.keys()
+
+
 def test_the_rule_of_a_denial_would_have_allowed_it(kernel: wasmos.Kernel) -> None:
     """Or as little more as a rule can say; it is a rule in any case."""
     names = ("who", "tcpip", "fs", "console", "a b")
@@ -1667,6 +1691,21 @@ def test_a_flood_loses_nothing(real_kernel: wasmos.Kernel) -> None:
     kernel.take_records()
     denied = [e for e in entries if e["event"] in ("denial", "dropped")]
     assert [e.get("fields") for e in denied] == [{"value": value} for value in range(FLOOD)]
+
+
+def test_a_flood_without_a_loop_loses_nothing(real_kernel: wasmos.Kernel) -> None:
+    """Denied one-way messages, four times as many as there is room for, and nothing in between that
+    checks for preemption but the call itself."""
+    kernel, count = real_kernel, 2048
+    id = kernel.serve(Who()).id
+    entries = audited(kernel)
+    body = f"(i32.store #{M} #9)" + "".join(
+        f"(i32.store offset=8 #{M} #{value}) (call $reply #{id} #{M})" for value in range(count)
+    )
+    assert kernel.wait(kernel.spawn(program(body + "#0"), trusted=True)).code == 0
+    kernel.take_records()
+    denied = [e for e in entries if e["event"] in ("denial", "dropped")]
+    assert [e.get("fields") for e in denied] == [{"value": value} for value in range(count)]
 
 
 def test_a_flood_of_calls_in_place_loses_nothing(real_kernel: wasmos.Kernel) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import wasmos
 from tests.support.sender import sends
-from tests.support.wat import Plus, program
+from tests.support.wat import SERVER, Plus, program
 from wasmos import abi
 from wasmos.servers.fs import Fs
 from wasmos.system.prompt import MAX_TRIES, LaterPrompter, Prompter
@@ -392,6 +392,98 @@ def test_who_ends_meanwhile_needs_no_answer(loop: asyncio.Runner) -> None:
             assert (await aio.wait(third)).code == 0
             assert kernel.grants == []
             assert len([line for line in you.lines if " asks: " in line]) == 1
+            serving.cancel()
+
+    loop.run(main())
+
+
+class Desk:
+    """Somebody who is asked in a kernel, and answers when the test says so."""
+
+    def __init__(self, aio: wasmos.AsyncKernel) -> None:
+        self.aio = aio
+        self.kernel = aio.sync
+        self.lines: list[str] = []
+        self.noted: asyncio.Queue[str] = asyncio.Queue()  # what services there are questions about
+        self.is_asked = asyncio.Event()
+        self._answers: asyncio.Queue[str] = asyncio.Queue()
+        self.prompter = LaterPrompter(self.kernel, self._ask_line, self.lines.append)
+
+    async def _ask_line(self, _: str) -> str:
+        self.is_asked.set()
+        return await self._answers.get()
+
+    def _note(self, denial: wasmos.Denial) -> bool | None:
+        later = self.prompter(denial)
+        self.noted.put_nowait(denial.service)
+        return later
+
+    async def spawn(self, *services: str) -> wasmos.Task:
+        """A task that calls these one after the other, and ends with how many calls failed."""
+        source = sends(*((service, abi.Ping(1)) for service in services))
+        task = await self.aio.spawn(source, name="web", trusted=True)
+        self.kernel.ask(task, self._note)
+        return task
+
+    async def serve(self, name: str) -> wasmos.Task:
+        return await self.aio.spawn(SERVER, service=name, trusted=True)
+
+    def answer(self, *lines: str) -> None:
+        """The question at hand, and those after it."""
+        for line in lines:
+            self._answers.put_nowait(line)
+
+    @property
+    def asked(self) -> list[str]:
+        return [line for line in self.lines if " asks: " in line]
+
+
+@pytest.mark.parametrize(("second", "failed"), [("r", 1), ("n", 2)])
+@pytest.mark.parametrize("first", ["n", "r", "o"])
+def test_an_answer_is_for_the_question_that_was_asked(
+    loop: asyncio.Runner, first: str, second: str, failed: int
+) -> None:
+    """The service that a question is about ends while somebody thinks, and the task asks for
+    something else: the answer isn't for that."""
+
+    async def main() -> None:
+        async with wasmos.AsyncKernel() as aio:
+            desk = Desk(aio)
+            serving = asyncio.ensure_future(desk.prompter.serve())
+            gone = await desk.serve("gone")
+            await desk.serve("here")
+            task = await desk.spawn("gone", "here")
+            assert await desk.noted.get() == "gone"
+            await desk.is_asked.wait()
+            gone.kill()
+            assert await desk.noted.get() == "here"
+            desk.answer(first, second)
+            assert (await aio.wait(task)).code == failed
+            assert desk.asked == ["web asks: may ping (gone)?", "web asks: may ping (here)?"]
+            serving.cancel()
+
+    loop.run(main())
+
+
+def test_a_question_that_is_over_is_not_asked(loop: asyncio.Runner) -> None:
+    """One that waited behind another's, and whose service has ended meanwhile."""
+
+    async def main() -> None:
+        async with wasmos.AsyncKernel() as aio:
+            desk = Desk(aio)
+            serving = asyncio.ensure_future(desk.prompter.serve())
+            gone = await desk.serve("gone")
+            await desk.serve("here")
+            before = await desk.spawn("here")
+            assert await desk.noted.get() == "here"
+            await desk.is_asked.wait()
+            task = await desk.spawn("gone", "here")
+            assert await desk.noted.get() == "gone"
+            gone.kill()
+            assert await desk.noted.get() == "here"
+            desk.answer("n", "r", "n")  # the last one is for a question too many
+            assert [(await aio.wait(each)).code for each in (before, task)] == [1, 1]
+            assert desk.asked == ["web asks: may ping (here)?"] * 2
             serving.cancel()
 
     loop.run(main())

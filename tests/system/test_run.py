@@ -277,6 +277,14 @@ def test_connect_none_is_a_rule_that_denies() -> None:
     ]
 
 
+def test_connect_none_from_the_environment_says_so() -> None:
+    none = Said("none", "WASMOS_CONNECT")
+    assert origins(wat.program("#0"), allow="tcpip", connect=[none])[:2] == [
+        ("not tcpip.connect", "WASMOS_CONNECT"),
+        ("not tcpip.dns_resolve", "WASMOS_CONNECT"),
+    ]
+
+
 def test_a_rule_for_one_message() -> None:
     done = wasmos.run(printer("x"), allow=["console.write"], capture_output=True)
     assert (done.stdout, done.denials) == (b"x", [])

@@ -118,8 +118,10 @@ def _remedy(denial: Denial, policy: str | None) -> str:
 
 
 def _port(denial: Denial, policy: str | None) -> str:
+    from wasmos.system import flags
+
     guest = denial.fields.get("listen_port", 80)
-    host = guest if guest > 1023 else 8000 + guest
+    host = flags.host_port(guest)
     if policy is None:
         return f"--listen {host}:{guest}"
     rule = f'tcpip.listen(bind="127.0.0.1:{host}", listen_port={guest})'

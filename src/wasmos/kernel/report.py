@@ -7,6 +7,7 @@ denials that each task's handle remembers. What was recorded before is told befo
 from __future__ import annotations
 
 from wasmos.kernel.denial import Denial, fields_of, shown
+from wasmos.kernel.rule import EVERYTHING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ class Report:
         if self.sinks:
             entry: Entry = {"event": "denial", "task": task.id, "name": task.name}
             entry |= {"service": name, "message": f"{name} (lookup)", "decision": "denied"}
-            self.tell([entry | {"cause": "no_capability"}])
+            entry["cause"] = "no_capability"
+            if (deny := next((g for g in task.grants if _shuts(g, name)), None)) is not None:
+                entry |= {"cause": "denied", "grant": deny.id}
+                entry |= {"rule": str(deny.rule), "origin": deny.origin}
+            self.tell([entry])
 
     def grant(self, event: str, grant: Grant, *, by: int = 0) -> None:
         """Something happened to a grant: `event` says what."""
@@ -182,3 +187,9 @@ class Report:
         if denial.count > 1:
             entry["count"] = denial.count
         return entry
+
+
+def _shuts(grant: Grant, service: str) -> bool:
+    """Whether it denies all that there is of a service, and so that it is there."""
+    rule = grant.rule
+    return grant.deny and rule.denied is None and rule.service in (service, EVERYTHING)

@@ -74,6 +74,11 @@ def listening(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys(rules)), mapped
 
 
+def host_port(guest: int) -> int:
+    """A port of the host's, to be had without privileges, for one of the guest's."""
+    return guest if guest > 1023 else 8000 + guest
+
+
 def connecting(text: str) -> list[str]:
     """The rules for a destination as in `example.com:443`. Raises UsageError."""
     where, colon, digits = text.partition(":")

@@ -294,7 +294,8 @@ class _Authority:
             raise UsageError('destination "none" stands alone')
         for text in connect:
             if text == "none":
-                self.add(("tcpip.connect", "tcpip.dns_resolve"), "--connect none", denies=True)
+                nowhere = "tcpip.connect", "tcpip.dns_resolve"
+                self.add(nowhere, _origin(text, "--connect none"), denies=True)
             self.add(flags.connecting(text), _origin(text, "--connect"))
         for text in _variables(env):
             name, value, rule = flags.variable(text)

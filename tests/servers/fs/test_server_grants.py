@@ -277,6 +277,29 @@ def test_a_number_needs_its_own_grant(user: User, inside: Path) -> None:
     assert (inside / "f").read_bytes() == b"file"
 
 
+def test_another_grant_that_is_to_write(fs: Fs, inside: Path) -> None:
+    """What was opened by one grant is written by another one of the same place, if that one is for
+    writing itself."""
+    here = {"dir": str(inside), "at": "/data"}
+    user = User(fs, Caller(2, Grant(1, here), Grant(2, {**here, "mode": "ro"}), Grant(3, here),
+                           Grant(4, {"dir": str(inside), "at": "/other"})))  # fmt: skip
+    fd = user.open("/data/f")
+    for admitting, is_allowed in [({2}, False), ({4}, False), ({2, 4}, False),
+                                  ({3}, True), ({2, 3}, True), ({1, 2}, True)]:  # fmt: skip
+        user.caller.admitting = admitting
+        if is_allowed:
+            assert user.write(fd, b"") == 0
+        else:
+            assert code(user.write, fd, b"x") == code(user.write, fd, b"") == DENIED
+    # And the other way round: it stays read-only for those who opened it so.
+    user.caller.admitting = {2}
+    fd = user.open("/data/f")
+    for admitting in ({2, 3}, {3}, {1, 2, 3}):
+        user.caller.admitting = admitting
+        assert code(user.write, fd, b"x") == DENIED
+    assert user.read(fd) == (inside / "f").read_bytes() == b"file"
+
+
 @pytest.mark.parametrize("above", [{}, {"mode": "ro"}, {"dir": "{other}"}, {"dir": "{here}/d"}])
 def test_a_derived_grant_names_no_other_directory(
     fs: Fs, inside: Path, outside: Path, above: dict[str, str]
@@ -567,6 +590,33 @@ def test_two_rules_for_the_same_files(kernel: wasmos.Kernel, image: Image, insid
     kernel.revoke(client.task, f"fs.write({here})")
     assert client.ask(abi.FsWrite(1, b"F")) == DENIED
     assert (inside / "f").read_bytes() == b"File"
+
+
+@pytest.mark.parametrize(
+    ("rules", "written"),
+    [
+        (["fs.open(HERE)", 'fs(HERE, mode="ro")'], 0),
+        (["fs(HERE) once", 'fs(HERE, mode="ro")'], 0),
+        (['fs.open(HERE, path="/data/f") once', 'fs(HERE, mode="ro")'], 0),
+        (["fs.open(HERE)", 'fs(HERE, mode="ro")', 'fs(dir="DIR", at="/other")'], 0),
+        (["fs(HERE) 2 times", 'fs(HERE, mode="ro")'], 1),
+        (["fs.open(HERE)", 'fs(HERE, mode="ro")', "fs.write(HERE) 2 times"], 2),
+        (["fs.open(HERE)", 'fs.write(HERE, mode="ro")', "fs.write(HERE)"], 3),
+    ],
+)
+def test_rights_that_are_none_to_write_make_none_together(
+    kernel: wasmos.Kernel, image: Image, inside: Path, rules: list[str], written: int
+) -> None:
+    """And one that is for so many times is used for them, whatever else is there."""
+    kernel.serve(Fs(image))
+    places = {"HERE": 'dir="DIR", at="/data"', "DIR": str(inside)}
+    for name, place in places.items():
+        rules = [rule.replace(name, place) for rule in rules]
+    client = Client(kernel, *rules)
+    assert client.ask(abi.FsOpen("/data/f")) == abi.FsOpenReply(1)
+    answers = [client.ask(abi.FsWrite(1, b"X")) for _ in range(3)]
+    assert answers == [abi.FsWriteReply(1)] * written + [DENIED] * (3 - written)
+    assert (inside / "f").read_bytes() == b"X" * written + b"file"[written:]
 
 
 def test_one_rule_to_read_and_another_to_write(

@@ -86,6 +86,86 @@ def test_a_deny_rule(path: Path) -> None:
     ]
 
 
+WINS = "; no other rule can win against it"
+NO_ORIGIN = "take the deny rule back where it was set: nothing says where, as with kernel.deny"
+LIFTED = {
+    "deny.toml:3": "take the deny rule out of deny.toml:3",
+    "--deny": "start it without this rule in --deny",
+    "--connect none": "start it without --connect none",
+    "WASMOS_DENY": "take the deny rule out of WASMOS_DENY in the environment",
+    "deny=": "take the deny rule out of deny= where Python runs it",
+    "prompt": "somebody answered [N]ever: start it anew, or say  wasmos revoke 13  while it runs",
+    "control": "somebody said wasmos deny: start it anew, or say  wasmos revoke 13  while it runs",
+    "control (pid 7)": "somebody said wasmos deny: start it anew, or say  wasmos revoke 13  "
+    "while it runs",
+    "the shell": "somebody said deny in the shell: start it anew, or say  revoke 13  there",
+    "": NO_ORIGIN,
+    "job 12": "take the deny rule back where it was set: job 12",
+    "a.toml:x": "take the deny rule back where it was set: a.toml:x",
+}
+
+
+@pytest.mark.parametrize("origin", LIFTED)
+@pytest.mark.parametrize("where", ["the denial", "the rule's own line"])
+def test_what_would_lift_a_deny_rule(path: Path, origin: str, where: str) -> None:
+    """It depends on who said it. The origin stands in the line, or only where the rule was set."""
+    deny = {"event": "deny", **WEB, "grant": 13, "rule": "tcpip.listen", "origin": origin}
+    record = denial(cause="denied", grant=13)
+    if where == "the denial":
+        record |= {"rule": "tcpip.listen", "origin": origin}
+    lines = told(path, {**ROOT, **WEB, "origin": "--allow"}, deny, record)
+    assert lines[-1] == f"  to allow  {LIFTED[origin]}{WINS}"
+
+
+def test_a_deny_rule_that_the_log_does_not_tell_of(path: Path) -> None:
+    lines = told(path, denial(cause="denied"))
+    assert lines[-1] == f"  to allow  {NO_ORIGIN}{WINS}"
+
+
+ADD = 'add  "console.write"  to '
+FLAG = "--allow console.write"
+GRANT = "wasmos grant webapi console.write"
+ALLOWED = {
+    "policy.toml:12": f"{ADD}[task.webapi] in policy.toml",
+    "--allow": FLAG,
+    "--connect": FLAG,
+    "WASMOS_ALLOW": FLAG,
+    "allow=": f"{ADD}allow= where Python runs it",
+    "control (pid 7)": f"{GRANT}  while it runs",
+    "the shell": f"{GRANT}  while it runs",
+    "prompt": f"{ADD}[task.webapi] in the policy file",
+    "": f"{ADD}[task.webapi] in the policy file",
+}
+
+
+@pytest.mark.parametrize("origin", ALLOWED)
+def test_what_would_allow_it(path: Path, origin: str) -> None:
+    """There where its other rules were said."""
+    own = {**ROOT, **WEB, "origin": origin}
+    record = denial(service="console", message="console.write", fields={})
+    assert told(path, own, record)[-1] == f"  to allow  {ALLOWED[origin]}"
+
+
+def test_a_file_comes_first_and_then_a_flag(path: Path) -> None:
+    others = [
+        {**ROOT, **WEB, "grant": 20 + number, "origin": origin}
+        for number, origin in enumerate(("control", "--allow", "prompt"))
+    ]
+    lines = told(path, *others, denial())
+    assert lines[-1] == "  to allow  --listen 8080:80"  # it has to be a port of the host's, too
+    assert told(path, *others, {**ROOT, **WEB}, denial())[-1].endswith(" in policy.toml")
+    # Another task's rules say nothing about this one.
+    other = {**ROOT, "origin": "--allow"}
+    assert told(path, other, denial())[-1].endswith(" in the policy file")
+
+
+def test_a_rule_with_quotes_is_still_toml(path: Path) -> None:
+    record = denial(service="fs", message="fs.open", fields={"path": "/a"})
+    assert told(path, {**ROOT, **WEB}, record)[-1] == (
+        """  to allow  add  'fs.open(path="/a")'  to [task.webapi] in policy.toml"""
+    )
+
+
 def test_a_revoked_grant(path: Path) -> None:
     revoke = {"event": "revoke", "task": 5, "grant": 7, "by": 3, "reason": "enough"}
     lines = told(path, ROOT, MIDDLE, LEAF, revoke, denial(cause="revoked", grant=12))

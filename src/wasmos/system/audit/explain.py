@@ -6,6 +6,7 @@ grants are numbered anew each time it starts. What isn't there is said to be mis
 
 from __future__ import annotations
 
+from wasmos.system.audit import remedy
 from wasmos.system.audit.needed import needed
 from wasmos.system.audit.reader import read
 from wasmos.system.audit.schema import BEGINS, CAUSES, ENDS, EVENTS
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 _LIVES = (*BEGINS, *ENDS, "spawn")
 _ENDED = {"revoke": "revoked", "expire": "expired", "spend": "used up"}
-POLICY = "the policy file"
 
 
 def explain(path: Path, seq: int, damaged: Damaged | None = None) -> list[str] | None:
@@ -182,29 +182,34 @@ class _Telling:
             return ""
         if record.get("cause") == "denied":
             begin = self.story.begins.get(self.grant, {})
-            where = _file(record.get("origin") or begin.get("origin"), line=True)
-            return f"take the deny rule out of {where or POLICY}; no other rule can win against it"
-        rule = needed(record)
-        section = f"[task.{record['name']}]" if record.get("name") else "the task's section"
-        return f'add  "{rule}"  to {section} in {self._policy()}'
+            return remedy.lift(_text(record.get("origin") or begin.get("origin")), self.grant)
+        name, rule = _text(record.get("name")), needed(record)
+        return remedy.add(rule, name, self._origins(), self._port())
 
-    def _policy(self) -> str:
-        """The file that this task's other rules stand in."""
-        own = [b for b in self.story.begins.values() if b.get("task") == self.record.get("task")]
-        found = [file for begin in own if (file := _file(begin.get("origin")))]
-        return found[0] if found else POLICY
+    def _origins(self) -> list[str]:
+        """Where this task's rules were said."""
+        task = self.record.get("task")
+        return [
+            _text(begin.get("origin"))
+            for begin in self.story.begins.values()
+            if begin.get("task") == task
+        ]
+
+    def _port(self) -> int | None:
+        """What it wants to listen on."""
+        fields = self.record.get("fields")
+        if self.record.get("message") != remedy.LISTEN or not isinstance(fields, dict):
+            return None
+        return _number(fields.get("listen_port")) or None
 
 
 def _with_origin(rule: Any, origin: Any) -> str:
     return f"{rule}  ({origin})" if origin else str(rule)
 
 
-def _file(origin: Any, line: bool = False) -> str:
-    """The file of an origin such as `policy.toml:12`; "" for those that aren't in one."""
-    file, _, number = origin.rpartition(":") if isinstance(origin, str) else ("", "", "")
-    if not file or not number.isdigit():
-        return ""
-    return f"{origin}" if line else file
+def _text(value: Any) -> str:
+    """A text of the log; "" for anything else."""
+    return value if isinstance(value, str) else ""
 
 
 def _number(value: Any) -> int:

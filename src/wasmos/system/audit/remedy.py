@@ -1,0 +1,87 @@
+"""What would allow what was denied, said by where its rules were said.
+
+Law: an origin is a text for people, and in a log it may be anybody's. The forms that this package
+writes itself are known here; of every other one it is said that the rule comes from there.
+
+    policy.toml:12     a line of a file
+    --deny             a flag, or one with its value: `--connect none`
+    WASMOS_DENY        the environment in place of a flag
+    deny=, allow=      an argument in Python
+    prompt             an answer
+    control (pid 7)    `wasmos deny` and `wasmos grant`; `the shell`: the same there
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from wasmos.system.flags import host_port
+from wasmos.system.policy import toml_string
+from wasmos.system.prompt import ORIGIN as PROMPT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+POLICY = "the policy file"
+SHELL = "the shell"
+PYTHON = "where Python runs it"
+LISTEN = "tcpip.listen"
+
+
+def lift(origin: str, grant: int) -> str:
+    """How to be rid of a deny rule, which is the grant of this number."""
+    return f"{_lift(origin, str(grant or 'GRANT'))}; no other rule can win against it"
+
+
+def _lift(origin: str, grant: str) -> str:
+    if file_of(origin):
+        return f"take the deny rule out of {origin}"
+    if origin.startswith("--"):
+        return f"start it without {origin if ' ' in origin else f'this rule in {origin}'}"
+    if _is_variable(origin):
+        return f"take the deny rule out of {origin} in the environment"
+    if origin == "deny=":
+        return f"take the deny rule out of {origin} {PYTHON}"
+    if origin == SHELL:
+        return f"somebody said deny in the shell: start it anew, or say  revoke {grant}  there"
+    if origin == PROMPT or _is_control(origin):
+        what = "answered [N]ever" if origin == PROMPT else "said wasmos deny"
+        return f"somebody {what}: start it anew, or say  wasmos revoke {grant}  while it runs"
+    said = origin or "nothing says where, as with kernel.deny"
+    return f"take the deny rule back where it was set: {said}"
+
+
+def add(rule: str, name: str, origins: Sequence[str], port: int | None = None) -> str:
+    """How to allow a task of this name something. origins: of what it was granted and denied.
+    port: that it wants to listen on, if it is about that."""
+    if file := next(filter(None, map(file_of, origins)), ""):
+        return _to_section(rule, name, file)
+    if any(origin.startswith("--") or _is_variable(origin) for origin in origins):
+        if port is not None:  # it has to be one of the host's, too
+            return f"--listen {host_port(port)}:{port}"
+        return f"--allow {shlex.quote(rule)}"
+    if any(origin in ("allow=", "deny=") for origin in origins):
+        return f"add  {toml_string(rule)}  to allow= {PYTHON}"
+    if any(_is_control(origin) or origin == SHELL for origin in origins):
+        return f"wasmos grant {shlex.quote(name or 'TASK')} {shlex.quote(rule)}  while it runs"
+    return _to_section(rule, name, POLICY)
+
+
+def _to_section(rule: str, name: str, file: str) -> str:
+    section = f"[task.{name}]" if name else "the task's section"
+    return f"add  {toml_string(rule)}  to {section} in {file}"
+
+
+def file_of(origin: str) -> str:
+    """The file of an origin such as `policy.toml:12`; "" for those that aren't in one."""
+    file, _, number = origin.rpartition(":")
+    return file if number.isdigit() else ""
+
+
+def _is_variable(origin: str) -> bool:
+    return origin.startswith("WASMOS_")
+
+
+def _is_control(origin: str) -> bool:
+    return origin == "control" or origin.startswith("control (pid ")
