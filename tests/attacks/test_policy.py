@@ -14,7 +14,8 @@ from tests.attacks.test_messages import serve
 from wasmos import abi
 from wasmos.cli import shown
 from wasmos.errors import ManifestError, NotGranted, RuleError, UsageError
-from wasmos.system import manifest, policy_edit
+from wasmos.system.manifest import manifest
+from wasmos.system.policy import edit as policy_edit
 from wasmos.system.prompt import Prompter
 
 HOSTS = [

@@ -27,7 +27,7 @@ from tests.support.command import (
     wasmos_,
 )  # fmt: skip
 from tests.support.talkers import printer, reader
-from wasmos.system.commands import COMMANDS
+from wasmos.system.shell.commands import COMMANDS
 
 QUIET = SYSTEM.replace("[task.webserver]\n", "[task.web]\nmodule = 'hello'\n")  # prints nothing
 

@@ -14,7 +14,7 @@ import pytest
 from tests.support.command import GUESTS, HELLO, WASMOS, Running, environment, wasmos_
 from tests.support.screen import CTRL_C, person
 from tests.support.wat import TRAP
-from tests.system.test_learn import visit
+from tests.system.learn.test_learn import visit
 
 WEBSERVER = str(GUESTS / "webserver.wasm")
 PING = str(GUESTS / "ping.wasm")

@@ -18,8 +18,8 @@ from wasmos import ManifestError, ModuleRefused, Task, _core, abi
 from wasmos.errors import NotGranted
 from wasmos.kernel.aio import AsyncKernel
 from wasmos.system.boot import System
-from wasmos.system.manifest import load
-from wasmos.system.shell import Shell
+from wasmos.system.manifest.manifest import load
+from wasmos.system.shell.shell import Shell
 
 
 class Booted:

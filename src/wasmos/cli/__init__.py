@@ -54,7 +54,7 @@ def end_in_order() -> None:
     """A program that is told to end says so in its log, and lets go of what it has."""
     import signal
 
-    from wasmos.kernel.interrupts import exit_on_signal
+    from wasmos.kernel import exit_on_signal
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one of them

@@ -10,8 +10,8 @@ import time
 from wasmos.cli import EXIT_INTERRUPTED, say
 from wasmos.system.boot import System
 from wasmos.system.control.later import is_off, start
-from wasmos.system.manifest import load
-from wasmos.system.shell import Shell
+from wasmos.system.manifest.manifest import load
+from wasmos.system.shell.shell import Shell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ import sys
 
 from wasmos.cli import control
 from wasmos.errors import UsageError
-from wasmos.system import capmap
+from wasmos.system.caps import capmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-    from wasmos.system.capmap import Snapshot
+    from wasmos.system.caps.capmap import Snapshot
 
 
 def main(options: argparse.Namespace) -> int:

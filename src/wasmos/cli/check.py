@@ -22,7 +22,7 @@ VERSION = 1
 
 def main(options: argparse.Namespace) -> int:
     if options.schema is not None:
-        from wasmos.system.schema import text
+        from wasmos.system.manifest.schema import text
 
         print(text(options.schema), end="")
         return 0

@@ -7,8 +7,8 @@ import os
 from wasmos.cli import EXIT_REFUSED, fail, shown
 from wasmos.errors import ManifestError, ModuleRefused, UsageError
 from wasmos.kernel import admit, read
-from wasmos.system.manifest import Manifest, load
-from wasmos.system.policy import read as read_policy
+from wasmos.system.manifest.manifest import Manifest, load
+from wasmos.system.policy.policy import read as read_policy
 from wasmos.system.programs import Programs
 
 TYPE_CHECKING = False
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
-    from wasmos.system.manifest import TaskPlan
-    from wasmos.system.rights import Right
+    from wasmos.system.manifest.manifest import TaskPlan
+    from wasmos.system.policy.rights import Right
 
 VERSION = 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wasmos.cli import control
-from wasmos.system.capmap import grant_text
+from wasmos.system.caps.capmap import grant_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

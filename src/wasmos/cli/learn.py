@@ -10,8 +10,8 @@ from wasmos.cli import end_in_order, prompt, say
 from wasmos.cli.run import rules
 from wasmos.errors import ManifestError, UsageError
 from wasmos.kernel import Limits
-from wasmos.system import policy_edit
-from wasmos.system.learn import Learnt, learn
+from wasmos.system.learn.learn import Learnt, learn
+from wasmos.system.policy import edit as policy_edit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

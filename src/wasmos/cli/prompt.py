@@ -59,8 +59,8 @@ def prompt_in_shell(
     system: System, tty: Terminal, policy: str | None, interrupt: Callable[[], object]
 ) -> LaterPrompter:
     """For a system whose shell is on a terminal. `interrupt` is what Ctrl-C does there."""
-    from wasmos.system.manifest import DEMO
-    from wasmos.system.policy import beside
+    from wasmos.system.manifest.manifest import DEMO
+    from wasmos.system.policy.policy import beside
     from wasmos.system.prompt import LaterPrompter
 
     manifest = system.manifest

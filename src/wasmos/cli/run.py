@@ -133,7 +133,7 @@ def _to_add(rule: str, name: str, policy: str | None) -> str:
         import shlex
 
         return f"--allow {shlex.quote(rule)}"
-    from wasmos.system.policy import toml_string
+    from wasmos.system.policy.policy import toml_string
 
     return f"add  {toml_string(rule)}  to [task.{name}] in {policy}"
 

@@ -23,7 +23,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
 from prompt_toolkit.history import FileHistory
 
-from wasmos.system.commands import COMMANDS
+from wasmos.system.shell.commands import COMMANDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from wasmos.kernel.denial import Denial
 from wasmos.kernel.event import Event
 from wasmos.kernel.exit import Exit
 from wasmos.kernel.grant import Grant
+from wasmos.kernel.interrupts import exit_on_signal
 from wasmos.kernel.kernel import ALL, Kernel
 from wasmos.kernel.limits import Limits
 from wasmos.kernel.program import FOUR_CALLS, CompileLimits, Program, admit, inspect, read
@@ -43,6 +44,7 @@ __all__ = [
     "admit",
     "covered",
     "exactly",
+    "exit_on_signal",
     "inspect",
     "missing",
     "read",

@@ -14,9 +14,9 @@ from wasmos.errors import ManifestError, ModuleRefused, UsageError, WasmosError
 from wasmos.kernel import Rule
 from wasmos.kernel.aio import AsyncKernel
 from wasmos.system import outfit
-from wasmos.system.manifest import DEMO, TaskPlan, registers
+from wasmos.system.manifest.manifest import DEMO, TaskPlan, registers
+from wasmos.system.policy.rights import Right
 from wasmos.system.programs import Programs
-from wasmos.system.rights import Right
 from wasmos.system.supervisor import Lives
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wasmos.kernel import Caller, Client, Exit, Grant, Service, Task
     from wasmos.servers.fs import Image
     from wasmos.system.audit import AuditLog
-    from wasmos.system.manifest import Manifest
+    from wasmos.system.manifest.manifest import Manifest
 
 
 class System:

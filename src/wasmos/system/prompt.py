@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from wasmos.errors import ManifestError
 from wasmos.kernel import ALL
-from wasmos.system.rights import rule_for
-from wasmos.system.widen import wider
+from wasmos.system.policy.rights import rule_for
+from wasmos.system.policy.widen import wider
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ class _Decisions:
 
     def _write(self, path: str, task: str, rule: Rule) -> None:
         """It is granted for this run, whatever becomes of the file."""
-        from wasmos.system import policy_edit
+        from wasmos.system.policy import edit as policy_edit
 
         try:
             new = policy_edit.add(path, task, str(rule), comment=rule.describe())

@@ -305,7 +305,7 @@ class _Authority:
 
     def add_policy(self, path: str | os.PathLike[str], name: str, *, needed: bool) -> None:
         """What a file says of a program. Raises ManifestError, NotGranted."""
-        from wasmos.system import policy
+        from wasmos.system.policy import policy
 
         allow, deny = policy.for_run(os.fspath(path), name, SERVICES, needed=needed)
         self._allow += ((right.rule, right.origin) for right in allow)
@@ -326,7 +326,7 @@ def _origin(text: str, origin: str) -> str:
 
 
 def _checked(rule: Rule, denies: bool) -> Rule:
-    from wasmos.system import rights
+    from wasmos.system.policy import rights
 
     if denies:
         rights.check_denial(rule)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from wasmos.errors import UsageError
 from wasmos.system import units
-from wasmos.system.capmap import kind
+from wasmos.system.caps.capmap import kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -245,7 +245,7 @@ def test_what_was_taken_back_before(kernel: wasmos.Kernel, connect: Connect) -> 
 
 
 def test_caps(kernel: wasmos.Kernel, connect: Connect) -> None:
-    from wasmos.system import capmap
+    from wasmos.system.caps import capmap
 
     kernel.spawn(wat.SLEEP, name="a", allow=["pong"], origin="policy.toml:3")
     found = connect().ask("caps")

@@ -11,7 +11,7 @@ from time import time
 
 from wasmos.errors import UsageError
 from wasmos.system import tasks
-from wasmos.system.capmap import grant_row, snapshot
+from wasmos.system.caps.capmap import grant_row, snapshot
 from wasmos.system.units import MAX_SECONDS, nearest
 
 TYPE_CHECKING = False

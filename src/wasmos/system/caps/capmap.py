@@ -72,7 +72,7 @@ def grant_row(kernel: Kernel, grant: Grant) -> Row:
 
 def from_manifest(path: str | None, policy: str | None = None) -> Snapshot:
     """What a manifest and its policy would grant. Raises ManifestError, NotGranted."""
-    from wasmos.system.capmap_manifest import read
+    from wasmos.system.caps.manifest import read
 
     return read(path, policy)
 
@@ -202,19 +202,19 @@ def as_json(found: Snapshot) -> str:
 
 
 def dot(found: Snapshot) -> str:
-    from wasmos.system import capmap_graph
+    from wasmos.system.caps import graph as capmap_graph
 
     return capmap_graph.dot(found)
 
 
 def mermaid(found: Snapshot) -> str:
-    from wasmos.system import capmap_graph
+    from wasmos.system.caps import graph as capmap_graph
 
     return capmap_graph.mermaid(found)
 
 
 def svg(found: Snapshot) -> str:
-    from wasmos.system import capmap_svg
+    from wasmos.system.caps import svg as capmap_svg
 
     return capmap_svg.svg(found)
 

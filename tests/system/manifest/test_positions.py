@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wasmos.system.positions import Positions
+from wasmos.system.manifest.positions import Positions
 
 TEXT = (
     """\

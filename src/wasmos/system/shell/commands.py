@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from wasmos import abi
 from wasmos.errors import ServiceError
-from wasmos.system import capmap, tasks, units
+from wasmos.system import tasks, units
+from wasmos.system.caps import capmap
 from wasmos.system.control import verbs
 
 TYPE_CHECKING = False
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wasmos.kernel import Task
-    from wasmos.system.shell import Shell
+    from wasmos.system.shell.shell import Shell
 
 DIRECTORY = 221
 CHUNK = 1024
@@ -75,7 +76,7 @@ async def http_(shell: Shell, arguments: list[str]) -> None:
     """Fetch a URL, by way of tcpip.
     http URL"""
     [url] = exactly(arguments, 1)
-    from wasmos.system import http
+    from wasmos.system.shell import http
 
     shell.say(await http.get(shell, url))
 

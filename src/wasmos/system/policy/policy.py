@@ -16,9 +16,10 @@ import os
 
 from wasmos.errors import ManifestError, NotGranted, UsageError
 from wasmos.kernel import ALL
-from wasmos.system import rights, units
-from wasmos.system.rights import Right
-from wasmos.system.tables import Tables
+from wasmos.system import units
+from wasmos.system.manifest.tables import Tables
+from wasmos.system.policy import rights
+from wasmos.system.policy.rights import Right
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wasmos.kernel import Rule
-    from wasmos.system.manifest import Manifest, TaskPlan
-    from wasmos.system.positions import Place
+    from wasmos.system.manifest.manifest import Manifest, TaskPlan
+    from wasmos.system.manifest.positions import Place
 
 SECTIONS = ("default", "task", "spawn", "run")
 KEYS = ("allow", "deny")

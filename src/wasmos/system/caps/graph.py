@@ -6,11 +6,11 @@ that escapes for it.
 
 from __future__ import annotations
 
-from wasmos.system.capmap import MAX_DEPTH, Links, notes_of, origin_of, says, task_text
+from wasmos.system.caps.capmap import MAX_DEPTH, Links, notes_of, origin_of, says, task_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from wasmos.system.capmap import Row, Snapshot
+    from wasmos.system.caps.capmap import Row, Snapshot
 
 MAX_LINE = 64  # characters of a line in a box
 MAX_PARTS = 6  # lines that a longer one becomes

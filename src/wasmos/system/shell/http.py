@@ -15,7 +15,7 @@ from wasmos.errors import ServiceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from wasmos.system.shell import Shell
+    from wasmos.system.shell.shell import Shell
 
 MAX_BODY = 1 << 20
 CHUNK = 1024

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from wasmos.kernel import Denial, Kernel
-    from wasmos.system.positions import Place
-    from wasmos.system.tables import Tables
+    from wasmos.system.manifest.positions import Place
+    from wasmos.system.manifest.tables import Tables
 
 
 class Right:

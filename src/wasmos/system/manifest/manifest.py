@@ -12,11 +12,12 @@ import os
 from wasmos.abi import SERVICES, ServiceRegister
 from wasmos.errors import UsageError
 from wasmos.kernel import Limits
-from wasmos.system import policy as policies
-from wasmos.system import rights, units
+from wasmos.system import units
+from wasmos.system.manifest.tables import Tables
+from wasmos.system.policy import policy as policies
+from wasmos.system.policy import rights
 from wasmos.system.programs import ENDINGS
 from wasmos.system.supervisor import MODES, Restart
-from wasmos.system.tables import Tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from wasmos.kernel import Rule, Task
-    from wasmos.system.positions import Place
-    from wasmos.system.rights import Right
+    from wasmos.system.manifest.positions import Place
+    from wasmos.system.policy.rights import Right
 
 SERVERS = ("vm", "console", "args", "env", "echo", "pong", "fs", "tcpip")
 SYSTEM_KEYS = ("name", "programs", "servers", "policy")

@@ -24,9 +24,9 @@ from wasmos.servers.console import Console
 from wasmos.servers.fs import Fs, Image
 from wasmos.servers.tcpip import Tcpip
 from wasmos.servers.tcpip.fake import FakeNetwork
-from wasmos.system.learn import Learnt, learn
-from wasmos.system.learner import Learner
-from wasmos.system.learnt import Need, lines, text
+from wasmos.system.learn.learn import Learnt, learn
+from wasmos.system.learn.learner import Learner
+from wasmos.system.learn.learnt import Need, lines, text
 
 WEBSERVER = str(GUESTS / "webserver.wasm")
 PUBLIC, PRIVATE = 0x5DB8D70E, 0x0A000005  # 93.184.215.14, 10.0.0.5
@@ -468,7 +468,7 @@ def wasmos_service() -> wasmos.Service:
 def test_nothing_new_is_allowed_beyond_a_bound(
     kernel: wasmos.Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wasmos.system.learner.MAX_NEEDS", 3)
+    monkeypatch.setattr("wasmos.system.learn.learner.MAX_NEEDS", 3)
     kernel.serve(Moody())
     listens = [("tcpip", abi.TcpipListen(port)) for port in (2, 2, 3, 3, 4, 4, 5, 5, 2)]
     task = kernel.spawn(sends(*listens), trusted=True)

@@ -14,7 +14,7 @@ import shlex
 from wasmos.errors import ServiceError, WasmosError
 from wasmos.servers.console.visible import Visible
 from wasmos.system import units
-from wasmos.system.commands import COMMANDS, Usage
+from wasmos.system.shell.commands import COMMANDS, Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

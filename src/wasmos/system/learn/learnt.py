@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from wasmos.errors import RuleError
 from wasmos.kernel import Rule, covered
-from wasmos.system.policy_edit import INDENT, quoted, quoted_key
-from wasmos.system.widen import head, items_of
+from wasmos.system.policy.edit import INDENT, quoted, quoted_key
+from wasmos.system.policy.widen import head, items_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ because a box has a row of its own and a parent stands beside the middle of its 
 
 from __future__ import annotations
 
-from wasmos.system.capmap_graph import STYLES, graph
+from wasmos.system.caps.graph import STYLES, graph
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from wasmos.system.capmap import Snapshot
-    from wasmos.system.capmap_graph import Node
+    from wasmos.system.caps.capmap import Snapshot
+    from wasmos.system.caps.graph import Node
 
 CHARACTER = 6.7  # the width of one, at 11 pixels of a fixed-width font
 WIDE = 12.0  # of those that take two columns
@@ -136,7 +136,7 @@ def _width(text: str) -> float:
 
 
 def _text(text: str) -> str:
-    from wasmos.system.capmap import plain
+    from wasmos.system.caps.capmap import plain
 
     # What isn't printable isn't there any more; all that is can stand in XML.
     return plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

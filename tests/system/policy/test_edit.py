@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wasmos
-from wasmos.system import policy_edit
-from wasmos.system.policy_edit import add, added, quoted, quoted_key
+from wasmos.system.policy import edit as policy_edit
+from wasmos.system.policy.edit import add, added, quoted, quoted_key
 
 RULE = 'tcpip.dns_resolve(hostname="*.example.com")'
 LINE = f"    '{RULE}',  # why\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wasmos.kernel import Rule
-from wasmos.system.widen import head, items_of, wider
+from wasmos.system.policy.widen import head, items_of, wider
 
 STEPS = {
     "tcpip.listen(listen_port=80)": ["tcpip.listen"],

@@ -16,8 +16,8 @@ from wasmos.errors import ServiceError
 from wasmos.kernel import Caller, Rule, exactly
 from wasmos.servers.fs import Fs
 from wasmos.servers.tcpip import Tcpip
-from wasmos.system.learnt import Line, Need, lines
-from wasmos.system.rights import rule_for
+from wasmos.system.learn.learnt import Line, Need, lines
+from wasmos.system.policy.rights import rule_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pytest
 
 from wasmos import Limits, ManifestError
 from wasmos.kernel import Rule
-from wasmos.system.manifest import SERVERS, Manifest, load, registers
-from wasmos.system.manifest import read as read_manifest
+from wasmos.system.manifest.manifest import SERVERS, Manifest, load, registers
+from wasmos.system.manifest.manifest import read as read_manifest
 from wasmos.system.supervisor import Restart
 
 EVERYTHING = """

@@ -12,8 +12,8 @@ import pytest
 from wasmos import ManifestError
 from wasmos.errors import NotGranted
 from wasmos.kernel import Rule
-from wasmos.system.manifest import Manifest, load
-from wasmos.system.policy import beside, for_run, forbids, toml_string
+from wasmos.system.manifest.manifest import Manifest, load
+from wasmos.system.policy.policy import beside, for_run, forbids, toml_string
 
 Load = Callable[..., Manifest]
 WEB = "tcpip.listen(listen_port=80)"
@@ -377,7 +377,7 @@ def test_for_run_without_a_section(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_documentations_examples(granted: Load, tmp_path: Path) -> None:
     """They are read without an error, and fit each other."""
-    text = (Path(__file__).parents[2] / "docs/reference/manifest.md").read_text()
+    text = (Path(__file__).parents[3] / "docs/reference/manifest.md").read_text()
     rules, policy, *example = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     (tmp_path / "data").mkdir()
     policy_ = "[task.kv]\nallow = ['*', 'fs(dir=\"data\", at=\"/data\")']"

@@ -10,8 +10,9 @@ import os
 
 from wasmos.errors import Deadlock, UsageError
 from wasmos.kernel import Kernel, Limits, Rule
-from wasmos.system import learnt, outfit
-from wasmos.system.learner import ORIGIN, Learner, WatchedFs, WatchedTcpip
+from wasmos.system import outfit
+from wasmos.system.learn import learnt
+from wasmos.system.learn.learner import ORIGIN, Learner, WatchedFs, WatchedTcpip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from wasmos.kernel import CompileLimits, Exit, Service, Source, Task
     from wasmos.servers.tcpip import PortMap
     from wasmos.servers.tcpip.network import Endpoint, Network
-    from wasmos.system.learner import Ask
-    from wasmos.system.learnt import Line
+    from wasmos.system.learn.learner import Ask
+    from wasmos.system.learn.learnt import Line
 
 SERVICES = ("console", "args", "env", "fs", "tcpip", "echo", "pong", "vm")
 
@@ -139,7 +140,8 @@ class _World:
         network: Network | None,
         log: Callable[[str], object],
     ) -> None:
-        from wasmos.system import flags, rights
+        from wasmos.system import flags
+        from wasmos.system.policy import rights
 
         self.binds: dict[int, str] = {}
         self.dirs = [Rule.parse(flags.directory(text)) for text in dirs]

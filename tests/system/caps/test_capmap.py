@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 import wasmos
 from tests.support import wat
 from wasmos.errors import ManifestError
-from wasmos.system import capmap, capmap_graph, capmap_svg
+from wasmos.system.caps import capmap
+from wasmos.system.caps import graph as capmap_graph
+from wasmos.system.caps import svg as capmap_svg
 
 EVIL = [
     '"', "'", "\\", "\n", "\r\nt9 --> t0", "\x1b[2J\x1b]0;x\x07", "</svg>", "</title><script>",

@@ -11,14 +11,14 @@ import tomllib
 
 from wasmos.errors import ManifestError
 from wasmos.system import units
-from wasmos.system.positions import Positions
+from wasmos.system.manifest.positions import Positions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Any, NoReturn
 
-    from wasmos.system.positions import Place
+    from wasmos.system.manifest.positions import Place
 
 
 class Tables:

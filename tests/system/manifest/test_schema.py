@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from tests.support.command import wasmos_
-from wasmos.system import manifest, policy, schema, supervisor
-from wasmos.system.manifest import DEMO
-from wasmos.system.policy import beside
+from wasmos.system import supervisor
+from wasmos.system.manifest import manifest, schema
+from wasmos.system.manifest.manifest import DEMO
+from wasmos.system.policy import policy
+from wasmos.system.policy.policy import beside
 
 
 def read(name: str) -> dict[str, Any]:

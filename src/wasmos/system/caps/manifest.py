@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from wasmos.kernel import Rule
 from wasmos.system.audit.mask import secret_names, without
-from wasmos.system.capmap import VERSION
-from wasmos.system.manifest import load
-from wasmos.system.rights import Right
+from wasmos.system.caps.capmap import VERSION
+from wasmos.system.manifest.manifest import load
+from wasmos.system.policy.rights import Right
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wasmos.system.capmap import Row, Snapshot
-    from wasmos.system.manifest import Manifest, TaskPlan
+    from wasmos.system.caps.capmap import Row, Snapshot
+    from wasmos.system.manifest.manifest import Manifest, TaskPlan
 
 SPAWN = "[spawn]"  # whatever is started without a section of its own
 
