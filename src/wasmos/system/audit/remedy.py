@@ -16,7 +16,7 @@ from __future__ import annotations
 import shlex
 
 from wasmos.system.flags import host_port
-from wasmos.system.policy import toml_string
+from wasmos.system.policy.policy import toml_string
 from wasmos.system.prompt import ORIGIN as PROMPT
 
 TYPE_CHECKING = False
