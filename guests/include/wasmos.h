@@ -62,9 +62,26 @@ typedef int32_t error_t; /* OK or an ERR_ */
 #define ERR_NOT_A_FILE -25
 #define ERR_NOT_A_DIR -26
 #define ERR_EOF -27
+#define ERR_TOO_MANY_LINKS -28
+#define ERR_NAME_TOO_LONG -29
+#define ERR_ILLEGAL_SEQUENCE -30
+#define ERR_READ_ONLY -31
+#define ERR_CROSS_DEVICE -32
+#define ERR_NO_SPACE -33
+#define ERR_IO_ERROR -34
+#define ERR_BUSY -35
+#define ERR_BAD_FILE -36
+#define ERR_NOT_PERMITTED -37
+#define ERR_BROKEN_PIPE -38
+#define ERR_NOT_CONNECTED -39
+#define ERR_CONNECTION_RESET -40
+#define ERR_NOT_SEEKABLE -41
 
 #define IS_ERROR(x) ((x) < 0)
 #define IS_OK(x) ((x) >= 0)
+
+/* A message is aligned to 4 bytes, and so is every number in it. */
+typedef int64_t wasmos_int64_t __attribute__((aligned(4)));
 
 /* ---- Messages ------------------------------------------------------------------------------- */
 
@@ -590,6 +607,530 @@ struct env_list_reply_fields {
     char name[256];
 };
 
+/* The directories that the sender has, in order: the places where its grants are seen. "End of
+ * file" past the last one. */
+#define FS_ROOT_MSG 89
+struct fs_root_fields {
+    int index;
+};
+
+/* The answer to fs_root. */
+#define FS_ROOT_REPLY_MSG 90
+struct fs_root_reply_fields {
+    char path[256];
+};
+
+/* Open a file or a directory, or create a file. What is opened is read and written by offset. */
+#define FS_OPEN_FILE_MSG 91
+struct fs_open_file_fields {
+    char path[1024];
+    /* 1 create it if it isn't there, 2 it has to be a directory, 4 with 1: it must not be
+     * there, 8 empty it, 16 not through a link at the end, 32 to be read, 64 to be written,
+     * 128 every write goes to the end, 256 and 512 are on the disk when it is over, the data
+     * and all of it, 1024 don't wait. */
+    uint32_t flags;
+};
+
+/* The answer to fs_open_file. */
+#define FS_OPEN_FILE_REPLY_MSG 92
+struct fs_open_file_reply_fields {
+    int fd;
+    /* As the `kind` of `fs_stat`. */
+    int kind;
+};
+
+#define FS_CLOSE_FILE_MSG 93
+struct fs_close_file_fields {
+    int fd;
+};
+
+/* The answer to fs_close_file. */
+#define FS_CLOSE_FILE_REPLY_MSG 94
+
+/* Read at an offset. No bytes means that it is the end. */
+#define FS_READ_AT_MSG 95
+struct fs_read_at_fields {
+    int fd;
+    wasmos_int64_t offset;
+    uint32_t into;
+    uint32_t into_len;
+};
+
+/* The answer to fs_read_at. */
+#define FS_READ_AT_REPLY_MSG 96
+struct fs_read_at_reply_fields {
+    uint32_t len;
+};
+
+/* Write at an offset, or at the end of a file that was opened so. */
+#define FS_WRITE_AT_MSG 97
+struct fs_write_at_fields {
+    int fd;
+    wasmos_int64_t offset;
+    uint32_t data;
+    uint32_t data_len;
+};
+
+/* The answer to fs_write_at. */
+#define FS_WRITE_AT_REPLY_MSG 98
+struct fs_write_at_reply_fields {
+    uint32_t len;
+    /* Where it ended. */
+    wasmos_int64_t offset;
+};
+
+/* What is known of a path. */
+#define FS_STAT_MSG 99
+struct fs_stat_fields {
+    char path[1024];
+    /* 1: of what a link at its end leads to, not of the link. */
+    uint32_t flags;
+};
+
+/* The answer to fs_stat. */
+#define FS_STAT_REPLY_MSG 100
+struct fs_stat_reply_fields {
+    /* 0 unknown, 1 block device, 2 character device, 3 directory, 4 file, 5 datagram socket,
+     * 6 stream socket, 7 symbolic link: the numbers of WASI. */
+    int kind;
+    wasmos_int64_t device;
+    wasmos_int64_t inode;
+    wasmos_int64_t links;
+    wasmos_int64_t size;
+    wasmos_int64_t accessed_ns;
+    wasmos_int64_t modified_ns;
+    wasmos_int64_t changed_ns;
+};
+
+/* What is known of an open file. */
+#define FS_STAT_FILE_MSG 101
+struct fs_stat_file_fields {
+    int fd;
+};
+
+/* The answer to fs_stat_file. */
+#define FS_STAT_FILE_REPLY_MSG 102
+struct fs_stat_file_reply_fields {
+    int kind;
+    wasmos_int64_t device;
+    wasmos_int64_t inode;
+    wasmos_int64_t links;
+    wasmos_int64_t size;
+    wasmos_int64_t accessed_ns;
+    wasmos_int64_t modified_ns;
+    wasmos_int64_t changed_ns;
+};
+
+/* Set the times of a path. */
+#define FS_SET_TIMES_MSG 103
+struct fs_set_times_fields {
+    char path[1024];
+    /* 1: of what a link at its end leads to. */
+    uint32_t flags;
+    /* -1 leaves it as it is, -2 is now. */
+    wasmos_int64_t accessed_ns;
+    wasmos_int64_t modified_ns;
+};
+
+/* The answer to fs_set_times. */
+#define FS_SET_TIMES_REPLY_MSG 104
+
+/* Set the times of an open file. */
+#define FS_SET_FILE_TIMES_MSG 105
+struct fs_set_file_times_fields {
+    int fd;
+    wasmos_int64_t accessed_ns;
+    wasmos_int64_t modified_ns;
+};
+
+/* The answer to fs_set_file_times. */
+#define FS_SET_FILE_TIMES_REPLY_MSG 106
+
+/* Cut a file, or make it longer with zeros. */
+#define FS_RESIZE_MSG 107
+struct fs_resize_fields {
+    int fd;
+    wasmos_int64_t size;
+};
+
+/* The answer to fs_resize. */
+#define FS_RESIZE_REPLY_MSG 108
+
+/* Make sure that a file has this range, and room on the disk for it. */
+#define FS_ALLOCATE_MSG 109
+struct fs_allocate_fields {
+    int fd;
+    wasmos_int64_t offset;
+    wasmos_int64_t size;
+};
+
+/* The answer to fs_allocate. */
+#define FS_ALLOCATE_REPLY_MSG 110
+
+/* Say how a range will be used: 0 as usual, 1 in order, 2 at random, 3 soon, 4 not soon,
+ * 5 once. */
+#define FS_ADVISE_MSG 111
+struct fs_advise_fields {
+    int fd;
+    wasmos_int64_t offset;
+    wasmos_int64_t size;
+    int advice;
+};
+
+/* The answer to fs_advise. */
+#define FS_ADVISE_REPLY_MSG 112
+
+/* Wait until what was written is on the disk. */
+#define FS_SYNC_MSG 113
+struct fs_sync_fields {
+    int fd;
+    /* 1: the data only. */
+    uint32_t flags;
+};
+
+/* The answer to fs_sync. */
+#define FS_SYNC_REPLY_MSG 114
+
+/* Change how writes go: 128 to the end, 256, 512 and 1024 as in `fs_open_file`. */
+#define FS_SET_FLAGS_MSG 115
+struct fs_set_flags_fields {
+    int fd;
+    uint32_t flags;
+};
+
+/* The answer to fs_set_flags. */
+#define FS_SET_FLAGS_REPLY_MSG 116
+
+/* The entries of an open directory, "." and ".." among them, from a place in it that an entry
+ * named, 0 for the first. Each entry is as in WASI: the next place (8 bytes), the inode (8), the
+ * length of the name (4), its kind (4), then the name; the last one may be cut off where the
+ * memory ends. */
+#define FS_LIST_MSG 117
+struct fs_list_fields {
+    int fd;
+    wasmos_int64_t cookie;
+    uint32_t into;
+    uint32_t into_len;
+};
+
+/* The answer to fs_list. */
+#define FS_LIST_REPLY_MSG 118
+struct fs_list_reply_fields {
+    uint32_t len;
+};
+
+/* Create a directory. */
+#define FS_MAKE_DIRECTORY_MSG 119
+struct fs_make_directory_fields {
+    char path[1024];
+};
+
+/* The answer to fs_make_directory. */
+#define FS_MAKE_DIRECTORY_REPLY_MSG 120
+
+/* Remove an empty directory. */
+#define FS_REMOVE_DIRECTORY_MSG 121
+struct fs_remove_directory_fields {
+    char path[1024];
+};
+
+/* The answer to fs_remove_directory. */
+#define FS_REMOVE_DIRECTORY_REPLY_MSG 122
+
+/* Remove the name of a file or of a link. */
+#define FS_REMOVE_FILE_MSG 123
+struct fs_remove_file_fields {
+    char path[1024];
+};
+
+/* The answer to fs_remove_file. */
+#define FS_REMOVE_FILE_REPLY_MSG 124
+
+/* Give a file or a directory another name, instead of what has it. */
+#define FS_RENAME_MSG 125
+struct fs_rename_fields {
+    char path[736];
+    char new_path[736];
+};
+
+/* The answer to fs_rename. */
+#define FS_RENAME_REPLY_MSG 126
+
+/* Give a file another name beside its own. */
+#define FS_LINK_MSG 127
+struct fs_link_fields {
+    char path[736];
+    char new_path[736];
+    /* 1: to what a link at the end of `path` leads to. */
+    uint32_t flags;
+};
+
+/* The answer to fs_link. */
+#define FS_LINK_REPLY_MSG 128
+
+/* Create a symbolic link. Its text may lead anywhere; whoever follows it may not. */
+#define FS_MAKE_LINK_MSG 129
+struct fs_make_link_fields {
+    char target[736];
+    char path[736];
+};
+
+/* The answer to fs_make_link. */
+#define FS_MAKE_LINK_REPLY_MSG 130
+
+/* The text of a symbolic link; cut off where the memory ends. */
+#define FS_READ_LINK_MSG 131
+struct fs_read_link_fields {
+    char path[1024];
+    uint32_t into;
+    uint32_t into_len;
+};
+
+/* The answer to fs_read_link. */
+#define FS_READ_LINK_REPLY_MSG 132
+struct fs_read_link_reply_fields {
+    uint32_t len;
+};
+
+/* What a clock reads, in nanoseconds: 0 since 1970, 1 since some moment and never backwards,
+ * 2 and 3 the processor time of the sender. */
+#define CLOCK_GET_MSG 133
+struct clock_get_fields {
+    int id;
+};
+
+/* The answer to clock_get. */
+#define CLOCK_GET_REPLY_MSG 134
+struct clock_get_reply_fields {
+    wasmos_int64_t ns;
+};
+
+/* The least step of a clock. */
+#define CLOCK_RESOLUTION_MSG 135
+struct clock_resolution_fields {
+    int id;
+};
+
+/* The answer to clock_resolution. */
+#define CLOCK_RESOLUTION_REPLY_MSG 136
+struct clock_resolution_reply_fields {
+    wasmos_int64_t ns;
+};
+
+/* Wait until a clock reads this. 0 and 1 can be waited for. */
+#define CLOCK_WAIT_MSG 137
+struct clock_wait_fields {
+    int id;
+    wasmos_int64_t until_ns;
+};
+
+/* The answer to clock_wait. */
+#define CLOCK_WAIT_REPLY_MSG 138
+
+/* From now on and until it is cleared: a `clock_alarm` when a clock reads this. */
+#define CLOCK_SET_ALARM_MSG 139
+struct clock_set_alarm_fields {
+    int token;
+    int id;
+    wasmos_int64_t until_ns;
+};
+
+/* The answer to clock_set_alarm. */
+#define CLOCK_SET_ALARM_REPLY_MSG 140
+
+/* Forget an alarm. It may have been sent already. */
+#define CLOCK_CLEAR_ALARM_MSG 141
+struct clock_clear_alarm_fields {
+    int token;
+};
+
+/* The answer to clock_clear_alarm. */
+#define CLOCK_CLEAR_ALARM_REPLY_MSG 142
+
+/* It is time. Sent to who has set the alarm. */
+#define CLOCK_ALARM_MSG 143
+struct clock_alarm_fields {
+    int token;
+};
+
+/* Fill memory with random bytes. */
+#define RANDOM_GET_MSG 144
+struct random_get_fields {
+    uint32_t into;
+    uint32_t into_len;
+};
+
+/* The answer to random_get. */
+#define RANDOM_GET_REPLY_MSG 145
+
+/* Print bytes. Fewer than were given may have been taken. */
+#define CONSOLE_PUT_MSG 146
+struct console_put_fields {
+    /* 1 the output, 2 the errors. */
+    int stream;
+    uint32_t data;
+    uint32_t data_len;
+};
+
+/* The answer to console_put. */
+#define CONSOLE_PUT_REPLY_MSG 147
+struct console_put_reply_fields {
+    uint32_t len;
+};
+
+/* Wait for input, and take what is there. No bytes means that there will be none any more. */
+#define CONSOLE_TAKE_MSG 148
+struct console_take_fields {
+    uint32_t into;
+    uint32_t into_len;
+};
+
+/* The answer to console_take. */
+#define CONSOLE_TAKE_REPLY_MSG 149
+struct console_take_reply_fields {
+    uint32_t len;
+};
+
+/* Whether there is input, or its end, and so `console_take` won't wait; if not, a
+ * `console_ready` comes when there is. */
+#define CONSOLE_POLL_MSG 150
+
+/* The answer to console_poll. */
+#define CONSOLE_POLL_REPLY_MSG 151
+struct console_poll_reply_fields {
+    int is_ready;
+};
+
+/* There is input. Sent to who has asked in vain. */
+#define CONSOLE_READY_MSG 152
+
+/* What the streams are: bit 0 the input, 1 the output, 2 the errors: 1 is a terminal. */
+#define CONSOLE_TERMINALS_MSG 153
+
+/* The answer to console_terminals. */
+#define CONSOLE_TERMINALS_REPLY_MSG 154
+struct console_terminals_reply_fields {
+    uint32_t bits;
+};
+
+/* The port of the next listener that the sender was granted. "End of file" past the last one. */
+#define TCPIP_LISTENER_MSG 155
+struct tcpip_listener_fields {
+    int index;
+};
+
+/* The answer to tcpip_listener. */
+#define TCPIP_LISTENER_REPLY_MSG 156
+struct tcpip_listener_reply_fields {
+    uint16_t port;
+};
+
+/* The next connection of a listener. "Would block" if it is not to wait and there is none. */
+#define TCPIP_ACCEPT_MSG 157
+struct tcpip_accept_fields {
+    int sock;
+    /* 1: don't wait. */
+    uint32_t flags;
+};
+
+/* The answer to tcpip_accept. */
+#define TCPIP_ACCEPT_REPLY_MSG 158
+struct tcpip_accept_reply_fields {
+    int sock;
+};
+
+/* What has arrived. No bytes means that no more will come. */
+#define TCPIP_RECEIVE_MSG 159
+struct tcpip_receive_fields {
+    int sock;
+    /* 1: don't wait. 2: leave it there. 4: wait until all of the memory is filled. */
+    uint32_t flags;
+    uint32_t into;
+    uint32_t into_len;
+};
+
+/* The answer to tcpip_receive. */
+#define TCPIP_RECEIVE_REPLY_MSG 160
+struct tcpip_receive_reply_fields {
+    uint32_t len;
+};
+
+/* Send bytes. Fewer than were given may have been taken. */
+#define TCPIP_SEND_MSG 161
+struct tcpip_send_fields {
+    int sock;
+    /* 1: don't wait. */
+    uint32_t flags;
+    uint32_t data;
+    uint32_t data_len;
+};
+
+/* The answer to tcpip_send. */
+#define TCPIP_SEND_REPLY_MSG 162
+struct tcpip_send_reply_fields {
+    uint32_t len;
+};
+
+/* End one direction, or both: 1 nothing more will be read, 2 nothing more sent. */
+#define TCPIP_SHUTDOWN_MSG 163
+struct tcpip_shutdown_fields {
+    int sock;
+    int how;
+};
+
+/* The answer to tcpip_shutdown. */
+#define TCPIP_SHUTDOWN_REPLY_MSG 164
+
+/* What could be done without waiting: 1 read, or accept, 2 send, 4 the other side has closed;
+ * and how many bytes are there. If none of what was asked for, a `tcpip_ready` comes when
+ * that changes. */
+#define TCPIP_POLL_MSG 165
+struct tcpip_poll_fields {
+    int sock;
+    uint32_t wanted;
+};
+
+/* The answer to tcpip_poll. */
+#define TCPIP_POLL_REPLY_MSG 166
+struct tcpip_poll_reply_fields {
+    uint32_t ready;
+    uint32_t len;
+};
+
+/* Look again. Sent to who has asked in vain. */
+#define TCPIP_READY_MSG 167
+struct tcpip_ready_fields {
+    int sock;
+};
+
+/* Read what a task lends with its unanswered call to the sender. "Not found" if it isn't calling
+ * the sender, or lends nothing. */
+#define LENT_READ_MSG 168
+struct lent_read_fields {
+    task_t task;
+    uint32_t offset;
+    uint32_t len;
+};
+
+/* The answer to lent_read. */
+#define LENT_READ_REPLY_MSG 169
+struct lent_read_reply_fields {
+    uint8_t data[1024];
+    uint32_t data_len;
+};
+
+/* Write to it, if it was lent for that. */
+#define LENT_WRITE_MSG 170
+struct lent_write_fields {
+    task_t task;
+    uint32_t offset;
+    uint8_t data[1024];
+    uint32_t data_len;
+};
+
+/* The answer to lent_write. */
+#define LENT_WRITE_REPLY_MSG 171
+
 struct message {
     int32_t type; /* an ..._MSG; in an answer, a negative one is an error */
     task_t src;   /* who sent it; the kernel writes this */
@@ -663,6 +1204,66 @@ struct message {
         struct env_get_reply_fields env_get_reply;
         struct env_list_fields env_list;
         struct env_list_reply_fields env_list_reply;
+        struct fs_root_fields fs_root;
+        struct fs_root_reply_fields fs_root_reply;
+        struct fs_open_file_fields fs_open_file;
+        struct fs_open_file_reply_fields fs_open_file_reply;
+        struct fs_close_file_fields fs_close_file;
+        struct fs_read_at_fields fs_read_at;
+        struct fs_read_at_reply_fields fs_read_at_reply;
+        struct fs_write_at_fields fs_write_at;
+        struct fs_write_at_reply_fields fs_write_at_reply;
+        struct fs_stat_fields fs_stat;
+        struct fs_stat_reply_fields fs_stat_reply;
+        struct fs_stat_file_fields fs_stat_file;
+        struct fs_stat_file_reply_fields fs_stat_file_reply;
+        struct fs_set_times_fields fs_set_times;
+        struct fs_set_file_times_fields fs_set_file_times;
+        struct fs_resize_fields fs_resize;
+        struct fs_allocate_fields fs_allocate;
+        struct fs_advise_fields fs_advise;
+        struct fs_sync_fields fs_sync;
+        struct fs_set_flags_fields fs_set_flags;
+        struct fs_list_fields fs_list;
+        struct fs_list_reply_fields fs_list_reply;
+        struct fs_make_directory_fields fs_make_directory;
+        struct fs_remove_directory_fields fs_remove_directory;
+        struct fs_remove_file_fields fs_remove_file;
+        struct fs_rename_fields fs_rename;
+        struct fs_link_fields fs_link;
+        struct fs_make_link_fields fs_make_link;
+        struct fs_read_link_fields fs_read_link;
+        struct fs_read_link_reply_fields fs_read_link_reply;
+        struct clock_get_fields clock_get;
+        struct clock_get_reply_fields clock_get_reply;
+        struct clock_resolution_fields clock_resolution;
+        struct clock_resolution_reply_fields clock_resolution_reply;
+        struct clock_wait_fields clock_wait;
+        struct clock_set_alarm_fields clock_set_alarm;
+        struct clock_clear_alarm_fields clock_clear_alarm;
+        struct clock_alarm_fields clock_alarm;
+        struct random_get_fields random_get;
+        struct console_put_fields console_put;
+        struct console_put_reply_fields console_put_reply;
+        struct console_take_fields console_take;
+        struct console_take_reply_fields console_take_reply;
+        struct console_poll_reply_fields console_poll_reply;
+        struct console_terminals_reply_fields console_terminals_reply;
+        struct tcpip_listener_fields tcpip_listener;
+        struct tcpip_listener_reply_fields tcpip_listener_reply;
+        struct tcpip_accept_fields tcpip_accept;
+        struct tcpip_accept_reply_fields tcpip_accept_reply;
+        struct tcpip_receive_fields tcpip_receive;
+        struct tcpip_receive_reply_fields tcpip_receive_reply;
+        struct tcpip_send_fields tcpip_send;
+        struct tcpip_send_reply_fields tcpip_send_reply;
+        struct tcpip_shutdown_fields tcpip_shutdown;
+        struct tcpip_poll_fields tcpip_poll;
+        struct tcpip_poll_reply_fields tcpip_poll_reply;
+        struct tcpip_ready_fields tcpip_ready;
+        struct lent_read_fields lent_read;
+        struct lent_read_reply_fields lent_read_reply;
+        struct lent_write_fields lent_write;
     };
 };
 
@@ -852,6 +1453,195 @@ WASMOS_SIZE(env_list, 4);
 WASMOS_FIELD(env_list, index, 8, 4);
 WASMOS_SIZE(env_list_reply, 256);
 WASMOS_FIELD(env_list_reply, name, 8, 256);
+WASMOS_SIZE(fs_root, 4);
+WASMOS_FIELD(fs_root, index, 8, 4);
+WASMOS_SIZE(fs_root_reply, 256);
+WASMOS_FIELD(fs_root_reply, path, 8, 256);
+WASMOS_SIZE(fs_open_file, 1028);
+WASMOS_FIELD(fs_open_file, path, 8, 1024);
+WASMOS_FIELD(fs_open_file, flags, 1032, 4);
+WASMOS_SIZE(fs_open_file_reply, 8);
+WASMOS_FIELD(fs_open_file_reply, fd, 8, 4);
+WASMOS_FIELD(fs_open_file_reply, kind, 12, 4);
+WASMOS_SIZE(fs_close_file, 4);
+WASMOS_FIELD(fs_close_file, fd, 8, 4);
+WASMOS_SIZE(fs_read_at, 20);
+WASMOS_FIELD(fs_read_at, fd, 8, 4);
+WASMOS_FIELD(fs_read_at, offset, 12, 8);
+WASMOS_FIELD(fs_read_at, into, 20, 4);
+WASMOS_FIELD(fs_read_at, into_len, 24, 4);
+WASMOS_SIZE(fs_read_at_reply, 4);
+WASMOS_FIELD(fs_read_at_reply, len, 8, 4);
+WASMOS_SIZE(fs_write_at, 20);
+WASMOS_FIELD(fs_write_at, fd, 8, 4);
+WASMOS_FIELD(fs_write_at, offset, 12, 8);
+WASMOS_FIELD(fs_write_at, data, 20, 4);
+WASMOS_FIELD(fs_write_at, data_len, 24, 4);
+WASMOS_SIZE(fs_write_at_reply, 12);
+WASMOS_FIELD(fs_write_at_reply, len, 8, 4);
+WASMOS_FIELD(fs_write_at_reply, offset, 12, 8);
+WASMOS_SIZE(fs_stat, 1028);
+WASMOS_FIELD(fs_stat, path, 8, 1024);
+WASMOS_FIELD(fs_stat, flags, 1032, 4);
+WASMOS_SIZE(fs_stat_reply, 60);
+WASMOS_FIELD(fs_stat_reply, kind, 8, 4);
+WASMOS_FIELD(fs_stat_reply, device, 12, 8);
+WASMOS_FIELD(fs_stat_reply, inode, 20, 8);
+WASMOS_FIELD(fs_stat_reply, links, 28, 8);
+WASMOS_FIELD(fs_stat_reply, size, 36, 8);
+WASMOS_FIELD(fs_stat_reply, accessed_ns, 44, 8);
+WASMOS_FIELD(fs_stat_reply, modified_ns, 52, 8);
+WASMOS_FIELD(fs_stat_reply, changed_ns, 60, 8);
+WASMOS_SIZE(fs_stat_file, 4);
+WASMOS_FIELD(fs_stat_file, fd, 8, 4);
+WASMOS_SIZE(fs_stat_file_reply, 60);
+WASMOS_FIELD(fs_stat_file_reply, kind, 8, 4);
+WASMOS_FIELD(fs_stat_file_reply, device, 12, 8);
+WASMOS_FIELD(fs_stat_file_reply, inode, 20, 8);
+WASMOS_FIELD(fs_stat_file_reply, links, 28, 8);
+WASMOS_FIELD(fs_stat_file_reply, size, 36, 8);
+WASMOS_FIELD(fs_stat_file_reply, accessed_ns, 44, 8);
+WASMOS_FIELD(fs_stat_file_reply, modified_ns, 52, 8);
+WASMOS_FIELD(fs_stat_file_reply, changed_ns, 60, 8);
+WASMOS_SIZE(fs_set_times, 1044);
+WASMOS_FIELD(fs_set_times, path, 8, 1024);
+WASMOS_FIELD(fs_set_times, flags, 1032, 4);
+WASMOS_FIELD(fs_set_times, accessed_ns, 1036, 8);
+WASMOS_FIELD(fs_set_times, modified_ns, 1044, 8);
+WASMOS_SIZE(fs_set_file_times, 20);
+WASMOS_FIELD(fs_set_file_times, fd, 8, 4);
+WASMOS_FIELD(fs_set_file_times, accessed_ns, 12, 8);
+WASMOS_FIELD(fs_set_file_times, modified_ns, 20, 8);
+WASMOS_SIZE(fs_resize, 12);
+WASMOS_FIELD(fs_resize, fd, 8, 4);
+WASMOS_FIELD(fs_resize, size, 12, 8);
+WASMOS_SIZE(fs_allocate, 20);
+WASMOS_FIELD(fs_allocate, fd, 8, 4);
+WASMOS_FIELD(fs_allocate, offset, 12, 8);
+WASMOS_FIELD(fs_allocate, size, 20, 8);
+WASMOS_SIZE(fs_advise, 24);
+WASMOS_FIELD(fs_advise, fd, 8, 4);
+WASMOS_FIELD(fs_advise, offset, 12, 8);
+WASMOS_FIELD(fs_advise, size, 20, 8);
+WASMOS_FIELD(fs_advise, advice, 28, 4);
+WASMOS_SIZE(fs_sync, 8);
+WASMOS_FIELD(fs_sync, fd, 8, 4);
+WASMOS_FIELD(fs_sync, flags, 12, 4);
+WASMOS_SIZE(fs_set_flags, 8);
+WASMOS_FIELD(fs_set_flags, fd, 8, 4);
+WASMOS_FIELD(fs_set_flags, flags, 12, 4);
+WASMOS_SIZE(fs_list, 20);
+WASMOS_FIELD(fs_list, fd, 8, 4);
+WASMOS_FIELD(fs_list, cookie, 12, 8);
+WASMOS_FIELD(fs_list, into, 20, 4);
+WASMOS_FIELD(fs_list, into_len, 24, 4);
+WASMOS_SIZE(fs_list_reply, 4);
+WASMOS_FIELD(fs_list_reply, len, 8, 4);
+WASMOS_SIZE(fs_make_directory, 1024);
+WASMOS_FIELD(fs_make_directory, path, 8, 1024);
+WASMOS_SIZE(fs_remove_directory, 1024);
+WASMOS_FIELD(fs_remove_directory, path, 8, 1024);
+WASMOS_SIZE(fs_remove_file, 1024);
+WASMOS_FIELD(fs_remove_file, path, 8, 1024);
+WASMOS_SIZE(fs_rename, 1472);
+WASMOS_FIELD(fs_rename, path, 8, 736);
+WASMOS_FIELD(fs_rename, new_path, 744, 736);
+WASMOS_SIZE(fs_link, 1476);
+WASMOS_FIELD(fs_link, path, 8, 736);
+WASMOS_FIELD(fs_link, new_path, 744, 736);
+WASMOS_FIELD(fs_link, flags, 1480, 4);
+WASMOS_SIZE(fs_make_link, 1472);
+WASMOS_FIELD(fs_make_link, target, 8, 736);
+WASMOS_FIELD(fs_make_link, path, 744, 736);
+WASMOS_SIZE(fs_read_link, 1032);
+WASMOS_FIELD(fs_read_link, path, 8, 1024);
+WASMOS_FIELD(fs_read_link, into, 1032, 4);
+WASMOS_FIELD(fs_read_link, into_len, 1036, 4);
+WASMOS_SIZE(fs_read_link_reply, 4);
+WASMOS_FIELD(fs_read_link_reply, len, 8, 4);
+WASMOS_SIZE(clock_get, 4);
+WASMOS_FIELD(clock_get, id, 8, 4);
+WASMOS_SIZE(clock_get_reply, 8);
+WASMOS_FIELD(clock_get_reply, ns, 8, 8);
+WASMOS_SIZE(clock_resolution, 4);
+WASMOS_FIELD(clock_resolution, id, 8, 4);
+WASMOS_SIZE(clock_resolution_reply, 8);
+WASMOS_FIELD(clock_resolution_reply, ns, 8, 8);
+WASMOS_SIZE(clock_wait, 12);
+WASMOS_FIELD(clock_wait, id, 8, 4);
+WASMOS_FIELD(clock_wait, until_ns, 12, 8);
+WASMOS_SIZE(clock_set_alarm, 16);
+WASMOS_FIELD(clock_set_alarm, token, 8, 4);
+WASMOS_FIELD(clock_set_alarm, id, 12, 4);
+WASMOS_FIELD(clock_set_alarm, until_ns, 16, 8);
+WASMOS_SIZE(clock_clear_alarm, 4);
+WASMOS_FIELD(clock_clear_alarm, token, 8, 4);
+WASMOS_SIZE(clock_alarm, 4);
+WASMOS_FIELD(clock_alarm, token, 8, 4);
+WASMOS_SIZE(random_get, 8);
+WASMOS_FIELD(random_get, into, 8, 4);
+WASMOS_FIELD(random_get, into_len, 12, 4);
+WASMOS_SIZE(console_put, 12);
+WASMOS_FIELD(console_put, stream, 8, 4);
+WASMOS_FIELD(console_put, data, 12, 4);
+WASMOS_FIELD(console_put, data_len, 16, 4);
+WASMOS_SIZE(console_put_reply, 4);
+WASMOS_FIELD(console_put_reply, len, 8, 4);
+WASMOS_SIZE(console_take, 8);
+WASMOS_FIELD(console_take, into, 8, 4);
+WASMOS_FIELD(console_take, into_len, 12, 4);
+WASMOS_SIZE(console_take_reply, 4);
+WASMOS_FIELD(console_take_reply, len, 8, 4);
+WASMOS_SIZE(console_poll_reply, 4);
+WASMOS_FIELD(console_poll_reply, is_ready, 8, 4);
+WASMOS_SIZE(console_terminals_reply, 4);
+WASMOS_FIELD(console_terminals_reply, bits, 8, 4);
+WASMOS_SIZE(tcpip_listener, 4);
+WASMOS_FIELD(tcpip_listener, index, 8, 4);
+WASMOS_SIZE(tcpip_listener_reply, 2);
+WASMOS_FIELD(tcpip_listener_reply, port, 8, 2);
+WASMOS_SIZE(tcpip_accept, 8);
+WASMOS_FIELD(tcpip_accept, sock, 8, 4);
+WASMOS_FIELD(tcpip_accept, flags, 12, 4);
+WASMOS_SIZE(tcpip_accept_reply, 4);
+WASMOS_FIELD(tcpip_accept_reply, sock, 8, 4);
+WASMOS_SIZE(tcpip_receive, 16);
+WASMOS_FIELD(tcpip_receive, sock, 8, 4);
+WASMOS_FIELD(tcpip_receive, flags, 12, 4);
+WASMOS_FIELD(tcpip_receive, into, 16, 4);
+WASMOS_FIELD(tcpip_receive, into_len, 20, 4);
+WASMOS_SIZE(tcpip_receive_reply, 4);
+WASMOS_FIELD(tcpip_receive_reply, len, 8, 4);
+WASMOS_SIZE(tcpip_send, 16);
+WASMOS_FIELD(tcpip_send, sock, 8, 4);
+WASMOS_FIELD(tcpip_send, flags, 12, 4);
+WASMOS_FIELD(tcpip_send, data, 16, 4);
+WASMOS_FIELD(tcpip_send, data_len, 20, 4);
+WASMOS_SIZE(tcpip_send_reply, 4);
+WASMOS_FIELD(tcpip_send_reply, len, 8, 4);
+WASMOS_SIZE(tcpip_shutdown, 8);
+WASMOS_FIELD(tcpip_shutdown, sock, 8, 4);
+WASMOS_FIELD(tcpip_shutdown, how, 12, 4);
+WASMOS_SIZE(tcpip_poll, 8);
+WASMOS_FIELD(tcpip_poll, sock, 8, 4);
+WASMOS_FIELD(tcpip_poll, wanted, 12, 4);
+WASMOS_SIZE(tcpip_poll_reply, 8);
+WASMOS_FIELD(tcpip_poll_reply, ready, 8, 4);
+WASMOS_FIELD(tcpip_poll_reply, len, 12, 4);
+WASMOS_SIZE(tcpip_ready, 4);
+WASMOS_FIELD(tcpip_ready, sock, 8, 4);
+WASMOS_SIZE(lent_read, 12);
+WASMOS_FIELD(lent_read, task, 8, 4);
+WASMOS_FIELD(lent_read, offset, 12, 4);
+WASMOS_FIELD(lent_read, len, 16, 4);
+WASMOS_SIZE(lent_read_reply, 1028);
+WASMOS_FIELD(lent_read_reply, data, 8, 1024);
+WASMOS_FIELD(lent_read_reply, data_len, 1032, 4);
+WASMOS_SIZE(lent_write, 1036);
+WASMOS_FIELD(lent_write, task, 8, 4);
+WASMOS_FIELD(lent_write, offset, 12, 4);
+WASMOS_FIELD(lent_write, data, 16, 1024);
+WASMOS_FIELD(lent_write, data_len, 1040, 4);
 
 #undef WASMOS_SIZE
 #undef WASMOS_FIELD

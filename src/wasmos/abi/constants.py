@@ -80,6 +80,34 @@ class ErrorCode(enum.IntEnum):
     """It is a file."""
     EOF = -27
     """There is no more: of a file, a directory's entries, the input."""
+    TOO_MANY_LINKS = -28
+    """A path leads through too many symbolic links, or through one where none may be."""
+    NAME_TOO_LONG = -29
+    """A name or a path is longer than names or paths can be."""
+    ILLEGAL_SEQUENCE = -30
+    """A name has bytes in it that no name has here."""
+    READ_ONLY = -31
+    """The file system can't be written to, whoever asks."""
+    CROSS_DEVICE = -32
+    """The two places are on different devices, or belong to different capabilities."""
+    NO_SPACE = -33
+    """The disk is full, or what counts as one."""
+    IO_ERROR = -34
+    """The device failed."""
+    BUSY = -35
+    """The system itself is using it."""
+    BAD_FILE = -36
+    """Nothing is open under that number, or not for that."""
+    NOT_PERMITTED = -37
+    """The host's own permissions don't allow it."""
+    BROKEN_PIPE = -38
+    """Nobody is there any more to read it."""
+    NOT_CONNECTED = -39
+    """The socket has no other side."""
+    CONNECTION_RESET = -40
+    """The other side broke the connection off."""
+    NOT_SEEKABLE = -41
+    """It has no places in it: a stream."""
 
 
 # Where a word of the enum's name was cut short.

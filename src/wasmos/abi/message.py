@@ -19,6 +19,9 @@ UINT16 = 2  # int
 CSTR = 3  # str: UTF-8, and what isn't survives as surrogate escapes
 BYTES = 4  # bytes, up to the field's size
 UINT8_ARRAY = 5  # bytes, exactly the field's size
+INT64 = 6  # int
+LENT = 7  # memory of the sender's, which the service reads: a Lent, or any buffer to send
+LENT_OUT = 8  # the same, to be written: a Lent, or a buffer that can be changed
 
 
 class Field:
@@ -40,7 +43,7 @@ class Field:
         self.offset = offset
         # In bytes; of an array, its capacity.
         self.size = size
-        # Where a BYTES field keeps how many bytes are used; 0 for the other kinds.
+        # Where a BYTES, LENT or LENT_OUT field keeps how many bytes; 0 for the other kinds.
         self.len_offset = len_offset
         # What the value stands for, such as "ipv4"; "" if it is just a value.
         self.meaning = meaning

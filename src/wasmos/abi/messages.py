@@ -11,6 +11,9 @@ from wasmos.abi.message import (
     BYTES,
     CSTR,
     INT32,
+    INT64,
+    LENT,
+    LENT_OUT,
     UINT16,
     UINT32,
     UINT8_ARRAY,
@@ -116,6 +119,89 @@ __all__ = [
     "EnvGetReply",
     "EnvList",
     "EnvListReply",
+    "FsRoot",
+    "FsRootReply",
+    "FsOpenFile",
+    "FsOpenFileReply",
+    "FsCloseFile",
+    "FsCloseFileReply",
+    "FsReadAt",
+    "FsReadAtReply",
+    "FsWriteAt",
+    "FsWriteAtReply",
+    "FsStat",
+    "FsStatReply",
+    "FsStatFile",
+    "FsStatFileReply",
+    "FsSetTimes",
+    "FsSetTimesReply",
+    "FsSetFileTimes",
+    "FsSetFileTimesReply",
+    "FsResize",
+    "FsResizeReply",
+    "FsAllocate",
+    "FsAllocateReply",
+    "FsAdvise",
+    "FsAdviseReply",
+    "FsSync",
+    "FsSyncReply",
+    "FsSetFlags",
+    "FsSetFlagsReply",
+    "FsList",
+    "FsListReply",
+    "FsMakeDirectory",
+    "FsMakeDirectoryReply",
+    "FsRemoveDirectory",
+    "FsRemoveDirectoryReply",
+    "FsRemoveFile",
+    "FsRemoveFileReply",
+    "FsRename",
+    "FsRenameReply",
+    "FsLink",
+    "FsLinkReply",
+    "FsMakeLink",
+    "FsMakeLinkReply",
+    "FsReadLink",
+    "FsReadLinkReply",
+    "ClockGet",
+    "ClockGetReply",
+    "ClockResolution",
+    "ClockResolutionReply",
+    "ClockWait",
+    "ClockWaitReply",
+    "ClockSetAlarm",
+    "ClockSetAlarmReply",
+    "ClockClearAlarm",
+    "ClockClearAlarmReply",
+    "ClockAlarm",
+    "RandomGet",
+    "RandomGetReply",
+    "ConsolePut",
+    "ConsolePutReply",
+    "ConsoleTake",
+    "ConsoleTakeReply",
+    "ConsolePoll",
+    "ConsolePollReply",
+    "ConsoleReady",
+    "ConsoleTerminals",
+    "ConsoleTerminalsReply",
+    "TcpipListener",
+    "TcpipListenerReply",
+    "TcpipAccept",
+    "TcpipAcceptReply",
+    "TcpipReceive",
+    "TcpipReceiveReply",
+    "TcpipSend",
+    "TcpipSendReply",
+    "TcpipShutdown",
+    "TcpipShutdownReply",
+    "TcpipPoll",
+    "TcpipPollReply",
+    "TcpipReady",
+    "LentRead",
+    "LentReadReply",
+    "LentWrite",
+    "LentWriteReply",
 ]
 
 
@@ -1319,6 +1405,1308 @@ class EnvListReply(Message):
         self.name = name
 
 
+class FsRoot(Message):
+    """The directories that the sender has, in order: the places where its grants are seen. \"End of
+    file\" past the last one.
+    """
+
+    __slots__ = ("index",)
+    TYPE = 89
+    NAME = "fs_root"
+    SIZE = 12
+    FIELDS = (Field("index", INT32, 8, 4),)
+
+    def __init__(self, index: int = 0) -> None:
+        self.index = index
+
+
+class FsRootReply(Message):
+    """The answer to `fs_root`."""
+
+    __slots__ = ("path",)
+    TYPE = 90
+    NAME = "fs_root_reply"
+    SIZE = 264
+    FIELDS = (Field("path", CSTR, 8, 256),)
+
+    def __init__(self, path: str = "") -> None:
+        self.path = path
+
+
+class FsOpenFile(Message):
+    """Open a file or a directory, or create a file. What is opened is read and written by offset.
+
+    flags: 1 create it if it isn't there, 2 it has to be a directory, 4 with 1: it must not be there, 8 empty it, 16 not through a link at the end, 32 to be read, 64 to be written, 128 every write goes to the end, 256 and 512 are on the disk when it is over, the data and all of it, 1024 don't wait.
+    """
+
+    __slots__ = ("path", "flags")
+    TYPE = 91
+    NAME = "fs_open_file"
+    SIZE = 1036
+    FIELDS = (
+        Field("path", CSTR, 8, 1024, meaning="path"),
+        Field("flags", UINT32, 1032, 4),
+    )
+
+    def __init__(self, path: str = "", flags: int = 0) -> None:
+        self.path = path
+        self.flags = flags
+
+
+class FsOpenFileReply(Message):
+    """The answer to `fs_open_file`.
+
+    kind: As the `kind` of `fs_stat`.
+    """
+
+    __slots__ = ("fd", "kind")
+    TYPE = 92
+    NAME = "fs_open_file_reply"
+    SIZE = 16
+    FIELDS = (
+        Field("fd", INT32, 8, 4),
+        Field("kind", INT32, 12, 4),
+    )
+
+    def __init__(self, fd: int = 0, kind: int = 0) -> None:
+        self.fd = fd
+        self.kind = kind
+
+
+class FsCloseFile(Message):
+    """`fs_close_file`."""
+
+    __slots__ = ("fd",)
+    TYPE = 93
+    NAME = "fs_close_file"
+    SIZE = 12
+    FIELDS = (Field("fd", INT32, 8, 4),)
+
+    def __init__(self, fd: int = 0) -> None:
+        self.fd = fd
+
+
+class FsCloseFileReply(Message):
+    """The answer to `fs_close_file`."""
+
+    __slots__ = ()
+    TYPE = 94
+    NAME = "fs_close_file_reply"
+    SIZE = 8
+
+
+class FsReadAt(Message):
+    """Read at an offset. No bytes means that it is the end."""
+
+    __slots__ = ("fd", "offset", "into")
+    TYPE = 95
+    NAME = "fs_read_at"
+    SIZE = 28
+    FIELDS = (
+        Field("fd", INT32, 8, 4),
+        Field("offset", INT64, 12, 8),
+        Field("into", LENT_OUT, 20, 4, 24),
+    )
+
+    def __init__(
+        self,
+        fd: int = 0,
+        offset: int = 0,
+        into: bytearray | memoryview = bytearray(),
+    ) -> None:
+        self.fd = fd
+        self.offset = offset
+        self.into = into
+
+
+class FsReadAtReply(Message):
+    """The answer to `fs_read_at`."""
+
+    __slots__ = ("len",)
+    TYPE = 96
+    NAME = "fs_read_at_reply"
+    SIZE = 12
+    FIELDS = (Field("len", UINT32, 8, 4),)
+
+    def __init__(self, len: int = 0) -> None:
+        self.len = len
+
+
+class FsWriteAt(Message):
+    """Write at an offset, or at the end of a file that was opened so."""
+
+    __slots__ = ("fd", "offset", "data")
+    TYPE = 97
+    NAME = "fs_write_at"
+    SIZE = 28
+    FIELDS = (
+        Field("fd", INT32, 8, 4),
+        Field("offset", INT64, 12, 8),
+        Field("data", LENT, 20, 4, 24),
+    )
+
+    def __init__(
+        self,
+        fd: int = 0,
+        offset: int = 0,
+        data: bytes | bytearray | memoryview = b"",
+    ) -> None:
+        self.fd = fd
+        self.offset = offset
+        self.data = data
+
+
+class FsWriteAtReply(Message):
+    """The answer to `fs_write_at`.
+
+    offset: Where it ended.
+    """
+
+    __slots__ = ("len", "offset")
+    TYPE = 98
+    NAME = "fs_write_at_reply"
+    SIZE = 20
+    FIELDS = (
+        Field("len", UINT32, 8, 4),
+        Field("offset", INT64, 12, 8),
+    )
+
+    def __init__(self, len: int = 0, offset: int = 0) -> None:
+        self.len = len
+        self.offset = offset
+
+
+class FsStat(Message):
+    """What is known of a path.
+
+    flags: 1: of what a link at its end leads to, not of the link.
+    """
+
+    __slots__ = ("path", "flags")
+    TYPE = 99
+    NAME = "fs_stat"
+    SIZE = 1036
+    FIELDS = (
+        Field("path", CSTR, 8, 1024, meaning="path"),
+        Field("flags", UINT32, 1032, 4),
+    )
+
+    def __init__(self, path: str = "", flags: int = 0) -> None:
+        self.path = path
+        self.flags = flags
+
+
+class FsStatReply(Message):
+    """The answer to `fs_stat`.
+
+    kind: 0 unknown, 1 block device, 2 character device, 3 directory, 4 file, 5 datagram socket, 6 stream socket, 7 symbolic link: the numbers of WASI.
+    """
+
+    __slots__ = (
+        "kind",
+        "device",
+        "inode",
+        "links",
+        "size",
+        "accessed_ns",
+        "modified_ns",
+        "changed_ns",
+    )
+    TYPE = 100
+    NAME = "fs_stat_reply"
+    SIZE = 68
+    FIELDS = (
+        Field("kind", INT32, 8, 4),
+        Field("device", INT64, 12, 8),
+        Field("inode", INT64, 20, 8),
+        Field("links", INT64, 28, 8),
+        Field("size", INT64, 36, 8),
+        Field("accessed_ns", INT64, 44, 8),
+        Field("modified_ns", INT64, 52, 8),
+        Field("changed_ns", INT64, 60, 8),
+    )
+
+    def __init__(
+        self,
+        kind: int = 0,
+        device: int = 0,
+        inode: int = 0,
+        links: int = 0,
+        size: int = 0,
+        accessed_ns: int = 0,
+        modified_ns: int = 0,
+        changed_ns: int = 0,
+    ) -> None:
+        self.kind = kind
+        self.device = device
+        self.inode = inode
+        self.links = links
+        self.size = size
+        self.accessed_ns = accessed_ns
+        self.modified_ns = modified_ns
+        self.changed_ns = changed_ns
+
+
+class FsStatFile(Message):
+    """What is known of an open file."""
+
+    __slots__ = ("fd",)
+    TYPE = 101
+    NAME = "fs_stat_file"
+    SIZE = 12
+    FIELDS = (Field("fd", INT32, 8, 4),)
+
+    def __init__(self, fd: int = 0) -> None:
+        self.fd = fd
+
+
+class FsStatFileReply(Message):
+    """The answer to `fs_stat_file`."""
+
+    __slots__ = (
+        "kind",
+        "device",
+        "inode",
+        "links",
+        "size",
+        "accessed_ns",
+        "modified_ns",
+        "changed_ns",
+    )
+    TYPE = 102
+    NAME = "fs_stat_file_reply"
+    SIZE = 68
+    FIELDS = (
+        Field("kind", INT32, 8, 4),
+        Field("device", INT64, 12, 8),
+        Field("inode", INT64, 20, 8),
+        Field("links", INT64, 28, 8),
+        Field("size", INT64, 36, 8),
+        Field("accessed_ns", INT64, 44, 8),
+        Field("modified_ns", INT64, 52, 8),
+        Field("changed_ns", INT64, 60, 8),
+    )
+
+    def __init__(
+        self,
+        kind: int = 0,
+        device: int = 0,
+        inode: int = 0,
+        links: int = 0,
+        size: int = 0,
+        accessed_ns: int = 0,
+        modified_ns: int = 0,
+        changed_ns: int = 0,
+    ) -> None:
+        self.kind = kind
+        self.device = device
+        self.inode = inode
+        self.links = links
+        self.size = size
+        self.accessed_ns = accessed_ns
+        self.modified_ns = modified_ns
+        self.changed_ns = changed_ns
+
+
+class FsSetTimes(Message):
+    """Set the times of a path.
+
+    flags: 1: of what a link at its end leads to.
+    accessed_ns: -1 leaves it as it is, -2 is now.
+    """
+
+    __slots__ = ("path", "flags", "accessed_ns", "modified_ns")
+    TYPE = 103
+    NAME = "fs_set_times"
+    SIZE = 1052
+    FIELDS = (
+        Field("path", CSTR, 8, 1024, meaning="path"),
+        Field("flags", UINT32, 1032, 4),
+        Field("accessed_ns", INT64, 1036, 8),
+        Field("modified_ns", INT64, 1044, 8),
+    )
+
+    def __init__(
+        self,
+        path: str = "",
+        flags: int = 0,
+        accessed_ns: int = 0,
+        modified_ns: int = 0,
+    ) -> None:
+        self.path = path
+        self.flags = flags
+        self.accessed_ns = accessed_ns
+        self.modified_ns = modified_ns
+
+
+class FsSetTimesReply(Message):
+    """The answer to `fs_set_times`."""
+
+    __slots__ = ()
+    TYPE = 104
+    NAME = "fs_set_times_reply"
+    SIZE = 8
+
+
+class FsSetFileTimes(Message):
+    """Set the times of an open file."""
+
+    __slots__ = ("fd", "accessed_ns", "modified_ns")
+    TYPE = 105
+    NAME = "fs_set_file_times"
+    SIZE = 28
+    FIELDS = (
+        Field("fd", INT32, 8, 4),
+        Field("accessed_ns", INT64, 12, 8),
+        Field("modified_ns", INT64, 20, 8),
+    )
+
+    def __init__(self, fd: int = 0, accessed_ns: int = 0, modified_ns: int = 0) -> None:
+        self.fd = fd
+        self.accessed_ns = accessed_ns
+        self.modified_ns = modified_ns
+
+
+class FsSetFileTimesReply(Message):
+    """The answer to `fs_set_file_times`."""
+
+    __slots__ = ()
+    TYPE = 106
+    NAME = "fs_set_file_times_reply"
+    SIZE = 8
+
+
+class FsResize(Message):
+    """Cut a file, or make it longer with zeros."""
+
+    __slots__ = ("fd", "size")
+    TYPE = 107
+    NAME = "fs_resize"
+    SIZE = 20
+    FIELDS = (
+        Field("fd", INT32, 8, 4),
+        Field("size", INT64, 12, 8),
+    )
+
+    def __init__(self, fd: int = 0, size: int = 0) -> None:
+        self.fd = fd
+        self.size = size
+
+
+class FsResizeReply(Message):
+    """The answer to `fs_resize`."""
+
+    __slots__ = ()
+    TYPE = 108
+    NAME = "fs_resize_reply"
+    SIZE = 8
+
+
+class FsAllocate(Message):
+    """Make sure that a file has this range, and room on the disk for it."""
+
+    __slots__ = ("fd", "offset", "size")
+    TYPE = 109
+    NAME = "fs_allocate"
+    SIZE = 28
+    FIELDS = (
+        Field("fd", INT32, 8, 4),
+        Field("offset", INT64, 12, 8),
+        Field("size", INT64, 20, 8),
+    )
+
+    def __init__(self, fd: int = 0, offset: int = 0, size: int = 0) -> None:
+        self.fd = fd
+        self.offset = offset
+        self.size = size
+
+
+class FsAllocateReply(Message):
+    """The answer to `fs_allocate`."""
+
+    __slots__ = ()
+    TYPE = 110
+    NAME = "fs_allocate_reply"
+    SIZE = 8
+
+
+class FsAdvise(Message):
+    """Say how a range will be used: 0 as usual, 1 in order, 2 at random, 3 soon, 4 not soon,
+    5 once.
+    """
+
+    __slots__ = ("fd", "offset", "size", "advice")
+    TYPE = 111
+    NAME = "fs_advise"
+    SIZE = 32
+    FIELDS = (
+        Field("fd", INT32, 8, 4),
+        Field("offset", INT64, 12, 8),
+        Field("size", INT64, 20, 8),
+        Field("advice", INT32, 28, 4),
+    )
+
+    def __init__(
+        self,
+        fd: int = 0,
+        offset: int = 0,
+        size: int = 0,
+        advice: int = 0,
+    ) -> None:
+        self.fd = fd
+        self.offset = offset
+        self.size = size
+        self.advice = advice
+
+
+class FsAdviseReply(Message):
+    """The answer to `fs_advise`."""
+
+    __slots__ = ()
+    TYPE = 112
+    NAME = "fs_advise_reply"
+    SIZE = 8
+
+
+class FsSync(Message):
+    """Wait until what was written is on the disk.
+
+    flags: 1: the data only.
+    """
+
+    __slots__ = ("fd", "flags")
+    TYPE = 113
+    NAME = "fs_sync"
+    SIZE = 16
+    FIELDS = (
+        Field("fd", INT32, 8, 4),
+        Field("flags", UINT32, 12, 4),
+    )
+
+    def __init__(self, fd: int = 0, flags: int = 0) -> None:
+        self.fd = fd
+        self.flags = flags
+
+
+class FsSyncReply(Message):
+    """The answer to `fs_sync`."""
+
+    __slots__ = ()
+    TYPE = 114
+    NAME = "fs_sync_reply"
+    SIZE = 8
+
+
+class FsSetFlags(Message):
+    """Change how writes go: 128 to the end, 256, 512 and 1024 as in `fs_open_file`."""
+
+    __slots__ = ("fd", "flags")
+    TYPE = 115
+    NAME = "fs_set_flags"
+    SIZE = 16
+    FIELDS = (
+        Field("fd", INT32, 8, 4),
+        Field("flags", UINT32, 12, 4),
+    )
+
+    def __init__(self, fd: int = 0, flags: int = 0) -> None:
+        self.fd = fd
+        self.flags = flags
+
+
+class FsSetFlagsReply(Message):
+    """The answer to `fs_set_flags`."""
+
+    __slots__ = ()
+    TYPE = 116
+    NAME = "fs_set_flags_reply"
+    SIZE = 8
+
+
+class FsList(Message):
+    """The entries of an open directory, \".\" and \"..\" among them, from a place in it that an entry
+    named, 0 for the first. Each entry is as in WASI: the next place (8 bytes), the inode (8), the
+    length of the name (4), its kind (4), then the name; the last one may be cut off where the
+    memory ends.
+    """
+
+    __slots__ = ("fd", "cookie", "into")
+    TYPE = 117
+    NAME = "fs_list"
+    SIZE = 28
+    FIELDS = (
+        Field("fd", INT32, 8, 4),
+        Field("cookie", INT64, 12, 8),
+        Field("into", LENT_OUT, 20, 4, 24),
+    )
+
+    def __init__(
+        self,
+        fd: int = 0,
+        cookie: int = 0,
+        into: bytearray | memoryview = bytearray(),
+    ) -> None:
+        self.fd = fd
+        self.cookie = cookie
+        self.into = into
+
+
+class FsListReply(Message):
+    """The answer to `fs_list`."""
+
+    __slots__ = ("len",)
+    TYPE = 118
+    NAME = "fs_list_reply"
+    SIZE = 12
+    FIELDS = (Field("len", UINT32, 8, 4),)
+
+    def __init__(self, len: int = 0) -> None:
+        self.len = len
+
+
+class FsMakeDirectory(Message):
+    """Create a directory."""
+
+    __slots__ = ("path",)
+    TYPE = 119
+    NAME = "fs_make_directory"
+    SIZE = 1032
+    FIELDS = (Field("path", CSTR, 8, 1024, meaning="path"),)
+
+    def __init__(self, path: str = "") -> None:
+        self.path = path
+
+
+class FsMakeDirectoryReply(Message):
+    """The answer to `fs_make_directory`."""
+
+    __slots__ = ()
+    TYPE = 120
+    NAME = "fs_make_directory_reply"
+    SIZE = 8
+
+
+class FsRemoveDirectory(Message):
+    """Remove an empty directory."""
+
+    __slots__ = ("path",)
+    TYPE = 121
+    NAME = "fs_remove_directory"
+    SIZE = 1032
+    FIELDS = (Field("path", CSTR, 8, 1024, meaning="path"),)
+
+    def __init__(self, path: str = "") -> None:
+        self.path = path
+
+
+class FsRemoveDirectoryReply(Message):
+    """The answer to `fs_remove_directory`."""
+
+    __slots__ = ()
+    TYPE = 122
+    NAME = "fs_remove_directory_reply"
+    SIZE = 8
+
+
+class FsRemoveFile(Message):
+    """Remove the name of a file or of a link."""
+
+    __slots__ = ("path",)
+    TYPE = 123
+    NAME = "fs_remove_file"
+    SIZE = 1032
+    FIELDS = (Field("path", CSTR, 8, 1024, meaning="path"),)
+
+    def __init__(self, path: str = "") -> None:
+        self.path = path
+
+
+class FsRemoveFileReply(Message):
+    """The answer to `fs_remove_file`."""
+
+    __slots__ = ()
+    TYPE = 124
+    NAME = "fs_remove_file_reply"
+    SIZE = 8
+
+
+class FsRename(Message):
+    """Give a file or a directory another name, instead of what has it."""
+
+    __slots__ = ("path", "new_path")
+    TYPE = 125
+    NAME = "fs_rename"
+    SIZE = 1480
+    FIELDS = (
+        Field("path", CSTR, 8, 736, meaning="path"),
+        Field("new_path", CSTR, 744, 736, meaning="path"),
+    )
+
+    def __init__(self, path: str = "", new_path: str = "") -> None:
+        self.path = path
+        self.new_path = new_path
+
+
+class FsRenameReply(Message):
+    """The answer to `fs_rename`."""
+
+    __slots__ = ()
+    TYPE = 126
+    NAME = "fs_rename_reply"
+    SIZE = 8
+
+
+class FsLink(Message):
+    """Give a file another name beside its own.
+
+    flags: 1: to what a link at the end of `path` leads to.
+    """
+
+    __slots__ = ("path", "new_path", "flags")
+    TYPE = 127
+    NAME = "fs_link"
+    SIZE = 1484
+    FIELDS = (
+        Field("path", CSTR, 8, 736, meaning="path"),
+        Field("new_path", CSTR, 744, 736, meaning="path"),
+        Field("flags", UINT32, 1480, 4),
+    )
+
+    def __init__(self, path: str = "", new_path: str = "", flags: int = 0) -> None:
+        self.path = path
+        self.new_path = new_path
+        self.flags = flags
+
+
+class FsLinkReply(Message):
+    """The answer to `fs_link`."""
+
+    __slots__ = ()
+    TYPE = 128
+    NAME = "fs_link_reply"
+    SIZE = 8
+
+
+class FsMakeLink(Message):
+    """Create a symbolic link. Its text may lead anywhere; whoever follows it may not."""
+
+    __slots__ = ("target", "path")
+    TYPE = 129
+    NAME = "fs_make_link"
+    SIZE = 1480
+    FIELDS = (
+        Field("target", CSTR, 8, 736),
+        Field("path", CSTR, 744, 736, meaning="path"),
+    )
+
+    def __init__(self, target: str = "", path: str = "") -> None:
+        self.target = target
+        self.path = path
+
+
+class FsMakeLinkReply(Message):
+    """The answer to `fs_make_link`."""
+
+    __slots__ = ()
+    TYPE = 130
+    NAME = "fs_make_link_reply"
+    SIZE = 8
+
+
+class FsReadLink(Message):
+    """The text of a symbolic link; cut off where the memory ends."""
+
+    __slots__ = ("path", "into")
+    TYPE = 131
+    NAME = "fs_read_link"
+    SIZE = 1040
+    FIELDS = (
+        Field("path", CSTR, 8, 1024, meaning="path"),
+        Field("into", LENT_OUT, 1032, 4, 1036),
+    )
+
+    def __init__(
+        self,
+        path: str = "",
+        into: bytearray | memoryview = bytearray(),
+    ) -> None:
+        self.path = path
+        self.into = into
+
+
+class FsReadLinkReply(Message):
+    """The answer to `fs_read_link`."""
+
+    __slots__ = ("len",)
+    TYPE = 132
+    NAME = "fs_read_link_reply"
+    SIZE = 12
+    FIELDS = (Field("len", UINT32, 8, 4),)
+
+    def __init__(self, len: int = 0) -> None:
+        self.len = len
+
+
+class ClockGet(Message):
+    """What a clock reads, in nanoseconds: 0 since 1970, 1 since some moment and never backwards,
+    2 and 3 the processor time of the sender.
+    """
+
+    __slots__ = ("id",)
+    TYPE = 133
+    NAME = "clock_get"
+    SIZE = 12
+    FIELDS = (Field("id", INT32, 8, 4),)
+
+    def __init__(self, id: int = 0) -> None:
+        self.id = id
+
+
+class ClockGetReply(Message):
+    """The answer to `clock_get`."""
+
+    __slots__ = ("ns",)
+    TYPE = 134
+    NAME = "clock_get_reply"
+    SIZE = 16
+    FIELDS = (Field("ns", INT64, 8, 8),)
+
+    def __init__(self, ns: int = 0) -> None:
+        self.ns = ns
+
+
+class ClockResolution(Message):
+    """The least step of a clock."""
+
+    __slots__ = ("id",)
+    TYPE = 135
+    NAME = "clock_resolution"
+    SIZE = 12
+    FIELDS = (Field("id", INT32, 8, 4),)
+
+    def __init__(self, id: int = 0) -> None:
+        self.id = id
+
+
+class ClockResolutionReply(Message):
+    """The answer to `clock_resolution`."""
+
+    __slots__ = ("ns",)
+    TYPE = 136
+    NAME = "clock_resolution_reply"
+    SIZE = 16
+    FIELDS = (Field("ns", INT64, 8, 8),)
+
+    def __init__(self, ns: int = 0) -> None:
+        self.ns = ns
+
+
+class ClockWait(Message):
+    """Wait until a clock reads this. 0 and 1 can be waited for."""
+
+    __slots__ = ("id", "until_ns")
+    TYPE = 137
+    NAME = "clock_wait"
+    SIZE = 20
+    FIELDS = (
+        Field("id", INT32, 8, 4),
+        Field("until_ns", INT64, 12, 8),
+    )
+
+    def __init__(self, id: int = 0, until_ns: int = 0) -> None:
+        self.id = id
+        self.until_ns = until_ns
+
+
+class ClockWaitReply(Message):
+    """The answer to `clock_wait`."""
+
+    __slots__ = ()
+    TYPE = 138
+    NAME = "clock_wait_reply"
+    SIZE = 8
+
+
+class ClockSetAlarm(Message):
+    """From now on and until it is cleared: a `clock_alarm` when a clock reads this."""
+
+    __slots__ = ("token", "id", "until_ns")
+    TYPE = 139
+    NAME = "clock_set_alarm"
+    SIZE = 24
+    FIELDS = (
+        Field("token", INT32, 8, 4),
+        Field("id", INT32, 12, 4),
+        Field("until_ns", INT64, 16, 8),
+    )
+
+    def __init__(self, token: int = 0, id: int = 0, until_ns: int = 0) -> None:
+        self.token = token
+        self.id = id
+        self.until_ns = until_ns
+
+
+class ClockSetAlarmReply(Message):
+    """The answer to `clock_set_alarm`."""
+
+    __slots__ = ()
+    TYPE = 140
+    NAME = "clock_set_alarm_reply"
+    SIZE = 8
+
+
+class ClockClearAlarm(Message):
+    """Forget an alarm. It may have been sent already."""
+
+    __slots__ = ("token",)
+    TYPE = 141
+    NAME = "clock_clear_alarm"
+    SIZE = 12
+    FIELDS = (Field("token", INT32, 8, 4),)
+
+    def __init__(self, token: int = 0) -> None:
+        self.token = token
+
+
+class ClockClearAlarmReply(Message):
+    """The answer to `clock_clear_alarm`."""
+
+    __slots__ = ()
+    TYPE = 142
+    NAME = "clock_clear_alarm_reply"
+    SIZE = 8
+
+
+class ClockAlarm(Message):
+    """It is time. Sent to who has set the alarm."""
+
+    __slots__ = ("token",)
+    TYPE = 143
+    NAME = "clock_alarm"
+    SIZE = 12
+    FIELDS = (Field("token", INT32, 8, 4),)
+
+    def __init__(self, token: int = 0) -> None:
+        self.token = token
+
+
+class RandomGet(Message):
+    """Fill memory with random bytes."""
+
+    __slots__ = ("into",)
+    TYPE = 144
+    NAME = "random_get"
+    SIZE = 16
+    FIELDS = (Field("into", LENT_OUT, 8, 4, 12),)
+
+    def __init__(self, into: bytearray | memoryview = bytearray()) -> None:
+        self.into = into
+
+
+class RandomGetReply(Message):
+    """The answer to `random_get`."""
+
+    __slots__ = ()
+    TYPE = 145
+    NAME = "random_get_reply"
+    SIZE = 8
+
+
+class ConsolePut(Message):
+    """Print bytes. Fewer than were given may have been taken.
+
+    stream: 1 the output, 2 the errors.
+    """
+
+    __slots__ = ("stream", "data")
+    TYPE = 146
+    NAME = "console_put"
+    SIZE = 20
+    FIELDS = (
+        Field("stream", INT32, 8, 4),
+        Field("data", LENT, 12, 4, 16),
+    )
+
+    def __init__(
+        self,
+        stream: int = 0,
+        data: bytes | bytearray | memoryview = b"",
+    ) -> None:
+        self.stream = stream
+        self.data = data
+
+
+class ConsolePutReply(Message):
+    """The answer to `console_put`."""
+
+    __slots__ = ("len",)
+    TYPE = 147
+    NAME = "console_put_reply"
+    SIZE = 12
+    FIELDS = (Field("len", UINT32, 8, 4),)
+
+    def __init__(self, len: int = 0) -> None:
+        self.len = len
+
+
+class ConsoleTake(Message):
+    """Wait for input, and take what is there. No bytes means that there will be none any more."""
+
+    __slots__ = ("into",)
+    TYPE = 148
+    NAME = "console_take"
+    SIZE = 16
+    FIELDS = (Field("into", LENT_OUT, 8, 4, 12),)
+
+    def __init__(self, into: bytearray | memoryview = bytearray()) -> None:
+        self.into = into
+
+
+class ConsoleTakeReply(Message):
+    """The answer to `console_take`."""
+
+    __slots__ = ("len",)
+    TYPE = 149
+    NAME = "console_take_reply"
+    SIZE = 12
+    FIELDS = (Field("len", UINT32, 8, 4),)
+
+    def __init__(self, len: int = 0) -> None:
+        self.len = len
+
+
+class ConsolePoll(Message):
+    """Whether there is input, or its end, and so `console_take` won't wait; if not, a
+    `console_ready` comes when there is.
+    """
+
+    __slots__ = ()
+    TYPE = 150
+    NAME = "console_poll"
+    SIZE = 8
+
+
+class ConsolePollReply(Message):
+    """The answer to `console_poll`."""
+
+    __slots__ = ("is_ready",)
+    TYPE = 151
+    NAME = "console_poll_reply"
+    SIZE = 12
+    FIELDS = (Field("is_ready", INT32, 8, 4),)
+
+    def __init__(self, is_ready: int = 0) -> None:
+        self.is_ready = is_ready
+
+
+class ConsoleReady(Message):
+    """There is input. Sent to who has asked in vain."""
+
+    __slots__ = ()
+    TYPE = 152
+    NAME = "console_ready"
+    SIZE = 8
+
+
+class ConsoleTerminals(Message):
+    """What the streams are: bit 0 the input, 1 the output, 2 the errors: 1 is a terminal."""
+
+    __slots__ = ()
+    TYPE = 153
+    NAME = "console_terminals"
+    SIZE = 8
+
+
+class ConsoleTerminalsReply(Message):
+    """The answer to `console_terminals`."""
+
+    __slots__ = ("bits",)
+    TYPE = 154
+    NAME = "console_terminals_reply"
+    SIZE = 12
+    FIELDS = (Field("bits", UINT32, 8, 4),)
+
+    def __init__(self, bits: int = 0) -> None:
+        self.bits = bits
+
+
+class TcpipListener(Message):
+    """The port of the next listener that the sender was granted. \"End of file\" past the last one."""
+
+    __slots__ = ("index",)
+    TYPE = 155
+    NAME = "tcpip_listener"
+    SIZE = 12
+    FIELDS = (Field("index", INT32, 8, 4),)
+
+    def __init__(self, index: int = 0) -> None:
+        self.index = index
+
+
+class TcpipListenerReply(Message):
+    """The answer to `tcpip_listener`."""
+
+    __slots__ = ("port",)
+    TYPE = 156
+    NAME = "tcpip_listener_reply"
+    SIZE = 10
+    FIELDS = (Field("port", UINT16, 8, 2),)
+
+    def __init__(self, port: int = 0) -> None:
+        self.port = port
+
+
+class TcpipAccept(Message):
+    """The next connection of a listener. \"Would block\" if it is not to wait and there is none.
+
+    flags: 1: don't wait.
+    """
+
+    __slots__ = ("sock", "flags")
+    TYPE = 157
+    NAME = "tcpip_accept"
+    SIZE = 16
+    FIELDS = (
+        Field("sock", INT32, 8, 4),
+        Field("flags", UINT32, 12, 4),
+    )
+
+    def __init__(self, sock: int = 0, flags: int = 0) -> None:
+        self.sock = sock
+        self.flags = flags
+
+
+class TcpipAcceptReply(Message):
+    """The answer to `tcpip_accept`."""
+
+    __slots__ = ("sock",)
+    TYPE = 158
+    NAME = "tcpip_accept_reply"
+    SIZE = 12
+    FIELDS = (Field("sock", INT32, 8, 4),)
+
+    def __init__(self, sock: int = 0) -> None:
+        self.sock = sock
+
+
+class TcpipReceive(Message):
+    """What has arrived. No bytes means that no more will come.
+
+    flags: 1: don't wait. 2: leave it there. 4: wait until all of the memory is filled.
+    """
+
+    __slots__ = ("sock", "flags", "into")
+    TYPE = 159
+    NAME = "tcpip_receive"
+    SIZE = 24
+    FIELDS = (
+        Field("sock", INT32, 8, 4),
+        Field("flags", UINT32, 12, 4),
+        Field("into", LENT_OUT, 16, 4, 20),
+    )
+
+    def __init__(
+        self,
+        sock: int = 0,
+        flags: int = 0,
+        into: bytearray | memoryview = bytearray(),
+    ) -> None:
+        self.sock = sock
+        self.flags = flags
+        self.into = into
+
+
+class TcpipReceiveReply(Message):
+    """The answer to `tcpip_receive`."""
+
+    __slots__ = ("len",)
+    TYPE = 160
+    NAME = "tcpip_receive_reply"
+    SIZE = 12
+    FIELDS = (Field("len", UINT32, 8, 4),)
+
+    def __init__(self, len: int = 0) -> None:
+        self.len = len
+
+
+class TcpipSend(Message):
+    """Send bytes. Fewer than were given may have been taken.
+
+    flags: 1: don't wait.
+    """
+
+    __slots__ = ("sock", "flags", "data")
+    TYPE = 161
+    NAME = "tcpip_send"
+    SIZE = 24
+    FIELDS = (
+        Field("sock", INT32, 8, 4),
+        Field("flags", UINT32, 12, 4),
+        Field("data", LENT, 16, 4, 20),
+    )
+
+    def __init__(
+        self,
+        sock: int = 0,
+        flags: int = 0,
+        data: bytes | bytearray | memoryview = b"",
+    ) -> None:
+        self.sock = sock
+        self.flags = flags
+        self.data = data
+
+
+class TcpipSendReply(Message):
+    """The answer to `tcpip_send`."""
+
+    __slots__ = ("len",)
+    TYPE = 162
+    NAME = "tcpip_send_reply"
+    SIZE = 12
+    FIELDS = (Field("len", UINT32, 8, 4),)
+
+    def __init__(self, len: int = 0) -> None:
+        self.len = len
+
+
+class TcpipShutdown(Message):
+    """End one direction, or both: 1 nothing more will be read, 2 nothing more sent."""
+
+    __slots__ = ("sock", "how")
+    TYPE = 163
+    NAME = "tcpip_shutdown"
+    SIZE = 16
+    FIELDS = (
+        Field("sock", INT32, 8, 4),
+        Field("how", INT32, 12, 4),
+    )
+
+    def __init__(self, sock: int = 0, how: int = 0) -> None:
+        self.sock = sock
+        self.how = how
+
+
+class TcpipShutdownReply(Message):
+    """The answer to `tcpip_shutdown`."""
+
+    __slots__ = ()
+    TYPE = 164
+    NAME = "tcpip_shutdown_reply"
+    SIZE = 8
+
+
+class TcpipPoll(Message):
+    """What could be done without waiting: 1 read, or accept, 2 send, 4 the other side has closed;
+    and how many bytes are there. If none of what was asked for, a `tcpip_ready` comes when
+    that changes.
+    """
+
+    __slots__ = ("sock", "wanted")
+    TYPE = 165
+    NAME = "tcpip_poll"
+    SIZE = 16
+    FIELDS = (
+        Field("sock", INT32, 8, 4),
+        Field("wanted", UINT32, 12, 4),
+    )
+
+    def __init__(self, sock: int = 0, wanted: int = 0) -> None:
+        self.sock = sock
+        self.wanted = wanted
+
+
+class TcpipPollReply(Message):
+    """The answer to `tcpip_poll`."""
+
+    __slots__ = ("ready", "len")
+    TYPE = 166
+    NAME = "tcpip_poll_reply"
+    SIZE = 16
+    FIELDS = (
+        Field("ready", UINT32, 8, 4),
+        Field("len", UINT32, 12, 4),
+    )
+
+    def __init__(self, ready: int = 0, len: int = 0) -> None:
+        self.ready = ready
+        self.len = len
+
+
+class TcpipReady(Message):
+    """Look again. Sent to who has asked in vain."""
+
+    __slots__ = ("sock",)
+    TYPE = 167
+    NAME = "tcpip_ready"
+    SIZE = 12
+    FIELDS = (Field("sock", INT32, 8, 4),)
+
+    def __init__(self, sock: int = 0) -> None:
+        self.sock = sock
+
+
+class LentRead(Message):
+    """Read what a task lends with its unanswered call to the sender. \"Not found\" if it isn't calling
+    the sender, or lends nothing.
+    """
+
+    __slots__ = ("task", "offset", "len")
+    TYPE = 168
+    NAME = "lent_read"
+    SIZE = 20
+    FIELDS = (
+        Field("task", INT32, 8, 4),
+        Field("offset", UINT32, 12, 4),
+        Field("len", UINT32, 16, 4),
+    )
+
+    def __init__(self, task: int = 0, offset: int = 0, len: int = 0) -> None:
+        self.task = task
+        self.offset = offset
+        self.len = len
+
+
+class LentReadReply(Message):
+    """The answer to `lent_read`."""
+
+    __slots__ = ("data",)
+    TYPE = 169
+    NAME = "lent_read_reply"
+    SIZE = 1036
+    FIELDS = (Field("data", BYTES, 8, 1024, 1032),)
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = data
+
+
+class LentWrite(Message):
+    """Write to it, if it was lent for that."""
+
+    __slots__ = ("task", "offset", "data")
+    TYPE = 170
+    NAME = "lent_write"
+    SIZE = 1044
+    FIELDS = (
+        Field("task", INT32, 8, 4),
+        Field("offset", UINT32, 12, 4),
+        Field("data", BYTES, 16, 1024, 1040),
+    )
+
+    def __init__(self, task: int = 0, offset: int = 0, data: bytes = b"") -> None:
+        self.task = task
+        self.offset = offset
+        self.data = data
+
+
+class LentWriteReply(Message):
+    """The answer to `lent_write`."""
+
+    __slots__ = ()
+    TYPE = 171
+    NAME = "lent_write_reply"
+    SIZE = 8
+
+
 # Every message by its number.
 MESSAGES: dict[int, type[Message]] = {
     1: Exception_,
@@ -1409,6 +2797,89 @@ MESSAGES: dict[int, type[Message]] = {
     86: EnvGetReply,
     87: EnvList,
     88: EnvListReply,
+    89: FsRoot,
+    90: FsRootReply,
+    91: FsOpenFile,
+    92: FsOpenFileReply,
+    93: FsCloseFile,
+    94: FsCloseFileReply,
+    95: FsReadAt,
+    96: FsReadAtReply,
+    97: FsWriteAt,
+    98: FsWriteAtReply,
+    99: FsStat,
+    100: FsStatReply,
+    101: FsStatFile,
+    102: FsStatFileReply,
+    103: FsSetTimes,
+    104: FsSetTimesReply,
+    105: FsSetFileTimes,
+    106: FsSetFileTimesReply,
+    107: FsResize,
+    108: FsResizeReply,
+    109: FsAllocate,
+    110: FsAllocateReply,
+    111: FsAdvise,
+    112: FsAdviseReply,
+    113: FsSync,
+    114: FsSyncReply,
+    115: FsSetFlags,
+    116: FsSetFlagsReply,
+    117: FsList,
+    118: FsListReply,
+    119: FsMakeDirectory,
+    120: FsMakeDirectoryReply,
+    121: FsRemoveDirectory,
+    122: FsRemoveDirectoryReply,
+    123: FsRemoveFile,
+    124: FsRemoveFileReply,
+    125: FsRename,
+    126: FsRenameReply,
+    127: FsLink,
+    128: FsLinkReply,
+    129: FsMakeLink,
+    130: FsMakeLinkReply,
+    131: FsReadLink,
+    132: FsReadLinkReply,
+    133: ClockGet,
+    134: ClockGetReply,
+    135: ClockResolution,
+    136: ClockResolutionReply,
+    137: ClockWait,
+    138: ClockWaitReply,
+    139: ClockSetAlarm,
+    140: ClockSetAlarmReply,
+    141: ClockClearAlarm,
+    142: ClockClearAlarmReply,
+    143: ClockAlarm,
+    144: RandomGet,
+    145: RandomGetReply,
+    146: ConsolePut,
+    147: ConsolePutReply,
+    148: ConsoleTake,
+    149: ConsoleTakeReply,
+    150: ConsolePoll,
+    151: ConsolePollReply,
+    152: ConsoleReady,
+    153: ConsoleTerminals,
+    154: ConsoleTerminalsReply,
+    155: TcpipListener,
+    156: TcpipListenerReply,
+    157: TcpipAccept,
+    158: TcpipAcceptReply,
+    159: TcpipReceive,
+    160: TcpipReceiveReply,
+    161: TcpipSend,
+    162: TcpipSendReply,
+    163: TcpipShutdown,
+    164: TcpipShutdownReply,
+    165: TcpipPoll,
+    166: TcpipPollReply,
+    167: TcpipReady,
+    168: LentRead,
+    169: LentReadReply,
+    170: LentWrite,
+    171: LentWriteReply,
 }
 
 # Every request that is answered, with its answer.
@@ -1461,6 +2932,62 @@ RPCS: dict[str, Rpc] = {
     "spawn_granted": Rpc("spawn_granted", SpawnGranted, SpawnGrantedReply),
     "env_get": Rpc("env_get", EnvGet, EnvGetReply),
     "env_list": Rpc("env_list", EnvList, EnvListReply),
+    "fs_root": Rpc("fs_root", FsRoot, FsRootReply),
+    "fs_open_file": Rpc("fs_open_file", FsOpenFile, FsOpenFileReply),
+    "fs_close_file": Rpc("fs_close_file", FsCloseFile, FsCloseFileReply),
+    "fs_read_at": Rpc("fs_read_at", FsReadAt, FsReadAtReply),
+    "fs_write_at": Rpc("fs_write_at", FsWriteAt, FsWriteAtReply),
+    "fs_stat": Rpc("fs_stat", FsStat, FsStatReply),
+    "fs_stat_file": Rpc("fs_stat_file", FsStatFile, FsStatFileReply),
+    "fs_set_times": Rpc("fs_set_times", FsSetTimes, FsSetTimesReply),
+    "fs_set_file_times": Rpc("fs_set_file_times", FsSetFileTimes, FsSetFileTimesReply),
+    "fs_resize": Rpc("fs_resize", FsResize, FsResizeReply),
+    "fs_allocate": Rpc("fs_allocate", FsAllocate, FsAllocateReply),
+    "fs_advise": Rpc("fs_advise", FsAdvise, FsAdviseReply),
+    "fs_sync": Rpc("fs_sync", FsSync, FsSyncReply),
+    "fs_set_flags": Rpc("fs_set_flags", FsSetFlags, FsSetFlagsReply),
+    "fs_list": Rpc("fs_list", FsList, FsListReply),
+    "fs_make_directory": Rpc(
+        "fs_make_directory",
+        FsMakeDirectory,
+        FsMakeDirectoryReply,
+    ),
+    "fs_remove_directory": Rpc(
+        "fs_remove_directory",
+        FsRemoveDirectory,
+        FsRemoveDirectoryReply,
+    ),
+    "fs_remove_file": Rpc("fs_remove_file", FsRemoveFile, FsRemoveFileReply),
+    "fs_rename": Rpc("fs_rename", FsRename, FsRenameReply),
+    "fs_link": Rpc("fs_link", FsLink, FsLinkReply),
+    "fs_make_link": Rpc("fs_make_link", FsMakeLink, FsMakeLinkReply),
+    "fs_read_link": Rpc("fs_read_link", FsReadLink, FsReadLinkReply),
+    "clock_get": Rpc("clock_get", ClockGet, ClockGetReply),
+    "clock_resolution": Rpc("clock_resolution", ClockResolution, ClockResolutionReply),
+    "clock_wait": Rpc("clock_wait", ClockWait, ClockWaitReply),
+    "clock_set_alarm": Rpc("clock_set_alarm", ClockSetAlarm, ClockSetAlarmReply),
+    "clock_clear_alarm": Rpc(
+        "clock_clear_alarm",
+        ClockClearAlarm,
+        ClockClearAlarmReply,
+    ),
+    "random_get": Rpc("random_get", RandomGet, RandomGetReply),
+    "console_put": Rpc("console_put", ConsolePut, ConsolePutReply),
+    "console_take": Rpc("console_take", ConsoleTake, ConsoleTakeReply),
+    "console_poll": Rpc("console_poll", ConsolePoll, ConsolePollReply),
+    "console_terminals": Rpc(
+        "console_terminals",
+        ConsoleTerminals,
+        ConsoleTerminalsReply,
+    ),
+    "tcpip_listener": Rpc("tcpip_listener", TcpipListener, TcpipListenerReply),
+    "tcpip_accept": Rpc("tcpip_accept", TcpipAccept, TcpipAcceptReply),
+    "tcpip_receive": Rpc("tcpip_receive", TcpipReceive, TcpipReceiveReply),
+    "tcpip_send": Rpc("tcpip_send", TcpipSend, TcpipSendReply),
+    "tcpip_shutdown": Rpc("tcpip_shutdown", TcpipShutdown, TcpipShutdownReply),
+    "tcpip_poll": Rpc("tcpip_poll", TcpipPoll, TcpipPollReply),
+    "lent_read": Rpc("lent_read", LentRead, LentReadReply),
+    "lent_write": Rpc("lent_write", LentWrite, LentWriteReply),
 }
 
 # Every message that isn't: what a service takes in silence, or sends unasked.
@@ -1473,6 +3000,9 @@ ONEWAYS: dict[str, type[Message]] = {
     "net_recv": NetRecv,
     "tcpip_data": TcpipData,
     "tcpip_closed": TcpipClosed,
+    "clock_alarm": ClockAlarm,
+    "console_ready": ConsoleReady,
+    "tcpip_ready": TcpipReady,
 }
 
 # The messages that each service takes.
@@ -1492,6 +3022,8 @@ SERVICES: dict[str, tuple[str, ...]] = {
         "cap_revoke",
         "cap_badge",
         "spawn_granted",
+        "lent_read",
+        "lent_write",
     ),
     "blk_device": ("blk_read", "blk_write"),
     "net_device": ("net_open", "net_send"),
@@ -1504,6 +3036,28 @@ SERVICES: dict[str, tuple[str, ...]] = {
         "fs_mkfile",
         "fs_mkdir",
         "fs_delete",
+        "fs_root",
+        "fs_open_file",
+        "fs_close_file",
+        "fs_read_at",
+        "fs_write_at",
+        "fs_stat",
+        "fs_stat_file",
+        "fs_set_times",
+        "fs_set_file_times",
+        "fs_resize",
+        "fs_allocate",
+        "fs_advise",
+        "fs_sync",
+        "fs_set_flags",
+        "fs_list",
+        "fs_make_directory",
+        "fs_remove_directory",
+        "fs_remove_file",
+        "fs_rename",
+        "fs_link",
+        "fs_make_link",
+        "fs_read_link",
     ),
     "tcpip": (
         "tcpip_connect",
@@ -1512,19 +3066,42 @@ SERVICES: dict[str, tuple[str, ...]] = {
         "tcpip_write",
         "tcpip_read",
         "tcpip_dns_resolve",
+        "tcpip_listener",
+        "tcpip_accept",
+        "tcpip_receive",
+        "tcpip_send",
+        "tcpip_shutdown",
+        "tcpip_poll",
     ),
     "echo": ("echo",),
     "pong": ("ping",),
-    "console": ("console_write", "console_read"),
+    "console": (
+        "console_write",
+        "console_read",
+        "console_put",
+        "console_take",
+        "console_poll",
+        "console_terminals",
+    ),
     "args": ("args_get",),
     "env": ("env_get", "env_list"),
+    "clock": (
+        "clock_get",
+        "clock_resolution",
+        "clock_wait",
+        "clock_set_alarm",
+        "clock_clear_alarm",
+    ),
+    "random": ("random_get",),
 }
 
 # The messages that a service sends unasked.
 EVENTS: dict[str, tuple[str, ...]] = {
     "vm": ("task_destroyed",),
     "net_device": ("net_recv",),
-    "tcpip": ("tcpip_data", "tcpip_closed"),
+    "tcpip": ("tcpip_data", "tcpip_closed", "tcpip_ready"),
+    "console": ("console_ready",),
+    "clock": ("clock_alarm",),
 }
 
 # The messages that a capability for another one, one of these, covers too.
@@ -1534,12 +3111,28 @@ COVERED_BY: dict[int, tuple[int, ...]] = {
     55: (51, 53),
     57: (51, 53),
     59: (51, 53),
+    93: (91,),
+    95: (91,),
+    101: (91,),
+    111: (91,),
+    113: (91,),
+    115: (91,),
+    117: (91,),
+    150: (148,),
+    153: (148, 146),
+    157: (53,),
+    159: (51, 53),
+    161: (51, 53),
+    163: (51, 53),
+    165: (51, 53),
 }
 
 # What a capability can tell a service beside the messages.
 BADGES: dict[str, tuple[str, ...]] = {
     "fs": ("dir", "at", "mode"),
     "tcpip": ("host", "bind"),
+    "clock": ("at",),
+    "random": ("seed",),
 }
 
 # The numbers that no task may send.

@@ -172,6 +172,7 @@ cdef struct Api:
     bool_t (*trap_code)(void *trap, uint8_t *code) noexcept nogil
     void (*trap_trace)(void *trap, wasm_ptr_vec_t *) noexcept nogil
     void (*trap_delete)(void *trap) noexcept nogil
+    void *(*trap_new)(const char *, size_t) noexcept nogil
     void (*frame_vec_delete)(wasm_ptr_vec_t *) noexcept nogil
     uint32_t (*frame_func_index)(void *frame) noexcept nogil
     size_t (*frame_module_offset)(void *frame) noexcept nogil
@@ -227,6 +228,7 @@ cdef tuple API_SYMBOLS = (
     b"wasmtime_trap_code",
     b"wasm_trap_trace",
     b"wasm_trap_delete",
+    b"wasmtime_trap_new",
     b"wasm_frame_vec_delete",
     b"wasm_frame_func_index",
     b"wasm_frame_module_offset",

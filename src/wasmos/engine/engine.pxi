@@ -172,12 +172,13 @@ cdef void config_byte(void *config, str name, uint8_t value) except *:
 cdef void use_pool(void *config, dict pool) except *:
     """The pooling allocator: faster spawns, `tasks` live tasks at most.
 
-    A task takes two instances (its own and the shim of the four calls)."""
+    A task takes two instances, its own and the shim of the four calls; one with
+    a personality takes a third, and two memories."""
     cdef void *new = symbol(b"wasmtime_pooling_allocation_config_new")
     cdef void *options = (<void *(*)() noexcept nogil>new)()
     cdef uint64_t tasks = pool["tasks"]
     rows = {
-        "total_core_instances": 2 * tasks, "total_memories": tasks,
+        "total_core_instances": 3 * tasks, "total_memories": tasks,
         "total_tables": tasks, "total_stacks": tasks,
         "max_memories_per_module": 1, "max_tables_per_module": 4,
         "max_memory_size": pool["memory_bytes"],

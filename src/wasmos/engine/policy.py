@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from .binary import CompileCost, Descriptor, FuncType, Import, ModuleInfo
 
     Offer: TypeAlias = Mapping[tuple[str, str], Descriptor]
+    # By the module that programs import: what else they may import then.
+    Dialects: TypeAlias = Mapping[str, Offer]
 
 # The module whose functions are the four calls: they take addresses in the caller's memory.
 KERNEL_MODULE = "env"
 
 ACTIVE, PASSIVE = "active", "passive"
 MAIN, HANDLE, BUFFER, MEMORY_NAME = "main", "ipc_handle", "ipc_buffer", "memory"
+START = "_start"  # what a program that speaks a dialect is called by
 INITIALIZE = "_initialize"
 _NOTHING: FuncType = ((), ())
 _CODE: FuncType = ((), ("i32",))
@@ -76,15 +79,24 @@ class Shape:
     `ACTIVE`: a program; call `entry` on its own fibre. `PASSIVE`: a service; its client's message
     goes to where `ipc_buffer` says and `entry` handles it on the client's time. `direct` is true
     of a passive module that imports nothing: nothing in it can block, so it needs no fibre.
+    `dialect` names the module whose functions a program imports instead of the four calls.
     """
 
-    __slots__ = ("direct", "entry", "has_memory", "kind", "returns_code")
+    __slots__ = ("dialect", "direct", "entry", "has_memory", "kind", "returns_code")
 
     def __init__(
-        self, kind: str, entry: str, *, direct: bool, has_memory: bool, returns_code: bool
+        self,
+        kind: str,
+        entry: str,
+        *,
+        direct: bool,
+        has_memory: bool,
+        returns_code: bool,
+        dialect: str | None = None,
     ) -> None:
         self.kind = kind
         self.entry = entry
+        self.dialect = dialect
         self.direct = direct
         self.has_memory = has_memory
         self.returns_code = returns_code  # the entry's result is an exit code, else it is 0
@@ -102,7 +114,7 @@ def admit(
     table_elements: int = DEFAULT_TABLE_ELEMENTS,
     module_bytes_limit: int = DEFAULT_MODULE_BYTES,
     cost_limits: Mapping[str, int] = DEFAULT_COST,
-    entry: str = MAIN,
+    dialects: Dialects | None = None,
 ) -> tuple[ModuleInfo, Shape]:
     """From bytes to a verdict, in the order that keeps each step bounded."""
     _check_size(len(data), module_bytes_limit)
@@ -113,7 +125,7 @@ def admit(
         table_elements=table_elements,
         module_bytes_limit=module_bytes_limit,
         imports=imports,
-        entry=entry,
+        dialects=dialects,
     )
     check_cost(binary.compile_cost(info), cost_limits)
     return info, shape
@@ -126,9 +138,13 @@ def check_module(
     table_elements: int,
     module_bytes_limit: int,
     imports: Offer,
-    entry: str = MAIN,
+    dialects: Dialects | None = None,
 ) -> Shape:
-    """The shape of a module that may run. `entry` is what its personality calls a program by."""
+    """The shape of a module that may run."""
+    dialect = _dialect(info, dialects or {})
+    if dialect is not None:
+        assert dialects is not None
+        imports = dialects[dialect]
     _check_size(len(info.data), module_bytes_limit)
     _check_features(info)
     _check_memory(info, memory_bytes)
@@ -138,7 +154,7 @@ def check_module(
         _check_import(item, imports)
     for export in info.exports.values():
         _check_boundary(_exported(info, export.name), export.kind, f"export {quote(export.name)}")
-    return _shape(info, entry)
+    return _shape(info, MAIN) if dialect is None else _foreign(info, dialect)
 
 
 def check_cost(cost: CompileCost, limits: Mapping[str, int] = DEFAULT_COST) -> None:
@@ -280,6 +296,36 @@ def _shape(info: ModuleInfo, entry: str) -> Shape:
     if passive:
         return _passive(info)
     raise ModuleRefused(_nothing_to_run(info, entry))
+
+
+def _dialect(info: ModuleInfo, dialects: Dialects) -> str | None:
+    """What a module speaks: by its imports, or by its entry if it imports nothing."""
+    for item in info.imports:
+        if item.module in dialects:
+            return item.module
+    if not info.imports and START in info.exports and MAIN not in info.exports:
+        return next(iter(dialects), None)
+    return None
+
+
+def _foreign(info: ModuleInfo, dialect: str) -> Shape:
+    """A program with `_start`, or a reactor, of which only `_initialize` is called."""
+    _check_initialize(info)
+    if START in info.exports:
+        if info.signature(START) != _NOTHING:
+            raise ModuleRefused(
+                f"its export {quote(START)} is {_what_is(info, START)} instead of a function "
+                "() -> (); link it as a command"
+            )
+    elif INITIALIZE not in info.exports:
+        raise ModuleRefused(
+            f"nothing to run: a program that imports {quote(dialect)} exports {quote(START)} (a "
+            f"command) or {quote(INITIALIZE)} (a reactor)"
+        )
+    has_memory = _exports_memory(info)
+    return Shape(
+        ACTIVE, START, direct=False, has_memory=has_memory, returns_code=False, dialect=dialect
+    )
 
 
 def _check_initialize(info: ModuleInfo) -> None:

@@ -15,7 +15,16 @@ from .names import constant_name
 
 _TEMPLATE = Path(__file__).with_name("wasmos.h.in")
 
-_C_TYPES = {"int": "int", "task": "task_t", "uint32": "uint32_t", "uint16": "uint16_t"}
+_C_TYPES = {
+    "int": "int",
+    "task": "task_t",
+    "uint32": "uint32_t",
+    "uint16": "uint16_t",
+    "int64": "wasmos_int64_t",
+    # An address, which need not be one of the memory that the message is in.
+    "lent": "uint32_t",
+    "lent_out": "uint32_t",
+}
 
 
 def emit_c(interface: Interface, sources: Iterable[str]) -> str:
@@ -67,7 +76,10 @@ def _members(field: Field) -> list[str]:
             f"    uint8_t {field.name}[{field.size}];",
             f"    uint32_t {field.name}_len;",
         ]
-    return [f"    {_C_TYPES[field.type.name]} {field.name};"]
+    members = [f"    {_C_TYPES[field.type.name]} {field.name};"]
+    if field.len_offset is not None:
+        members.append(f"    uint32_t {field.name}_len;")
+    return members
 
 
 def _assertions(message: Message) -> Iterator[str]:

@@ -21,10 +21,13 @@ the start of the message. An answer whose type is negative is an error code and 
 | --- | --- | --- | --- |
 | `int` | 4 bytes, signed | `int` | `int` |
 | `uint32`, `uint16` | 4 or 2 bytes | `uint32_t`, `uint16_t` | `int` |
+| `int64` | 8 bytes, signed, aligned to 4 | `wasmos_int64_t` | `int` |
 | `task` | 4 bytes: a task's id | `task_t` | `int` |
 | `cstr[N]` | N bytes: text with a zero byte at its end | `char[N]` | `str` |
 | `bytes[N]` | N bytes, then a `uint32`: how many are used | `uint8_t[N]`, `uint32_t` | `bytes` |
 | `uint8[N]` | N bytes, all used | `uint8_t[N]` | `bytes` |
+| `lent` | an address and a length: memory of the sender's that the service may read until it answers | `uint32_t`, `uint32_t` | a `Lent` |
+| `lent_out` | the same, to be read and written | `uint32_t`, `uint32_t` | a `Lent` |
 
 A type can say what it stands for, which is how a capability may constrain the field. It changes
 nothing in the message.

@@ -27,7 +27,13 @@ _TABLES = (
     "SERVICES",
 )
 
-_PYTHON_TYPES = {Kind.CSTR: "str", Kind.BYTES: "bytes", Kind.UINT8_ARRAY: "bytes"}
+_PYTHON_TYPES = {
+    Kind.CSTR: "str",
+    Kind.BYTES: "bytes",
+    Kind.UINT8_ARRAY: "bytes",
+    Kind.LENT: "bytes | bytearray | memoryview",
+    Kind.LENT_OUT: "bytearray | memoryview",
+}
 
 
 def emit_python(interface: Interface, sources: Iterable[str]) -> str:
@@ -123,8 +129,10 @@ def _zero(field: Field) -> str:
     """What a zeroed message would hold."""
     if field.kind is Kind.CSTR:
         return '""'
-    if field.kind is Kind.BYTES:
+    if field.kind in (Kind.BYTES, Kind.LENT):
         return 'b""'
+    if field.kind is Kind.LENT_OUT:
+        return "bytearray()"
     if field.kind is Kind.UINT8_ARRAY:
         return rf'b"\0" * {field.size}'
     return "0"

@@ -27,25 +27,36 @@ class Kind(enum.Enum):
     INT32 = "int32"
     UINT32 = "uint32"
     UINT16 = "uint16"
+    INT64 = "int64"
     CSTR = "cstr"
     BYTES = "bytes"
     UINT8_ARRAY = "uint8_array"
+    LENT = "lent"
+    LENT_OUT = "lent_out"
 
 
 @dataclass(frozen=True, slots=True)
 class _Scalar:
     kind: Kind
     size: int
+    # A message is aligned to 4 bytes, and so is whatever is in it.
+    alignment: int
+    # What follows it at once: how many bytes were lent.
+    has_length: bool = False
 
 
 _SCALARS = {
-    "int": _Scalar(Kind.INT32, 4),
-    "task": _Scalar(Kind.INT32, 4),
-    "uint32": _Scalar(Kind.UINT32, 4),
-    "uint16": _Scalar(Kind.UINT16, 2),
+    "int": _Scalar(Kind.INT32, 4, 4),
+    "task": _Scalar(Kind.INT32, 4, 4),
+    "uint32": _Scalar(Kind.UINT32, 4, 4),
+    "uint16": _Scalar(Kind.UINT16, 2, 2),
+    "int64": _Scalar(Kind.INT64, 8, 4),
+    "lent": _Scalar(Kind.LENT, 4, 4, has_length=True),
+    "lent_out": _Scalar(Kind.LENT_OUT, 4, 4, has_length=True),
 }
 _ARRAYS = {"cstr": Kind.CSTR, "bytes": Kind.BYTES, "uint8": Kind.UINT8_ARRAY}
 _LENGTH_SIZE = 4
+_WITH_LENGTH = ("bytes", *(name for name, scalar in _SCALARS.items() if scalar.has_length))
 
 # What a value can stand for, and the types that can hold such a thing. Capabilities constrain a
 # field by what it means; in a message it is the number or the text that it is anyway.
@@ -83,7 +94,8 @@ class Field:
     def alignment(self) -> int:
         if self.kind is Kind.BYTES:
             return _LENGTH_SIZE
-        return self.size if self.type.name in _SCALARS else 1
+        scalar = _SCALARS.get(self.type.name)
+        return 1 if scalar is None else scalar.alignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +137,11 @@ def _place(definition: FieldDef, end: int, file: str) -> Field:
             problem = f"'{type_.name}' takes no length"
             advice = f"write '{type_.name}', or use bytes[N]"
             raise IdlError(file, definition.line, problem, advice)
-        offset = _align(end, scalar.size)
-        return Field(definition.name, type_, scalar.kind, offset, scalar.size, None, doc, meaning)
+        offset = _align(end, scalar.alignment)
+        len_offset = offset + scalar.size if scalar.has_length else None
+        return Field(
+            definition.name, type_, scalar.kind, offset, scalar.size, len_offset, doc, meaning
+        )
     kind, length = _array(definition, file)
     # A bytes[N] is two members to C, so only the second one is aligned.
     len_offset = _align(end + length, _LENGTH_SIZE) if kind is Kind.BYTES else None
@@ -177,7 +192,7 @@ def _check_names(definitions: tuple[FieldDef, ...], file: str) -> None:
         if problem_ := field_problem(definition.name):
             raise IdlError(file, definition.line, problem_, "choose another name")
         members = [definition.name]
-        if definition.type.name == "bytes":
+        if definition.type.name in _WITH_LENGTH:
             members.append(f"{definition.name}_len")
         for member in members:
             if member in taken:

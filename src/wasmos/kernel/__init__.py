@@ -12,6 +12,7 @@ from wasmos.kernel.grant import Grant
 from wasmos.kernel.interrupts import exit_on_signal
 from wasmos.kernel.kernel import ALL, Kernel
 from wasmos.kernel.limits import Limits
+from wasmos.kernel.personality import Personality
 from wasmos.kernel.program import FOUR_CALLS, CompileLimits, Program, admit, inspect, read
 from wasmos.kernel.rule import Rule, covered, exactly, missing
 from wasmos.kernel.rule import split as split_rules
@@ -36,6 +37,7 @@ __all__ = [
     "Grant",
     "Kernel",
     "Limits",
+    "Personality",
     "Program",
     "Rule",
     "Service",

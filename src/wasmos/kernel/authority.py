@@ -382,6 +382,7 @@ class Authority:
             uses=grant.uses,
             expires_ns=grant.expires_ns,
             parent=0 if grant.parent is None else grant.parent.id,
+            has_badge=bool(grant.badge),
         )
         for rule in grant.excepts:
             self._except(grant, rule)

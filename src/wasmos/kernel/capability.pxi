@@ -15,6 +15,7 @@ cdef struct Cap:
     int32_t id
     int32_t service
     bint deny
+    bint has_badge          # which only its service understands
     bint is_limited         # it, or what it was derived from, can end by itself
     bint all_messages       # besides those that `clauses` speaks of
     int64_t uses

@@ -16,6 +16,9 @@ cdef enum:
     FIELD_CSTR = 3
     FIELD_BYTES = 4
     FIELD_UINT8_ARRAY = 5
+    FIELD_INT64 = 6
+    FIELD_LENT = 7
+    FIELD_LENT_OUT = 8
 
 
 class MalformedMessage(ValueError):
@@ -36,6 +39,7 @@ cdef class Layout:
     cdef readonly int32_t type
     cdef readonly uint32_t size
     cdef readonly tuple names
+    cdef readonly int lent   # which field is memory of the sender's, or -1
     cdef int count
     cdef FieldLayout fields[MAX_FIELDS]
 
@@ -45,6 +49,7 @@ cdef class Layout:
         self.size = cls.SIZE
         self.count = len(cls.FIELDS)
         self.names = tuple(field.name for field in cls.FIELDS)
+        self.lent = -1
         if not HEADER_BYTES <= self.size <= MESSAGE_BYTES or self.count > MAX_FIELDS:
             raise ValueError(f"{cls.__name__} does not fit a message")
         cdef FieldLayout *row
@@ -54,16 +59,22 @@ cdef class Layout:
             row.offset = field.offset
             row.size = field.size
             row.len_offset = field.len_offset
+            if row.kind == FIELD_LENT or row.kind == FIELD_LENT_OUT:
+                if self.lent >= 0:
+                    raise ValueError(f"{cls.__name__} lends twice")
+                self.lent = i
             if row.offset < HEADER_BYTES or row.offset + row.size > self.size or (
-                    row.kind == FIELD_BYTES and row.len_offset + 4 > self.size):
+                    row.len_offset and row.len_offset + 4 > self.size):
                 raise ValueError(f"{cls.__name__}.{field.name} is outside")
 
-    cdef object get(self, int index, const uint8_t *message):
-        """One field's value. Raises MalformedMessage."""
+    cdef object get(self, int index, const uint8_t *message, object lent=None):
+        """One field's value; `lent` is that of a field of that kind. Raises
+        MalformedMessage."""
         cdef FieldLayout *field = &self.fields[index]
         cdef const uint8_t *at = message + field.offset
         cdef uint32_t length
         cdef uint16_t short_value
+        cdef int64_t long_value
         cdef const void *end
         if field.kind == FIELD_INT32:
             return load_i32(at)
@@ -72,6 +83,11 @@ cdef class Layout:
         if field.kind == FIELD_UINT16:
             memcpy(&short_value, at, 2)
             return short_value
+        if field.kind == FIELD_INT64:
+            memcpy(&long_value, at, 8)
+            return long_value
+        if field.kind >= FIELD_LENT:
+            return lent
         if field.kind == FIELD_CSTR:
             end = memchr(at, 0, field.size)
             if end is NULL:
@@ -92,7 +108,8 @@ cdef class Layout:
         cdef uint8_t *at = message + field.offset
         cdef bytes raw
         cdef uint16_t short_value
-        if field.kind <= FIELD_UINT16 and not PyLong_Check(value):
+        cdef int64_t long_value
+        if (field.kind <= FIELD_UINT16 or field.kind == FIELD_INT64) and not PyLong_Check(value):
             value = PyNumber_Index(value)   # no number loses its fraction here
         if field.kind == FIELD_INT32:
             store_i32(at, value)
@@ -101,6 +118,14 @@ cdef class Layout:
         elif field.kind == FIELD_UINT16:
             short_value = value
             memcpy(at, &short_value, 2)
+        elif field.kind == FIELD_INT64:
+            long_value = value
+            memcpy(at, &long_value, 8)
+        elif field.kind >= FIELD_LENT:
+            # Where the memory is, the message doesn't tell: see Core.exchange.
+            store_i32(at, 0)
+            store_i32(message + field.len_offset, <int32_t><uint32_t>len(view_of(
+                value, field.kind == FIELD_LENT_OUT)))
         elif field.kind == FIELD_CSTR:
             raw = (value.encode("utf-8", "surrogateescape")
                    if isinstance(value, str) else bytes(value))
@@ -180,6 +205,15 @@ cdef class Layout:
         return self.cls(*[self.get(i, message) for i in range(self.count)])
 
 
+cdef object view_of(object buffer, bint writable):
+    """A buffer of Python's as bytes. Raises TypeError if it has to be writable
+    and isn't."""
+    cdef object view = memoryview(buffer).cast("B")
+    if writable and view.readonly:
+        raise TypeError("memory to be filled has to be writable: a bytearray, for example")
+    return view
+
+
 cdef class Handler:
     """What a Python service does with one message type."""
 
@@ -195,15 +229,19 @@ cdef class Handler:
         self.reply = reply
         self.is_async = is_async
 
-    cdef object invoke(self, object caller, const uint8_t *message):
+    cdef object invoke(self, object caller, const uint8_t *message, object lent):
         """Call the method with the caller and the fields in their order."""
         cdef Layout layout = self.request
         if layout.count == 1:
-            return self.function(caller, layout.get(0, message))
+            return self.function(caller, layout.get(0, message, lent))
         if layout.count == 0:
             return self.function(caller)
         if layout.count == 2:
-            return self.function(caller, layout.get(0, message),
-                                 layout.get(1, message))
+            return self.function(caller, layout.get(0, message, lent),
+                                 layout.get(1, message, lent))
+        if layout.count == 3:
+            return self.function(caller, layout.get(0, message, lent),
+                                 layout.get(1, message, lent),
+                                 layout.get(2, message, lent))
         return self.function(caller, *[
-            layout.get(i, message) for i in range(layout.count)])
+            layout.get(i, message, lent) for i in range(layout.count)])

@@ -33,7 +33,11 @@ _BOUNDS = {
     abi.INT32: (-(1 << 31), (1 << 31) - 1),
     abi.UINT32: (0, LAST_ADDRESS),
     abi.UINT16: (0, 0xFFFF),
+    abi.INT64: (-(1 << 63), (1 << 63) - 1),
 }
+# What has a length and is not a text: bytes in the message, or lent with it.
+_SIZED = (abi.BYTES, abi.LENT, abi.LENT_OUT)
+_SIGNED = (abi.INT32, abi.INT64)
 
 
 class Constraint:
@@ -93,9 +97,9 @@ class Numbers(Constraint):
         field = self.field
         if field.kind == abi.CSTR:
             return "strlen", field.offset, field.size, self.intervals
-        if field.kind == abi.BYTES:
+        if field.kind in _SIZED:
             return "int", field.len_offset, 4, False, self.intervals
-        return "int", field.offset, field.size, field.kind == abi.INT32, self.intervals
+        return "int", field.offset, field.size, field.kind in _SIGNED, self.intervals
 
     def admits(self, value: object, unsure: bool = False) -> bool:  # noqa: ARG002
         number = value if isinstance(value, int) else len(_raw(value))
@@ -188,8 +192,8 @@ def build(parts: Parts, item: Item, field: abi.Field) -> Constraint:
         if field.kind in _BOUNDS:
             parts.fail(f"{item.name} is a number and has no length", item.column)
         return Numbers(field, item.key, [_interval(parts, item, field, v) for v in item.values])
-    if field.kind == abi.BYTES:
-        advice = f"as in len({item.name})=..{field.size}"
+    if field.kind in _SIZED:
+        advice = f"as in len({item.name})=..{bounds(field)[1]}"
         parts.fail(f"{item.name} is bytes: only its length has bounds, {advice}", item.column)
     if field.kind == abi.CSTR:
         return Texts(field, [_pattern(parts, item, field, value) for value in item.values])
@@ -201,6 +205,8 @@ def build(parts: Parts, item: Item, field: abi.Field) -> Constraint:
 
 def bounds(field: abi.Field) -> tuple[int, int]:
     """The least and the greatest number; of a text or of bytes, its length."""
+    if field.kind in (abi.LENT, abi.LENT_OUT):
+        return 0, LAST_ADDRESS
     return _BOUNDS.get(field.kind) or (0, field.size - (field.kind == abi.CSTR))
 
 

@@ -45,6 +45,11 @@ SHIM = b"""
   (import "kernel" "lookup" (func $lookup (param i32) (result i32)))
   (import "kernel" "reply" (func $reply (param i32 i32)))
   (import "kernel" "result" (func $result (result i32)))
+  (func (export "program_read") (import "kernel" "program_read")
+    (param i32 i32 i32) (result i32))
+  (func (export "program_write") (import "kernel" "program_write")
+    (param i32 i32 i32) (result i32))
+  (func (export "program_exit") (import "kernel" "program_exit") (param i32))
   (func $finish (param i32) (result i32)
     (loop $again
       (if (i32.eq (local.get 0) (i32.const 0x80000000))
@@ -92,6 +97,7 @@ cdef class Core:
     cdef dict handlers       # service task id → {message type → Handler}
     cdef dict modules        # task id → Module, kept while the task lives
     cdef dict caps           # capability's id → where its Cap is
+    cdef dict lending        # Python client → what its call lends
     cdef unsigned long thread
     cdef size_t stack_low    # where that thread's stack ends
     cdef bint stepping
@@ -108,6 +114,7 @@ cdef class Core:
         self.handlers = {}
         self.modules = {}
         self.caps = {}
+        self.lending = {}
         self.thread = PyThread_get_thread_ident()
         self.stack_low = <size_t>stack_low()
         if ring == 0 or ring & (ring - 1):
@@ -140,6 +147,9 @@ cdef class Core:
         define_host(self.linker, k, b"recv", 2, 1, host_recv, NULL)
         define_host(self.linker, k, b"lookup", 1, 1, host_lookup, NULL)
         define_host(self.linker, k, b"reply", 2, 0, host_reply, NULL)
+        define_host(self.linker, k, b"program_read", 3, 1, host_program_read, NULL)
+        define_host(self.linker, k, b"program_write", 3, 1, host_program_write, NULL)
+        define_host(self.linker, k, b"program_exit", 1, 0, host_program_exit, NULL)
         if k.deterministic:
             define_host(self.linker, k, b"result", 0, 1, NULL, host_wait)
         else:
@@ -164,6 +174,9 @@ cdef class Core:
         free(k.records)
         free(k.sizes)
         free(k.kernel_only)
+        free(k.native_ops)
+        free(k.lent_fields)
+        memset(&k.entropy, 0, sizeof(Entropy))
 
     # --- hooks, given their meaning by the subclass ---
 
@@ -255,22 +268,36 @@ cdef class Core:
         types = max(types, self.k.types)
         cdef uint16_t *sizes = <uint16_t *>calloc(types, sizeof(uint16_t))
         cdef uint8_t *reserved = <uint8_t *>calloc(types, 1)
-        if sizes is NULL or reserved is NULL:
+        cdef uint8_t *natives = <uint8_t *>calloc(types, 1)
+        cdef LentField *lent = <LentField *>calloc(types, sizeof(LentField))
+        if sizes is NULL or reserved is NULL or natives is NULL or lent is NULL:
             free(sizes)
             free(reserved)
+            free(natives)
+            free(lent)
             raise MemoryError
         if self.k.types:
             memcpy(sizes, self.k.sizes, self.k.types * sizeof(uint16_t))
             memcpy(reserved, self.k.kernel_only, self.k.types)
+            memcpy(natives, self.k.native_ops, self.k.types)
+            memcpy(lent, self.k.lent_fields, self.k.types * sizeof(LentField))
         free(self.k.sizes)
         free(self.k.kernel_only)
+        free(self.k.native_ops)
+        free(self.k.lent_fields)
         self.k.sizes = sizes
         self.k.kernel_only = reserved
+        self.k.native_ops = natives
+        self.k.lent_fields = lent
         self.k.types = types
         for cls in classes:
             layout = Layout(cls)
             self.layouts[layout.type] = layout
             sizes[layout.type] = <uint16_t>layout.size
+            if layout.lent >= 0:
+                lent[layout.type].offset = <uint16_t>layout.fields[layout.lent].offset
+                lent[layout.type].to_write = (
+                    layout.fields[layout.lent].kind == FIELD_LENT_OUT)
         for type in kernel_only:
             reserved[type] = True
 
@@ -290,6 +317,16 @@ cdef class Core:
         emit(&self.k, EV_SPAWN, task.id, 0, 0, SERVICE)
         return self._with_buffer(task)
 
+    def answer_natively(self, int32_t id, dict operations):
+        """The core itself answers these messages of the Python service `id`:
+        {type: name of one of NATIVE_OPS}, unless the capability has a badge."""
+        cdef Task *task = self._task(id)
+        for type, name in operations.items():
+            if not 0 < type < self.k.types:
+                raise UsageError(f"message {type} is not defined")
+            self.k.native_ops[type] = NATIVE_OPS[name]
+        task.natives = True
+
     def add_client(self, uint32_t mail_limit):
         """A task that is a Python client."""
         self._enter()
@@ -306,7 +343,8 @@ cdef class Core:
 
     def _spawn(self, Module module not None, *, bint passive, bint direct,
                bint has_result, uint8_t priority, int64_t memory_bytes,
-               int64_t table_elements, uint32_t mail_limit, int64_t cpu_ns):
+               int64_t table_elements, uint32_t mail_limit, int64_t cpu_ns,
+               Adapter adapter=None):
         """A task from a module whose imports and exports were checked."""
         self._enter()
         if module.engine is not self.engine:
@@ -318,8 +356,11 @@ cdef class Core:
         cdef Kern *k = &self.k
         cdef Task *task = task_new(k, PASSIVE if passive else WASM, priority,
                                    mail_limit, 0)
-        self.modules[task.id] = module
+        self.modules[task.id] = module, adapter
         task.module = module.ptr
+        if adapter is not None:
+            task.adapter = adapter.module.ptr
+            task.dialect = adapter.dialect
         task.direct = direct
         task.has_result = has_result
         task.cpu_limit_ns = cpu_ns
@@ -327,7 +368,8 @@ cdef class Core:
         census.stores += 1
         task.context = api.store_context(task.store)
         # Before any guest code can run: the start function is one too.
-        api.store_limiter(task.store, memory_bytes, table_elements, 2, 4, 1)
+        api.store_limiter(task.store, memory_bytes, table_elements,
+                          2 if adapter is None else 3, 4, 1 if adapter is None else 2)
         emit(k, EV_SPAWN, task.id, 0, 0, task.kind)
         if direct:
             self._start_direct(task)
@@ -378,7 +420,7 @@ cdef class Core:
             die(k, task, EXIT_REFUSED if task.trap is NULL else EXIT_TRAPPED)
             return
         if exported(task, b"memory", 6, EXTERN_MEMORY, &item):
-            adopt_memory(task, &item.of.memory)
+            adopt_memory(task, &task.memory, &item.of.memory)
         task.inbox = <uint32_t>value.i32
         if guest_message(task, task.inbox) is NULL or not exported(
                 task, b"ipc_handle", 10, EXTERN_FUNC, &item):
@@ -405,7 +447,7 @@ cdef class Core:
 
     def add_cap(self, int32_t id, int32_t holder, int32_t service, *,
                 bint deny, messages, dict tests, uses, expires_ns,
-                int32_t parent):
+                int32_t parent, bint has_badge=False):
         """A capability from the compiled form of a rule (see
         `cap_make`), held by task `holder`, or by nobody yet if that is 0."""
         cdef Task *task = NULL if holder == 0 else self._task(holder)
@@ -417,6 +459,7 @@ cdef class Core:
             raise InternalError(f"capability {id} exists")
         cap = cap_make(id, service, messages, tests)
         cap.deny = deny
+        cap.has_badge = has_badge
         cap.uses = most
         cap.expires_ns = until
         cap.is_limited = uses is not None or expires_ns is not None or (
@@ -839,7 +882,8 @@ cdef class Core:
             self._answer_error(service_id, id, serial, ERR_NOT_SUPPORTED)
             return 0
         try:
-            result = handler.invoke(self._caller_of(id), message)
+            lent = self._lent(service_id, task)
+            result = handler.invoke(self._caller_of(id), message, lent)
         except BaseException as error:
             self._raised(service_id, id, serial, handler, error)
             return 0
@@ -940,6 +984,25 @@ cdef class Core:
         """End the call `serial` of `client` with what a method raised."""
         self._raised(service, client, serial, handler, error)
 
+    cdef Lent _lent(self, int32_t service, Task *client):
+        """What the call of `client` lends to `service`, or None. Raises
+        ServiceError if it hasn't got it."""
+        if not client.lends:
+            return None
+        cdef Lent lent = Lent.__new__(Lent)
+        lent.core, lent.service = self, service
+        lent.client, lent.serial = client.id, client.calls
+        lent.size, lent.writable = client.lent_size, client.lends_to_write
+        if client.kind == HOST:
+            lent.buffer = self.lending.get(client.id)
+            if lent.buffer is None or len(lent.buffer) != lent.size:
+                raise ServiceError(ERR_INVALID_UADDR, "it lends nothing")
+            return lent
+        lent.base = lent_bytes(client, client.lent_address, lent.size)
+        if lent.base is NULL:
+            raise ServiceError(ERR_INVALID_UADDR, "it lends what it hasn't got")
+        return lent
+
     cdef int _answer_error(self, int32_t service, int32_t client,
                            uint64_t serial, int32_t code) except -1:
         cdef uint8_t message[MESSAGE_BYTES]
@@ -974,7 +1037,7 @@ cdef class Core:
         """One one-way message, malformed ones dropped: nobody awaits a word."""
         cdef int32_t id = sender.id
         try:
-            handler.invoke(self._sender_of(sender, cap), message)
+            handler.invoke(self._sender_of(sender, cap), message, None)
         except MalformedMessage:
             emit(&self.k, EV_LOST, id, service, handler.request.type,
                  ERR_INVALID_ARG)
@@ -1026,6 +1089,7 @@ cdef class Core:
         cdef Cause cause = task.cause
         emit(k, EV_EXIT, id, 0, cause, code if cause == EXIT_RETURNED else 0)
         self.handlers.pop(id, None)
+        self.lending.pop(id, None)
         drop_caller(task)
         let_go(k, task)
         task_free(k, task)
@@ -1112,6 +1176,10 @@ cdef class Core:
         # Its attributes may have been properties, and have done anything.
         task = self._idle_client(client)
         memcpy(task.buffer, raw, MESSAGE_BYTES)
+        if layout.lent >= 0:
+            self.lending[client] = view_of(
+                getattr(message, layout.names[layout.lent]),
+                layout.fields[layout.lent].kind == FIELD_LENT_OUT)
         return self._send(task, dst)
 
     def answer_to(self, int32_t client):
@@ -1119,6 +1187,7 @@ cdef class Core:
         cdef Task *task = self._task(client)
         cdef int32_t type = load_i32(task.buffer)
         cdef Layout layout
+        self.lending.pop(client, None)
         if type < 0:
             return type
         layout = self.layouts.get(type)
@@ -1166,6 +1235,23 @@ cdef class Core:
 
     # --- looking ---
 
+    def read_lent(self, int32_t id, int32_t service, uint32_t offset, uint32_t most):
+        """At most `most` bytes of what task `id` lends to `service`; None if it
+        lends it nothing."""
+        cdef Lent lent = self._lent_to(id, service)
+        return None if lent is None else lent.read(most, offset)
+
+    def write_lent(self, int32_t id, int32_t service, uint32_t offset, data):
+        """How much of it was written; None if it lends `service` nothing."""
+        cdef Lent lent = self._lent_to(id, service)
+        return None if lent is None else lent.write(data, offset)
+
+    cdef Lent _lent_to(self, int32_t id, int32_t service):
+        cdef Task *task = find(&self.k, id)
+        if task is NULL or task.state != AWAITING or task.peer != service:
+            return None
+        return self._lent(service, task)
+
     @property
     def now_ns(self):
         """The kernel's clock in nanoseconds: monotonic, or virtual."""
@@ -1202,8 +1288,10 @@ cdef class Core:
         """What task `id` is doing and has used."""
         cdef Task *task = self._task(id)
         cdef uint64_t memory = 0
-        if task.has_memory:
-            memory = api.memory_size(task.context, &task.memory)
+        if task.memory.is_there:
+            memory = api.memory_size(task.context, &task.memory.handle)
+        if task.program.is_there:
+            memory += api.memory_size(task.context, &task.program.handle)
         return {
             "kind": KINDS[task.kind], "state": STATES[task.state],
             "peer": task.peer if task.state in (

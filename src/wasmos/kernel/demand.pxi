@@ -85,9 +85,13 @@ cdef bint passes(const Test *test, const uint8_t *message, uint32_t size,
 cdef inline int64_t load_number(const uint8_t *at, uint32_t size,
                                 bint is_signed) noexcept nogil:
     cdef uint16_t small
+    cdef int64_t large
     if size == 2:
         memcpy(&small, at, 2)
         return small
+    if size == 8:
+        memcpy(&large, at, 8)
+        return large
     return load_i32(at) if is_signed else <int64_t><uint32_t>load_i32(at)
 
 
@@ -221,8 +225,8 @@ cdef int test_make(Test *test, tuple row) except -1:
     test.kind = TEST_INT if kind == "int" else TEST_LENGTH
     if kind == "int":
         test.is_signed = row[3]
-        if test.size != 2 and test.size != 4:
-            raise ValueError("a number has 2 or 4 bytes")
+        if test.size not in (2, 4, 8):
+            raise ValueError("a number has 2, 4 or 8 bytes")
     intervals = row[len(row) - 1]
     test.intervals = <Interval *>calloc(max(1, len(intervals)), sizeof(Interval))
     if test.intervals is NULL:

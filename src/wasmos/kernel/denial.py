@@ -115,7 +115,7 @@ def fields_of(cls: type[abi.Message] | None, data: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in () if cls is None else cls.FIELDS:
         at = field.offset
-        if field.kind == abi.BYTES:
+        if field.kind in (abi.BYTES, abi.LENT, abi.LENT_OUT):
             size = data[field.len_offset : field.len_offset + 4]
             if len(size) == 4:
                 found[field.name] = {"len": int.from_bytes(size, "little")}
@@ -127,7 +127,7 @@ def fields_of(cls: type[abi.Message] | None, data: bytes) -> dict[str, Any]:
         elif field.kind == abi.UINT8_ARRAY:
             found[field.name] = {"len": field.size}
         else:
-            signed = field.kind == abi.INT32
+            signed = field.kind in (abi.INT32, abi.INT64)
             raw = data[at : at + field.size]
             found[field.name] = int.from_bytes(raw, "little", signed=signed)
     return found

@@ -167,6 +167,8 @@ cdef bint key_for(const Test *test, uint32_t alternative,
     key.size = test.size
     if test.kind == TEST_INT:
         interval = &test.intervals[alternative]
+        if test.size > 4:
+            return False    # a key is of 32 bits
         width = <uint64_t>(interval.high - interval.low) + 1
         if width & (width - 1) or <uint64_t>interval.low & (width - 1) or width >> 32:
             return False

@@ -143,8 +143,13 @@ cdef int32_t admit(Kern *k, Task *task, Task *dst, const uint8_t *message,
     if dst.kind == PASSIVE and dst.direct and dst.state == IDLE:
         admitted(k, task, dst, REC_CALL, message, type, size, verdict)
         return call_in_place(k, task, dst, message, type, size)
+    if dst.natives and native_op(k, type) and not verdict.cap.has_badge and (
+            task.kind != HOST):
+        admitted(k, task, dst, REC_CALL, message, type, size, verdict)
+        return answer_natively(k, task, dst, message, type)
     if waits_for(k, dst, task) and not receives_from(dst, task):
         return refuse(k, task, dst.id, type, ERR_DEAD_LOCK)
+    note_lent(k, task, message, type)
     if receives_from(dst, task):
         admitted(k, task, dst, REC_CALL, message, type, size, verdict)
         call_begins(k, task, dst, type, verdict.cap)
@@ -160,12 +165,25 @@ cdef int32_t admit(Kern *k, Task *task, Task *dst, const uint8_t *message,
     task.peer = dst.id
     if dst.kind == SERVICE:
         push(&k.attention, task)
-    elif dst.kind == PASSIVE and dst.state == IDLE and dst.has_memory:
+    elif dst.kind == PASSIVE and dst.state == IDLE and dst.memory.is_there:
         serve_next(k, dst, task)
         return hand_over(k, task, dst)
     else:
         push(&dst.senders, task)
     return PENDING
+
+
+cdef inline void note_lent(Kern *k, Task *task, const uint8_t *message,
+                           int32_t type) noexcept nogil:
+    """What a call lends is what its message said when it was checked."""
+    cdef LentField field
+    task.lends = False
+    if <uint32_t>type < k.types and k.lent_fields[type].offset:
+        field = k.lent_fields[type]
+        task.lends = True
+        task.lends_to_write = field.to_write
+        task.lent_address = <uint32_t>load_i32(message + field.offset)
+        task.lent_size = <uint32_t>load_i32(message + field.offset + 4)
 
 
 cdef inline void call_begins(Kern *k, Task *task, Task *dst, int32_t type,

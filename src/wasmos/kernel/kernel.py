@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from wasmos.engine.compiler import CompileLimits
     from wasmos.kernel.denial import Denial
     from wasmos.kernel.hooks import Ask
+    from wasmos.kernel.personality import Personality
     from wasmos.kernel.program import Source
     from wasmos.kernel.report import Entry
     from wasmos.kernel.rule import Rule
@@ -75,6 +76,7 @@ class Kernel(Hooks):
     handler_seconds: how long a passive service may take for one message.
     pool_tasks: set aside memory for so many tasks: spawns get several times
         faster, and no more tasks than these can live at once.
+    personalities: foreign interfaces that programs may be written for.
     """
 
     def __new__(
@@ -86,6 +88,7 @@ class Kernel(Hooks):
         handler_seconds: float = 0.1,
         pool_tasks: int | None = None,
         events: int = 4096,
+        personalities: Iterable[Personality] = (),
     ) -> Kernel:
         library = open_library()
         pool = None
@@ -104,11 +107,13 @@ class Kernel(Hooks):
         )
         self.library = library
         self._pool_tasks = pool_tasks
+        self.personalities = {each.name: each for each in personalities}
         return self
 
     _pool_tasks: int | None
 
     library: str  # path of the engine
+    personalities: dict[str, Personality]  # by the module that programs import
 
     def __init__(self, **_options: object) -> None:
         self.names = ServiceNames(self)
@@ -117,6 +122,7 @@ class Kernel(Hooks):
         self._clients: dict[int, Client] = {}
         self._idle_hosts: list[Client] = []
         self._programs: dict[tuple[bytes, int, int], Program] = {}
+        self._adapters: dict[str, _core.Adapter] = {}
         self._kill_reasons: dict[int, tuple[str, str]] = {}
         # (client, serial of its call) → (service, the coroutine that will answer)
         self._coroutines: dict[tuple[int, int], tuple[int, asyncio.Task[Any]]] = {}
@@ -163,8 +169,14 @@ class Kernel(Hooks):
         key = (data, limits.memory_bytes, limits.table_elements)
         if (known := self._programs.get(key)) is not None:
             return known
-        info, shape = admit(name, data, limits)
+        info, shape = admit(name, data, limits, self.personalities.values())
         return Program(self, key, name, info, shape)
+
+    def _adapter(self, dialect: str) -> _core.Adapter:
+        found = self._adapters.get(dialect)
+        if found is None:
+            found = self._adapters[dialect] = self.personalities[dialect].load(self.engine)
+        return found
 
     def finish_loading(self, program: Program) -> Program:
         """Remember a program that was compiled."""
@@ -222,6 +234,7 @@ class Kernel(Hooks):
             table_elements=limits.table_elements,
             mail_limit=limits.mailbox,
             cpu_ns=limits.cpu_ns,
+            adapter=None if shape.dialect is None else self._adapter(shape.dialect),
         )
         task = Task(self, id, name or program.name)
         task.limits, task.priority = limits, priority
@@ -260,6 +273,8 @@ class Kernel(Hooks):
         )
         service.kernel = self
         service.task = id
+        if service.native:
+            self.answer_natively(id, {abi.RPCS[name].request.TYPE: name for name in service.native})
         self._services[id] = service
         task = Task(self, id, name)
         self._enrol(task)

@@ -5,27 +5,42 @@
 # that) and never shrink: the last size seen is enough to say yes, and only a
 # no has to ask the engine.
 
+cdef inline uint8_t *bytes_in(Task *task, Memory *memory, uint32_t address,
+                              uint64_t size) noexcept nogil:
+    """`size` bytes at `address`, or NULL if any of them is outside."""
+    if <uint64_t>address + size > memory.bytes:
+        if not memory.is_there:
+            return NULL
+        memory.bytes = api.memory_size(task.context, &memory.handle)
+        if <uint64_t>address + size > memory.bytes:
+            return NULL
+    return memory.base + address
+
+
 cdef inline uint8_t *guest_bytes(Task *task, uint32_t address,
                                  uint64_t size) noexcept nogil:
-    """`size` bytes at `address`, or NULL if any of them is outside."""
+    """Of the memory that a task's messages are in."""
     if task.kind == HOST or task.kind == SERVICE:
         return task.buffer if address == 0 and size <= MESSAGE_BYTES else NULL
-    if <uint64_t>address + size > task.memory_bytes:
-        if not task.has_memory:
-            return NULL
-        task.memory_bytes = api.memory_size(task.context, &task.memory)
-        if <uint64_t>address + size > task.memory_bytes:
-            return NULL
-    return task.memory_base + address
+    return bytes_in(task, &task.memory, address, size)
 
 
-cdef inline void adopt_memory(Task *task,
-                              const wasmtime_memory_t *memory) noexcept nogil:
-    """The memory that the guest exports is there."""
-    task.memory = memory[0]
-    task.memory_base = api.memory_data(task.context, memory)
-    task.memory_bytes = api.memory_size(task.context, memory)
-    task.has_memory = True
+cdef inline uint8_t *lent_bytes(Task *task, uint32_t address,
+                                uint64_t size) noexcept nogil:
+    """Of the memory that a task's messages can lend."""
+    if task.kind == HOST or task.kind == SERVICE:
+        return NULL
+    return bytes_in(task, &task.program if task.adapter is not NULL else &task.memory,
+                    address, size)
+
+
+cdef inline void adopt_memory(Task *task, Memory *memory,
+                              const wasmtime_memory_t *handle) noexcept nogil:
+    """A memory that a guest exports is there."""
+    memory.handle = handle[0]
+    memory.base = api.memory_data(task.context, handle)
+    memory.bytes = api.memory_size(task.context, handle)
+    memory.is_there = True
 
 
 cdef inline uint8_t *guest_message(Task *task,

@@ -17,11 +17,13 @@ from wasmos.errors import InternalError, ModuleRefused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, TypeAlias
 
     from wasmos.engine.binary import ModuleInfo
     from wasmos.kernel.kernel import Kernel
     from wasmos.kernel.limits import Limits
+    from wasmos.kernel.personality import Personality
 
     Source: TypeAlias = str | bytes | os.PathLike[str]
     # What makes two programs the same: the bytes, and the limits they were judged by.
@@ -124,12 +126,15 @@ def _read_file(path: str) -> bytes:
     return data
 
 
-def admit(name: str, data: bytes, limits: Limits) -> tuple[ModuleInfo, policy.Shape]:
+def admit(
+    name: str, data: bytes, limits: Limits, personalities: Iterable[Personality] = ()
+) -> tuple[ModuleInfo, policy.Shape]:
     """Judge a module. Raises ModuleRefused, which names it and the reason."""
     try:
         return policy.admit(
             data,
             imports=FOUR_CALLS,
+            dialects={each.name: each.offer for each in personalities},
             memory_bytes=limits.memory_bytes,
             table_elements=limits.table_elements,
         )

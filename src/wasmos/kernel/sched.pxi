@@ -101,6 +101,9 @@ cdef void finished(Kern *k, Task *task) noexcept nogil:
     api.future_delete(task.future)
     task.future = NULL
     census.futures -= 1
+    if task.is_leaving:
+        left(k, task)
+        return
     if task.trap is not NULL or task.error is not NULL:
         bill_client(k, task)
         # An error that isn't a trap: the engine had no room for it.
@@ -113,10 +116,15 @@ cdef void finished(Kern *k, Task *task) noexcept nogil:
         if task.error is not NULL:
             die(k, task, EXIT_REFUSED)
             return
-        task.phase = STARTING
-        begin(k, task, api.linker_instantiate_async(
-            task.linker, task.context, task.module, &task.instance,
-            &task.trap, &task.error))
+        if task.adapter is not NULL:
+            task.phase = ADAPTING
+            begin(k, task, api.linker_instantiate_async(
+                task.linker, task.context, task.adapter, &task.adapted,
+                &task.trap, &task.error))
+        else:
+            start(k, task)
+    elif task.phase == ADAPTING:
+        adapted(k, task)
     elif task.phase == STARTING:
         started(k, task)
     elif task.phase == INITIALIZING:
@@ -137,6 +145,14 @@ cdef void begin(Kern *k, Task *task, void *future) noexcept nogil:
     make_ready(k, task)
 
 
+cdef void start(Kern *k, Task *task) noexcept nogil:
+    """Instantiate the guest, whose imports are all in the linker."""
+    task.phase = STARTING
+    begin(k, task, api.linker_instantiate_async(
+        task.linker, task.context, task.module, &task.instance,
+        &task.trap, &task.error))
+
+
 cdef bint exported(Task *task, const char *name, size_t size, uint8_t kind,
                    wasmtime_extern_t *item) noexcept nogil:
     return (api.export_get(task.context, &task.instance, name, size, item)
@@ -155,7 +171,8 @@ cdef void begin_call(Kern *k, Task *task, wasmtime_func_t *func, size_t nargs,
 cdef void started(Kern *k, Task *task) noexcept nogil:
     cdef wasmtime_extern_t item
     if exported(task, b"memory", 6, EXTERN_MEMORY, &item):
-        adopt_memory(task, &item.of.memory)
+        adopt_memory(task, &task.program if task.adapter is not NULL
+                     else &task.memory, &item.of.memory)
     task.phase = INITIALIZING
     if exported(task, b"_initialize", 11, EXTERN_FUNC, &item):
         begin_call(k, task, &item.of.func, 0, 0)
@@ -171,6 +188,13 @@ cdef void after_initialize(Kern *k, Task *task) noexcept nogil:
         if exported(task, b"ipc_buffer", 10, EXTERN_FUNC, &item):
             begin_call(k, task, &item.of.func, 0, 1)
             return
+    elif task.adapter is not NULL:
+        task.phase = WORKING
+        if exported(task, b"_start", 6, EXTERN_FUNC, &item):
+            begin_call(k, task, &item.of.func, 0, 0)
+        else:
+            die(k, task, EXIT_RETURNED)     # a reactor, which did all there is to do
+        return
     else:
         task.phase = WORKING
         if exported(task, b"main", 4, EXTERN_FUNC, &item):

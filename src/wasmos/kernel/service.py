@@ -45,6 +45,9 @@ class Service:
     # Whether things outside, a socket or a device, can wake its clients: then
     # a kernel where nobody can go on waits for them, instead of saying so.
     hears_outside: ClassVar[bool] = False
+    # Requests that the kernel answers itself, unless they come with a badge: of `clock_get`,
+    # `clock_resolution` and `random_get`. Their methods are for the rest.
+    native: ClassVar[tuple[str, ...]] = ()
     # Where its messages are defined: `wasmos.abi`, or a module that
     # `python -m wasmos.idl own.idl --python own.py` made.
     interface: ClassVar[Any] = abi

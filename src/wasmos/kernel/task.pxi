@@ -4,7 +4,7 @@
 # waits for. Ids are handed out once and never again while the kernel lives.
 
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy, memset, strlen
 
 cdef enum:
     MESSAGE_BYTES = 1512
@@ -28,6 +28,7 @@ cdef enum Error:
     ERR_WOULD_BLOCK = -19
     ERR_ABORTED = -21
     ERR_DEAD_LOCK = -24
+    ERR_IO_ERROR = -34
 
 cdef enum Kind:
     WASM        # runs main on its own fibre
@@ -48,6 +49,7 @@ cdef enum State:
 
 cdef enum Phase:
     LINKING     # the shim of the four calls is being instantiated
+    ADAPTING    # its personality's adapter is
     STARTING    # the guest is being instantiated, its start function run
     INITIALIZING  # a reactor's `_initialize`
     ASKING_BUFFER  # a passive service says where its message buffer is
@@ -78,6 +80,18 @@ cdef struct Note:
     uint32_t size
     uint8_t data[1]
 
+# A memory of a guest's. It never moves and never shrinks.
+cdef struct Memory:
+    wasmtime_memory_t handle
+    uint8_t *base
+    uint64_t bytes          # as last seen
+    bint is_there
+
+# A task's memory, as long as Python has a view of it. Then its store outlives it.
+cdef struct Loan:
+    void *store             # NULL while the task lives
+    uint32_t views
+
 cdef struct Task:
     int32_t id
     Kind kind
@@ -87,7 +101,6 @@ cdef struct Task:
     bint direct             # passive and imports nothing: called in place
     bint on_stack           # its fibre, or one it handed over to, is running
     bint wake               # `result` is there for its suspended call
-    bint has_memory
     bint wants_room         # someone waits for room in its mailbox
     int32_t peer
     int32_t result
@@ -105,9 +118,14 @@ cdef struct Task:
     void *module            # borrowed: the Python task holds the module
     wasmtime_instance_t shim
     wasmtime_instance_t instance
-    wasmtime_memory_t memory
-    uint8_t *memory_base
-    uint64_t memory_bytes   # as last seen
+    Memory memory           # where its messages are
+    Memory program          # under a personality, the program's; it can lend only that
+    void *adapter           # a personality's module, borrowed, or NULL
+    const char *dialect     # the module name that the program imports it by
+    wasmtime_instance_t adapted
+    Loan *loan              # of its memory to Python, or NULL
+    bint is_leaving         # it has ended itself, with an exit code
+    bint natives            # whether the core itself answers for it
     wasmtime_func_t entry
     void *future
     void *trap
@@ -138,6 +156,10 @@ cdef struct Task:
     uint32_t provides_count
     Cap *cap                # what its call under way was admitted by
     bint asks               # somebody is asked before it is denied anything
+    bint lends              # and what, with its message under way
+    bint lends_to_write
+    uint32_t lent_address
+    uint32_t lent_size
     bint is_kept            # its message under way is in `outbox`
     uint8_t *outbox         # a private copy of a message that can't go yet
     uint32_t outbox_size
@@ -152,6 +174,19 @@ cdef struct Task:
     uint64_t bytes_sent
     uint64_t bytes_received
     uint64_t preemptions
+
+# Where a message says what it lends; no message has a field at 0.
+cdef struct LentField:
+    uint16_t offset
+    bint to_write
+
+cdef enum:
+    ENTROPY_BYTES = 4096
+
+# Bytes of the host's that were not given out yet.
+cdef struct Entropy:
+    uint32_t left
+    uint8_t bytes[ENTROPY_BYTES]
 
 cdef struct Kern:
     Task **table
@@ -178,6 +213,8 @@ cdef struct Kern:
     Ticker *ticker
     uint16_t *sizes         # bytes of a message by type, 0 if unknown
     uint8_t *kernel_only
+    uint8_t *native_ops     # by type: what the core answers itself
+    LentField *lent_fields  # by type
     uint32_t types
     bint trace
     Event *ring
@@ -192,6 +229,8 @@ cdef struct Kern:
     bint record_timed       # somebody will come for the others
     bint record_calls
     uint64_t switches
+    int64_t virtual_epoch_ns    # when the virtual clock began
+    Entropy entropy
 
 # Live objects, for leak checks. Never read by the kernel itself.
 cdef struct Census:
@@ -314,9 +353,8 @@ cdef void task_free(Kern *k, Task *task) noexcept:
         api.error_delete(task.error)
     if task.linker is not NULL:
         api.linker_delete(task.linker)
-    if task.store is not NULL:
-        api.store_delete(task.store)
-        census.stores -= 1
+    if task.store is not NULL and not outlives(task):
+        delete_store(task.store)
     while note is not NULL:
         next = note.next
         free(note)
@@ -328,6 +366,23 @@ cdef void task_free(Kern *k, Task *task) noexcept:
     free(task.provides)
     free(task)
     census.tasks -= 1
+
+
+cdef void delete_store(void *store) noexcept:
+    api.store_delete(store)
+    census.stores -= 1
+
+
+cdef bint outlives(Task *task) noexcept:
+    """Whether Python still has views of the memory of `task`, which is over:
+    then the last of them ends it."""
+    if task.loan is NULL:
+        return False
+    if task.loan.views == 0:
+        free(task.loan)
+        return False
+    task.loan.store = task.store
+    return True
 
 
 def live_objects():

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_TASKS = 256
 MAX_NAMES = 16
+MAX_LENT_BYTES = 1024  # what fits an answer
 MAX_RULE_BYTES = 1023  # what fits a message, with a NUL after it
 MAX_UNTOLD = 4096  # ends that a watcher's mailbox had no room for
 
@@ -243,6 +244,22 @@ class Vm(Service):
         if len(badge.encode("utf-8", "surrogateescape")) > MAX_RULE_BYTES:
             raise ServiceError(ErrorCode.TOO_LARGE)
         return grant.id, badge
+
+    def lent_read(self, caller: Caller, task: int, offset: int, len: int) -> bytes:  # noqa: A002
+        data = self.kernel.read_lent(task, caller.id, offset, min(len, MAX_LENT_BYTES))
+        if data is None:
+            raise ServiceError(ErrorCode.NOT_FOUND)
+        return data
+
+    def lent_write(self, caller: Caller, task: int, offset: int, data: bytes) -> None:
+        try:
+            written = self.kernel.write_lent(task, caller.id, offset, data)
+        except BufferError:
+            raise ServiceError(ErrorCode.NOT_ALLOWED, "it was lent to be read") from None
+        if written is None:
+            raise ServiceError(ErrorCode.NOT_FOUND)
+        if written < data.__len__():
+            raise ServiceError(ErrorCode.TOO_LARGE)
 
     def _is_the_hosts(self, task: int) -> bool:
         return self.kernel.account(task)["kind"] in ("service", "host")

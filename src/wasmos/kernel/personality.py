@@ -1,0 +1,70 @@
+"""Foreign interfaces: programs that speak something else than the four calls.
+
+Law: a personality is an adapter, a guest that turns calls into messages, and knows nothing that
+its program might not know. It is instantiated in the program's own store, with a memory of its
+own, and sees the program's through three functions of `env`: `program_read(from, to, size)`,
+`program_write(to, from, size)`, both 0 or -15, and `program_exit(code)`. Everything else it does
+is the four calls. docs/personalities.md shows how to write one.
+"""
+
+from __future__ import annotations
+
+from wasmos import _core
+from wasmos.engine import binary
+from wasmos.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wasmos.engine.binary import Descriptor
+
+_I32 = "i32"
+# What an adapter may import besides the four calls.
+PROGRAM_CALLS = {
+    ("env", "program_read"): ((_I32, _I32, _I32), (_I32,)),
+    ("env", "program_write"): ((_I32, _I32, _I32), (_I32,)),
+    ("env", "program_exit"): ((_I32,), ()),
+}
+
+
+class Personality:
+    """An interface that programs can be written for.
+
+    name: the module that they import. adapter: a function that returns the adapter's binary; it
+    is called when the first such program comes.
+    """
+
+    def __init__(self, name: str, adapter: Callable[[], bytes]) -> None:
+        self.name = name
+        self._adapter = adapter
+        self._wasm: bytes | None = None
+        self._offer: dict[tuple[str, str], Descriptor] | None = None
+
+    @property
+    def wasm(self) -> bytes:
+        if self._wasm is None:
+            self._wasm = self._adapter()
+        return self._wasm
+
+    @property
+    def offer(self) -> dict[tuple[str, str], Descriptor]:
+        """What its programs may import: the functions that the adapter exports."""
+        if self._offer is None:
+            info = binary.parse(self.wasm)
+            self._offer = {}
+            for export in info.exports.values():
+                signature = info.signature(export.name)
+                if signature is not None:
+                    self._offer[self.name, export.name] = signature
+        return self._offer
+
+    def load(self, engine: _core.Engine) -> _core.Adapter:
+        """For one kernel's engine. Raises UsageError if it is no adapter."""
+        try:
+            return _core.Adapter(_core.Module.compile(engine, self.wasm), self.name)
+        except ValueError as error:
+            raise UsageError(f"the adapter of {self.name}: {error}") from None
+
+    def __repr__(self) -> str:
+        return f"<Personality {self.name!r}>"
