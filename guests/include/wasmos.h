@@ -527,7 +527,7 @@ struct cap_accept_fields {
 #define CAP_ACCEPT_REPLY_MSG 78
 
 /* Take back what the sender passed on, with everything that came of it; or give up what it
- * holds itself. "Not found" if the sender neither gave nor holds it. */
+ * holds itself. "Not found" if the sender neither gave nor holds it, or if it is over. */
 #define CAP_REVOKE_MSG 79
 struct cap_revoke_fields {
     int cap;

@@ -9,6 +9,7 @@ from tests.attacks.attack import Bank, Scene, Slow, attack, serve_vm, settle, wa
 from tests.attacks.test_delegation import offer
 from wasmos import abi
 from wasmos.servers.fs import Fs, Image
+from wasmos.system.operator import SharedVm
 
 PING = abi.Ping.TYPE
 
@@ -232,3 +233,20 @@ def test_a_service_that_came_again(scene: Scene) -> None:
     scene.serve(second)
     assert evil.call("bank", abi.Ping(2)).error == -8
     assert second.seen == []
+
+
+@attack(
+    "to give up what was taken back",
+    "A task gives up a right that its operator has taken back, so that its next life, which has "
+    "again what it gave up itself, is given it",
+    stopped_by=r"reply vm.* to evil.*: not found",
+)
+def test_given_up_afterwards(scene: Scene) -> None:
+    given_up: list[int] = []
+    scene.serve(SharedVm(given_up=given_up.append))
+    evil = scene.agent("evil", "vm", "pong", "echo")
+    pong, echo = evil.grants[1:]
+    scene.kernel.revoke(pong)
+    assert evil.call("vm", abi.CapRevoke(pong.id)).error == abi.ErrorCode.NOT_FOUND
+    assert evil.call("vm", abi.CapRevoke(echo.id)).error == 0
+    assert given_up == [echo.id]

@@ -570,6 +570,30 @@ def test_what_a_task_gave_up_itself_its_next_life_has_again(tmp_path: Path) -> N
     drive(manifest, work, virtual=True)
 
 
+# Gives up its first right when somebody writes to it, and traps.
+GIVES_UP_LATER = wat.program(
+    f"""{wat.RECEIVE} (i32.store #1024 #{abi.CapRevoke.TYPE}) (i32.store #1032 #1)
+    (drop (call $call @vm #1024)) unreachable"""
+)
+
+
+def test_what_was_taken_back_can_not_be_given_up(tmp_path: Path) -> None:
+    """A task that says so of what it has no more makes nothing undone."""
+    keys = "use = ['echo', 'vm']\nrestart = 'on-failure'"
+    manifest = restarting(tmp_path, keys, t=GIVES_UP_LATER)
+
+    async def work(booted: Booted) -> None:
+        kernel, first = booted.system.kernel, booted.task("t")
+        kernel.revoke(first, "echo")
+        kernel.grant(first, "hand")  # whose one-way messages it hears then
+        kernel.notify(kernel.client("hand").id, first.id, abi.TaskDestroyed(0))
+        await booted.logged("'t' trapped")
+        await booted.logged("t (again)")
+        assert [rule for rule, _ in held(booted.task("t"))] == ["vm"]
+
+    drive(manifest, work, virtual=True)
+
+
 def test_a_name_is_kept_between_two_lives(tmp_path: Path) -> None:
     """Also one that it only asks to be: nobody gets between it and its clients."""
     squats = wat.program(

@@ -1176,7 +1176,7 @@ class CapAcceptReply(Message):
 
 class CapRevoke(Message):
     """Take back what the sender passed on, with everything that came of it; or give up what it
-    holds itself. \"Not found\" if the sender neither gave nor holds it.
+    holds itself. \"Not found\" if the sender neither gave nor holds it, or if it is over.
     """
 
     __slots__ = ("cap",)

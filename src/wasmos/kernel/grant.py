@@ -75,6 +75,11 @@ class Grant:
         return depth
 
     @property
+    def is_over(self) -> bool:
+        """Whether it is only remembered: it counts no longer, and there is nothing to take back."""
+        return self.id not in self._authority.live
+
+    @property
     def shown_badge(self) -> str:
         """The badge as it stands in a rule: `dir="/srv", mode="ro"`."""
         from wasmos.kernel.rule_text import quote

@@ -220,8 +220,9 @@ class Vm(Service):
 
     def cap_revoke(self, caller: Caller, cap: int) -> None:
         grant = self.kernel.find_grant(cap)
-        # Its own, and what came of what it passed on. Anything else is nothing to it.
-        if grant is None or grant.deny or not self._may_revoke(caller, grant):
+        # Its own, and what came of what it passed on. Anything else is nothing to it; nor is what
+        # is over: that was ended by somebody else, or before.
+        if grant is None or grant.is_over or grant.deny or not self._may_revoke(caller, grant):
             raise ServiceError(ErrorCode.NOT_FOUND)
         grant.revoke()
 

@@ -335,7 +335,7 @@ class System:
     def _gave_up(self, grant: int) -> None:
         """A task gave up a right itself: its next life may have it."""
         for supervised in self._supervised.values():
-            supervised.given_up.add(grant)
+            supervised.gave_up(grant)
 
     # --- what servers ask ---
 
@@ -389,7 +389,7 @@ class _Supervised:
         self.lives = Lives(plan.restart)
         self.task: int | None = None  # while it lives
         self.cancel: Callable[[], object] | None = None  # what is about to begin its next life
-        self.given_up: set[int] = set()  # grants that a task gave up itself
+        self._given_up: set[int] = set()  # grants of the policy's that a task gave up itself
         self._grants: list[tuple[Right, Grant]] = []  # the last one of each right
 
     def live(self, task: Task, now: float) -> None:
@@ -417,13 +417,18 @@ class _Supervised:
         self._grants = [(old, one) for old, one in self._grants if old is not right]
         self._grants.append((right, grant))
 
+    def gave_up(self, grant: int) -> None:
+        """Of others' grants nothing is remembered: tasks can make and give up any number."""
+        if any(one.id == grant for _, one in self._grants):
+            self._given_up.add(grant)
+
     def is_withheld(self, right: Right) -> bool:
         """Whether a life before this one is the reason not to grant it again: it was taken back, or
         can be used so many times and not so many times in each life."""
         grant = self._last(right)
         if grant is None:
             return False
-        taken_back = grant.state == "revoked" and grant.id not in self.given_up
+        taken_back = grant.state == "revoked" and grant.id not in self._given_up
         return taken_back or grant.uses is not None or grant.state == "expired"
 
     def seconds_left(self, right: Right, now_ns: int) -> float | None:

@@ -100,7 +100,7 @@ def _live(kernel: Kernel, id: int) -> Grant:
     found = kernel.find_grant(id)
     if found is None:
         raise UsageError(f"there is no grant {id}; caps lists them")
-    if found not in kernel.grants:
+    if found.is_over:
         raise UsageError(f"grant {id} is {found.state} already")
     return found
 
