@@ -64,8 +64,10 @@ class Hooks(_core.Core):
         if result == abi.ErrorCode.NOT_ALLOWED:
             if id in self._asks and name in self.names.tasks:
                 return self.names.tasks[name]  # a name is no right: asked is when it is used
-            if len(task.denied) < MAX_DENIED:
+            if name not in task.denied and len(task.denied) < MAX_DENIED:
                 task.denied.add(name)
+                if (deny := self.authority.report.shut(task, name)) is not None:
+                    task.denied_by[name] = deny
             self.authority.report.lookup_denied(task, name)
         return result
 

@@ -32,6 +32,7 @@ class Task:
         self.name = name
         self.services: list[str] = []
         self.denied: set[str] = set()  # services it looked up in vain
+        self.denied_by: dict[str, Grant] = {}  # of those, the ones that a deny rule hides
         self.denials: list[Denial] = []  # the first different messages that it was denied
         self.limits: Limits | None = None  # of Wasm tasks
         self.priority = 0
