@@ -164,6 +164,13 @@ def test_a_service_that_a_rule_hides(made: Make, tmp_path: Path) -> None:
         ]
 
 
+def test_advice_for_a_name_that_needs_quotes(made: Make, tmp_path: Path) -> None:
+    guest, policy = made(printer("text"), "my guest"), tmp_path / "policy.toml"
+    policy.write_text("[run]\nallow = ['console.read']")
+    note = wasmos_("run", "--policy", policy, guest).stderr.splitlines()[-1]
+    assert note == f"  to allow  add  \"console.write\"  to [task.'my guest'] in {policy}"
+
+
 def test_the_advice_works(made: Make) -> None:
     guest = made(connecting(9))
     for _ in range(2):

@@ -144,9 +144,10 @@ def _to_add(rule: str, name: str, policy: str | None) -> str:
         import shlex
 
         return f"--allow {shlex.quote(rule)}"
+    from wasmos.system.policy.edit import heading
     from wasmos.system.policy.policy import toml_string
 
-    return f"add  {toml_string(rule)}  to [task.{name}] in {policy}"
+    return f"add  {toml_string(rule)}  to {heading('task', name)} in {policy}"
 
 
 def _offset(offset: int) -> str:

@@ -15,6 +15,7 @@ from wasmos.kernel import Rule
 from wasmos.kernel.aio import AsyncKernel
 from wasmos.system import outfit
 from wasmos.system.manifest.manifest import DEMO, TaskPlan, registers
+from wasmos.system.policy.edit import heading
 from wasmos.system.policy.rights import Right
 from wasmos.system.programs import Programs
 from wasmos.system.supervisor import Lives
@@ -213,7 +214,7 @@ class System:
                 self._log(f"programs: there is no directory {folder}")
 
     async def _launch(self, plan: TaskPlan) -> None:
-        where = f"{self.manifest.where('task', plan.name, 'module')}: [task.{plan.name}]"
+        where = f"{self.manifest.where('task', plan.name, 'module')}: {heading('task', plan.name)}"
         supervised = None
         if plan.restart.mode != "never":
             supervised = self._supervised[plan.name] = _Supervised(plan)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from wasmos.errors import RuleError
 from wasmos.kernel import Rule, covered
-from wasmos.system.policy.edit import INDENT, quoted, quoted_key
+from wasmos.system.policy.edit import INDENT, heading, quoted
 from wasmos.system.policy.widen import head, items_of
 
 TYPE_CHECKING = False
@@ -112,7 +112,7 @@ def text(
     noted = [f"#   {_comment(note)}\n" for note in notes]
     if noted:
         parts += ["#\n# Noted, and not allowed here:\n", *noted]
-    parts.append(f"\n[task.{quoted_key(name)}]\n")
+    parts.append(f"\n{heading('task', name)}\n")
     parts.append(_array("allow", [(str(line.rule), line.comment) for line in found]))
     refused = [(str(rule), rule.describe().replace("may ", "may never ", 1)) for rule in deny]
     parts.append(_array("deny", refused) if refused else "")

@@ -16,6 +16,7 @@ from wasmos.system import units
 from wasmos.system.manifest.tables import Tables
 from wasmos.system.policy import policy as policies
 from wasmos.system.policy import rights
+from wasmos.system.policy.edit import heading
 from wasmos.system.programs import ENDINGS
 from wasmos.system.supervisor import MODES, Restart
 
@@ -240,7 +241,7 @@ class _Reader:
         tables = self.tables
         for name, value in table.items():
             place = "task", name
-            entries = tables.table(place, value, f"write [task.{name}]")
+            entries = tables.table(place, value, f"write {heading('task', name)}")
             plan = TaskPlan(tables.name(place, name, "task"))
             self._plan(plan, place, entries, TASK_KEYS)
             self.manifest.tasks[name] = plan
@@ -277,7 +278,7 @@ class _Reader:
         self.tables.fail(
             (*place, "allow"),
             "a manifest asks, and grants nothing: write `use` here, and let a policy grant it, "
-            f"as `allow` of [{'.'.join(map(str, place))}] in {policy}",
+            f"as `allow` of {heading(*place)} in {policy}",
         )
 
     def _env(self, at: Place, value: object) -> dict[str, str]:
