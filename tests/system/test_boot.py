@@ -347,6 +347,109 @@ def test_a_shutdown_with_everything_at_work_leaves_nothing(tmp_path: Path) -> No
     assert _core.live_objects() == before
 
 
+def started_by_guests(tmp_path: Path, text: str, name: str, **programs: str) -> Path:
+    """Whose program `spawns` spawns `name`; it returns the answer's type, or the error."""
+    return folder(
+        tmp_path,
+        f"[system]\nservers = ['vm', 'env']\nprograms = ['programs']\n{text}",
+        spawns=SPAWNS.replace("{name}", name),
+        waits=wat.SLEEP,
+        **programs,
+    )
+
+
+SPAWNED, DENIED = f"exited with code {abi.SpawnTaskReply.TYPE}", "exited with code -8"
+
+
+@pytest.mark.parametrize("restart", ["never", "on-failure"])
+def test_a_guest_gives_nobody_a_name_that_is_not_its_own_to_register(
+    tmp_path: Path, restart: str
+) -> None:
+    """While the section's task is down: it would be a stranger's child, with a stranger's rights,
+    and in the way of the next life."""
+    text = (
+        f"[task.db]\nmodule = 'waits'\nservice = 'db'\nrestart = '{restart}'\n"
+        "[spawn]\nuse = ['*']\n"
+    )
+
+    async def work(booted: Booted) -> None:
+        await booted.do("kill db")
+        assert DENIED in await booted.do("start spawns")
+        assert "db" not in booted.system.kernel.services
+        assert [task.name for task in booted.system.kernel.tasks if task.name == "db"] == []
+
+    drive(started_by_guests(tmp_path, text, "db"), work, virtual=True)
+
+
+@pytest.mark.parametrize(
+    ("rule", "restart", "said"),
+    [
+        ("service_register(name='db')", "never", SPAWNED),
+        ("service_register(name='other')", "never", DENIED),
+        ("service_register(name='db')", "on-failure", DENIED),  # its supervisor starts it
+    ],
+)
+def test_who_may_register_a_name_may_have_a_child_that_is_it(
+    tmp_path: Path, rule: str, restart: str, said: str
+) -> None:
+    quoted = rule.replace("'", '"')
+    text = (
+        f"[task.db]\nmodule = 'waits'\nservice = 'db'\nrestart = '{restart}'\n"
+        f"[task.lead]\nmodule = 'spawns'\nrestart = 'always'\nbackoff = '60s'\n"
+        f"use = ['vm.spawn_task', 'vm.{quoted}']\n"
+    )
+
+    async def work(booted: Booted) -> None:
+        await booted.logged("'lead' exited with code")  # while there is one, it gets none
+        await booted.do("kill db")
+        assert said in await booted.logged("'lead' exited with code")
+        assert ("db" in booted.system.kernel.services) == (said == SPAWNED)
+
+    drive(started_by_guests(tmp_path, text, "db"), work, virtual=True)
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        ("['vm.spawn_task']", DENIED),
+        ("['vm']", DENIED),  # that is the right to its own name
+        ("['vm.spawn_task', 'vm.service_register(name=\"plus\")']", SPAWNED),
+        ("['*']", SPAWNED),
+    ],
+)
+def test_a_passive_service_needs_the_right_to_its_name(tmp_path: Path, use: str, said: str) -> None:
+    text = f"[spawn]\nuse = {use}\n"
+    manifest = started_by_guests(tmp_path, text, "plus", plus=wat.PASSIVE)
+
+    async def work(booted: Booted) -> None:
+        assert said in await booted.do("start spawns")
+        assert ("plus" in booted.system.kernel.services) == (said == SPAWNED)
+
+    drive(manifest, work, virtual=True)
+
+
+def test_a_child_is_not_told_what_its_section_tells_its_own_task(tmp_path: Path) -> None:
+    """Variables may be secrets, and whom the child may tell them to, its parent has chosen."""
+    gets = wat.program(
+        f"""(i32.store #1024 #{abi.EnvGet.TYPE})
+        (memory.copy (i32.const 1032) (i32.const 512) (i32.const 16))
+        (drop (call $call @env #1024)) (i32.load #1024)""",
+        fields='(data (i32.const 512) "TOKEN\\00")',
+    )
+    text = (
+        "[task.child]\nmodule = 'gets'\nargs = ['secret']\nenv = { TOKEN = 'secret' }\n"
+        "[task.parent]\nmodule = 'spawns'\nuse = ['vm', 'env']\nenv = { TOKEN = 'other' }\n"
+    )
+    text = text.replace("args =", "use = ['env']\nargs =")
+    manifest = started_by_guests(tmp_path, text, "child", gets=gets)
+
+    async def work(booted: Booted) -> None:
+        await booted.logged(f"'child' exited with code {abi.EnvGetReply.TYPE}")
+        await booted.logged(f"'child' exited with code {int(abi.ErrorCode.NOT_FOUND)}")
+
+    drive(manifest, work, virtual=True)
+
+
 # --- rights -------------------------------------------------------------------------------------
 
 

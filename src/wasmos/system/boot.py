@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 
-from wasmos.errors import ManifestError, ModuleRefused, UsageError, WasmosError
+from wasmos.abi import ServiceRegister
+from wasmos.errors import CapabilityDenied, ManifestError, ModuleRefused, UsageError, WasmosError
 from wasmos.kernel import Rule
 from wasmos.kernel.aio import AsyncKernel
 from wasmos.system import outfit
@@ -252,6 +253,9 @@ class System:
         )
         # A passive service is of no use without a name.
         passive = program.shape.kind == "passive"
+        service = plan.service or (plan.name if passive else None)
+        if parent is not None and service is not None and not self._may_name(parent, service):
+            raise CapabilityDenied(f"{plan.name} would be the service {service}")
         own = self._own(plan, arguments)
         rules: list[Rule | str] = [*(right.rule for right in plan.allow), *own]
         task = self.kernel.spawn(
@@ -261,12 +265,12 @@ class System:
             allow=() if parent is None else rules,
             limits=plan.limits,
             priority=plan.priority,
-            service=plan.service or (plan.name if passive else None),
+            service=service,
         )
         if task.exit is None:
             self._arguments[task.id] = [plan.name, *arguments]
             self._variables[task.id] = plan.env
-            if plan.name in self.manifest.tasks:
+            if parent is None and plan.name in self.manifest.tasks:
                 self._plans[task.id] = plan.name
             # It runs when the kernel does, so not before it has all this.
             for right in plan.deny:
@@ -342,26 +346,40 @@ class System:
 
     async def _spawned_by_task(self, name: str, caller: Caller, rules: list[Rule] | None) -> Task:
         """What `spawn_task` to `vm` does: a task can't give a child more than
-        it holds itself, whatever [spawn] says."""
+        it holds itself, whatever [spawn] or a section says, nor a name that isn't its to
+        register."""
         parent = self.kernel.find(caller.id)
         if parent is None:
             raise LookupError(f"task {caller.id} is gone")
         plan = self._plan_of(name).narrowed(parent)
         if rules is not None:
             plan.allow = [Right(rule, caller.name) for rule in rules]
-        return await self._spawn(plan, plan.args, parent)
+        return await self._spawn(plan, [], parent)
 
     def _registers(self, caller: Caller, name: str) -> bool:
         """Whether a task may be the service `name`: the names of servers and of
         the manifest's tasks are theirs, also while they are down."""
-        owners = self._owners.get(name)
-        if owners is None and name in self.manifest.servers:
-            return False
-        if owners is not None and self._plans.get(caller.id) not in owners:
+        if not self._is_theirs(caller.id, name):
             return False
         if (tell := self._followed.get(caller.id)) is not None:
             tell()
         return True
+
+    def _is_theirs(self, task: int, name: str) -> bool:
+        owners = self._owners.get(name)
+        if owners is None:
+            return name not in self.manifest.servers
+        return self._plans.get(task) in owners
+
+    def _may_name(self, parent: Task, name: str) -> bool:
+        """Whether a task may have a child that is the service `name`: if it may be that service
+        itself. Who is supervised is started by its supervisor, and nobody else is it meanwhile."""
+        supervised = any(
+            plan.restart.mode != "never" and name in (plan.name, plan.service)
+            for plan in self.manifest.tasks.values()
+        )
+        may_be = self._is_theirs(parent.id, name) and not supervised
+        return may_be and outfit.may_send(parent, "vm", ServiceRegister(name))
 
     def _is_foreground(self, task: int) -> bool:
         return self.foreground is not None and self.foreground.id == task

@@ -75,9 +75,14 @@ def _may_get(kernel: Kernel, caller: Caller, name: str) -> bool:
     from wasmos.abi import EnvGet
 
     task = kernel.find(caller.id)
-    grants = [] if task is None else [g for g in task.grants if g.rule.service in ("env", "*")]
-    asked = EnvGet(name)
-    if any(g.deny and g.rule.admits(asked, caller.name, deny=True) for g in grants):
+    return task is not None and may_send(task, "env", EnvGet(name))
+
+
+def may_send(task: Task, service: str, asked: Message) -> bool:
+    """Whether a task's rules allow it a message, for whom it does as much as that without sending
+    it."""
+    grants = [grant for grant in task.grants if grant.rule.service in (service, "*")]
+    if any(g.deny and g.rule.admits(asked, task.name, deny=True) for g in grants):
         return False
     return any(not g.deny and _admits(g, asked) for g in grants)
 

@@ -72,10 +72,10 @@ class TaskPlan:
 
     def narrowed(self, parent: Task) -> TaskPlan:
         """This plan for a child of `parent`, within its limits; the kernel sees to it that
-        it gives no right that it hasn't."""
+        it gives no right that it hasn't. What the section's own task is told by `args` and
+        `env` isn't the parent's to hand on: it chooses whom the child may tell it."""
         plan = self.named(self.name)
-        plan.module, plan.path = self.module, self.path
-        plan.args, plan.env, plan.service = self.args, self.env, self.service
+        plan.module, plan.path, plan.service = self.module, self.path, self.service
         if parent.limits is not None:
             plan.priority = min(self.priority, parent.priority)
             plan.limits = self.limits.within(parent.limits)
