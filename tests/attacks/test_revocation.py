@@ -250,3 +250,43 @@ def test_given_up_afterwards(scene: Scene) -> None:
     assert evil.call("vm", abi.CapRevoke(pong.id)).error == abi.ErrorCode.NOT_FOUND
     assert evil.call("vm", abi.CapRevoke(echo.id)).error == 0
     assert given_up == [echo.id]
+
+
+@attack(
+    "a crash against a denial",
+    "A task that its operator denies something ends with a trap, to be started again without that",
+    stopped_by=r"denial evil.* bank\.ping\(value=2\) denied .*by hand",
+)
+def test_a_denial_in_the_next_life(scene: Scene) -> None:
+    bank = Bank()
+    scene.serve(bank)
+    evil = scene.agent("evil", "bank")
+    scene.kernel.deny(evil.task, "bank", origin="by hand")
+    scene.kernel.kill(evil.task, cause="trapped")
+    again = scene.agent("evil", "bank")
+    scene.kernel.succeed(again.task, evil.task)
+    assert again.call("bank", abi.Ping(2)).error == -8
+    assert bank.seen == []
+
+
+@pytest.mark.parametrize("how", ["revoke", "deny"])
+@attack(
+    "what was passed on in a former life",
+    "A task passes its right on, traps and is started again. What it holds is taken back or "
+    "denied, and its friend goes on by what the dead one gave",
+    stopped_by=r"denial friend.* bank\.ping\(value=2\) (no_capability|field)",
+    each="how",
+)
+def test_passed_on_in_a_former_life(scene: Scene, how: str) -> None:
+    serve_vm(scene)
+    bank = Bank()
+    scene.serve(bank)
+    friend, evil = scene.agent("friend", "vm"), scene.agent("evil", "vm", "bank")
+    assert friend.call("vm", abi.CapAccept(offer(evil, friend, "bank"))).error == 0
+    scene.kernel.kill(evil.task, cause="trapped")
+    again = scene.agent("evil", "vm", "bank")
+    scene.kernel.succeed(again.task, evil.task)
+    assert friend.call("bank", abi.Ping(1)).error == 0
+    getattr(scene.kernel, how)(again.task, "bank")
+    assert friend.call("bank", abi.Ping(2)).error == -8
+    assert [value for _, value in bank.seen] == [1]

@@ -14,7 +14,7 @@ import pytest
 from tests.support import talkers, wat
 from tests.support.command import SYSTEM, folder
 from tests.support.talkers import printer, reader
-from wasmos import ManifestError, ModuleRefused, Task, _core, abi
+from wasmos import CapabilityDenied, ManifestError, ModuleRefused, Task, _core, abi
 from wasmos.errors import NotGranted
 from wasmos.kernel.aio import AsyncKernel
 from wasmos.system.boot import System
@@ -693,6 +693,64 @@ def test_what_was_taken_back_can_not_be_given_up(tmp_path: Path) -> None:
         await booted.logged("'t' trapped")
         await booted.logged("t (again)")
         assert [rule for rule, _ in held(booted.task("t"))] == ["vm"]
+
+    drive(manifest, work, virtual=True)
+
+
+def test_what_was_denied_by_hand_is_denied_in_the_next_life(tmp_path: Path) -> None:
+    """A crash is something that a program can bring about itself."""
+    text = "[system]\nprograms = ['programs']\n[task.t]\nmodule = 't'\n{}\n"
+    policy = "[task.t]\nallow = ['*']\ndeny = ['tcpip']\n"
+    keys = "use = ['console', 'pong']\nrestart = 'on-failure'\nmax_restarts = 2"
+    manifest = folder(tmp_path, text.format(keys), policy, t=wat.SLEEP)
+
+    async def work(booted: Booted) -> None:
+        kernel = booted.system.kernel
+        await booted.do("deny t pong", "deny t echo")
+        await booted.do(f"revoke {booted.task('t').grants[-1].id}")  # that of echo
+
+        def denied() -> list[tuple[str, str]]:
+            return sorted(row for row in held(booted.task("t")) if row[0].startswith("not "))
+
+        wanted = [("not pong", "the shell"), ("not tcpip", f"{tmp_path}/policy.toml:3")]
+        for _ in range(2):
+            kernel.kill(booted.task("t"), cause="trapped")
+            await booted.logged("t (again)")
+            assert sorted(row for row in held(booted.task("t")) if "not" in row[0]) == sorted(
+                wanted
+            )
+        kernel.kill(booted.task("t"), cause="trapped")
+        await booted.logged("t: given up")
+        await booted.do("start t &")  # nothing is held against it but what was denied
+        assert denied() == wanted
+        assert {"console", "pong"} < {rule for rule, _ in held(booted.task("t"))}
+        lift = next(grant for grant in booted.task("t").grants if str(grant.rule) == "pong")
+        await booted.do(f"revoke {lift.id}")
+        kernel.kill(booted.task("t"), cause="trapped")
+        await booted.logged("t (again)")
+        assert denied() == wanted[1:]
+
+    drive(manifest, work, virtual=True)
+
+
+@pytest.mark.parametrize(
+    "line", ["revoke t pong", "revoke {} pong", "revoke t", "deny t pong", "deny {} *"]
+)
+def test_what_a_former_life_passed_on_is_taken_back_too(tmp_path: Path, line: str) -> None:
+    manifest = restarting(tmp_path, "use = ['pong']\nrestart = 'always'", t=wat.SLEEP)
+
+    async def work(booted: Booted) -> None:
+        aio, ping = booted.system.aio, abi.Ping(1)
+        friend = aio.sync.client("friend", allow=[])
+        aio.sync.pass_on(booted.task("t"), friend, "pong", offer=False)
+        for _ in range(2):
+            await booted.do("kill t")
+            await booted.logged("t (again)")
+        assert await aio.call("pong", ping, client=friend) == abi.PingReply(42)
+        said = await booted.do(line.format(booted.task("t").id))
+        with pytest.raises(CapabilityDenied):
+            await aio.call("pong", ping, client=friend)
+        assert line.startswith("deny") or f"of task {friend.id} friend: pong" in said
 
     drive(manifest, work, virtual=True)
 

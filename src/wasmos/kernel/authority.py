@@ -50,6 +50,7 @@ class Authority:
         self.live: dict[int, Grant] = {}  # live, offered, and those left by their holder
         self._of_task: dict[int, dict[int, Grant]] = {}
         self._passed_on: dict[int, set[int]] = {}  # task → what it passed on
+        self._former: dict[int, set[int]] = {}  # task → its former lives, as far as left_of needs
         self._over: dict[int, Grant] = {}
         self._limited: dict[int, Grant] = {}  # to so many uses
         self._spent: dict[int, Grant] = {}  # of those, the ones that something hangs on
@@ -118,6 +119,12 @@ class Authority:
         """The same, and what it was offered, and what is used up and still stands behind a call
         or something open."""
         return list(self._of_task.get(task, {}).values())
+
+    def left_of(self, task: int) -> list[Grant]:
+        """What its former lives held, and somebody else still has from them."""
+        former = self._former.get(task, ())
+        left = [g for g in self.live.values() if g.holder in former] if former else []
+        return [grant for grant in left if grant.state == states.LEFT]
 
     def find(self, id: int) -> Grant | None:
         """A grant by its number, also for some time after its end."""
@@ -242,6 +249,19 @@ class Authority:
         grant.state = states.LIVE
         self.report.grant("accept", grant)
 
+    def succeed(self, task: Task, former: Task) -> None:
+        """Make `task` the next life of one that ended. See `Kernel.succeed`."""
+        if former.exit is None:
+            raise UsageError(f"{former!r} lives, so it has no next life")
+        self._former[task.id] = {former.id, *self._former.pop(former.id, ())}
+        self._former[task.id] = {grant.holder for grant in self.left_of(task.id)}
+        # The rules of this life take the place of those of the last, also for what was passed on.
+        for rule in {rule for heir in self._heirs(task.id) for rule in heir.excepts}:
+            if rule.holder == former.id:
+                self._lift(rule)
+        for rule in former.forbidden:
+            self.grant(task, rule.rule, deny=True, origin=rule.origin)
+
     # --- taking back ---
 
     def revoke(self, grant: Grant, state: str = states.REVOKED, by: int = 0) -> None:
@@ -348,8 +368,8 @@ class Authority:
         return [grant for grant in self.of_task(task) if grant.deny]
 
     def _heirs(self, task: int) -> Iterator[Grant]:
-        """What was derived from what a task holds."""
-        for grant in self.of_task(task):
+        """What was derived from what a task holds, or its former lives did."""
+        for grant in (*self.of_task(task), *self.left_of(task)):
             if not grant.deny:
                 yield from grant.walk()[1:]
 

@@ -169,6 +169,7 @@ class Hooks(_core.Core):
         if task.deadline is not None:
             task.deadline.cancel()
         self.names.forget(id, task.services)
+        task.forbidden = [grant for grant in task.grants if grant.deny]
         self.authority.holder_ended(id)
         self._clients.pop(id, None)
         self._asks.pop(id, None)

@@ -374,14 +374,21 @@ class Kernel(Hooks):
 
     def revoke(self, what: Grant | Task, rule: str | None = None) -> None:
         """Take back a grant, or what a task was granted by this rule, or for the
-        service that it names. With it goes all that was passed on. The next message
-        is refused already, and a call that is under way returns "not allowed"."""
+        service that it names. With it goes all that was passed on, by its former lives,
+        too. The next message is refused already, and a call that is under way returns
+        "not allowed"."""
         if isinstance(what, Grant):
             self.authority.revoke(what)
             return
-        for grant in self.authority.all_of(what.id):
+        for grant in (*self.authority.all_of(what.id), *what.left):
             if not grant.deny and rule in (None, str(grant.rule), grant.rule.service):
                 self.authority.revoke(grant)
+
+    def succeed(self, task: Task, former: Task) -> None:
+        """Make `task` the next life of `former`, which has ended. It is denied what that one was
+        denied; it is granted nothing. What is denied to it, or revoked from it as a task, is also
+        denied to and revoked from those to whom its former lives passed it on."""
+        self.authority.succeed(task, former)
 
     @property
     def grants(self) -> list[Grant]:

@@ -273,8 +273,7 @@ class System:
             if parent is None and plan.name in self.manifest.tasks:
                 self._plans[task.id] = plan.name
             # It runs when the kernel does, so not before it has all this.
-            for right in plan.deny:
-                self.kernel.deny(task, right.rule, origin=right.origin)
+            self._forbid(task, plan, supervised)
             if parent is None:
                 self._empower(task, plan, own, supervised)
             self.on_task(task)
@@ -285,6 +284,17 @@ class System:
         so."""
         given = {"args": bool(arguments), "env": bool(plan.env)}
         return [name for name in given if given[name] and name in self.manifest.servers]
+
+    def _forbid(self, task: Task, plan: TaskPlan, supervised: _Supervised | None) -> None:
+        """Deny a task what the policy says, and what was denied to its last life by hand."""
+        if supervised is not None:
+            if supervised.last is not None:
+                self.kernel.succeed(task, supervised.last)
+            supervised.last = task
+        denied = [(str(grant.rule), grant.origin) for grant in task.grants if grant.deny]
+        for right in plan.deny:
+            if (str(right.rule), right.origin) not in denied:
+                self.kernel.deny(task, right.rule, origin=right.origin)
 
     def _empower(
         self, task: Task, plan: TaskPlan, own: list[str], supervised: _Supervised | None
@@ -407,6 +417,7 @@ class _Supervised:
         self.plan = plan
         self.lives = Lives(plan.restart)
         self.task: int | None = None  # while it lives
+        self.last: Task | None = None  # its last life, or this one
         self.cancel: Callable[[], object] | None = None  # what is about to begin its next life
         self._given_up: set[int] = set()  # grants of the policy's that a task gave up itself
         self._grants: list[tuple[Right, Grant]] = []  # the last one of each right
