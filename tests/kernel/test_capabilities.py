@@ -545,6 +545,36 @@ def test_a_late_answer_of_a_coroutine_reaches_nobody(kernel: wasmos.Kernel) -> N
     assert client.finish() == abi.PingReply(21)
 
 
+class Refusing(Slow):
+    """Says "not allowed" when its time has come."""
+
+    async def ping(self, caller: wasmos.Caller, value: int) -> int:
+        await super().ping(caller, value)
+        raise wasmos.CapabilityDenied(f"not {value}")
+
+
+def test_a_late_refusal_of_a_coroutine_is_no_denial(kernel: wasmos.Kernel) -> None:
+    """It would be told with the fields of the next call."""
+    slow = Refusing()
+    kernel.serve(slow)
+    client = kernel.client("me", allow=["slow"])
+    begin(client, "slow", 10)
+    slow.late = kernel.loop.create_future()
+    kernel.revoke(client, "slow")
+    assert kernel.run(lambda: client._result is not None)
+    with pytest.raises(wasmos.CapabilityDenied):
+        client.finish()
+    kernel.grant(client, "slow")
+    client.begin("slow", abi.Ping(20), lambda: None)
+    kernel.run(timeout=0.001)
+    slow.late.set_result(None)  # the first coroutine refuses now
+    kernel.run(timeout=0.001)
+    assert [denial.cause for denial in client.denials] == ["revoked"]
+    slow.ends[1].set_result(None)
+    kernel.run(lambda: client._result is not None)
+    assert [(d.cause, d.reason) for d in client.denials[1:]] == [("server", "not 20")]
+
+
 def test_an_answer_after_the_next_call_began(kernel: wasmos.Kernel) -> None:
     """A guest's late answer, while the next call of its client waits in the queue."""
     late = (

@@ -883,7 +883,9 @@ cdef class Core:
         cdef int32_t code = ERR_UNEXPECTED
         if isinstance(error, ServiceError) and -128 <= error.code < 0:
             code = error.code
-            if code == ERR_NOT_ALLOWED:
+            # A late one would be told with the fields of the client's next message.
+            if code == ERR_NOT_ALLOWED and self._awaiting(
+                    service, client, serial) is not NULL:
                 self._refused(service, client, handler, error)
         elif isinstance(error, MalformedMessage):
             code = ERR_INVALID_ARG
