@@ -903,6 +903,47 @@ def test_a_guest_is_quicker_than_the_ledger(kernel: wasmos.Kernel) -> None:
     assert kernel.wait(task).code == 2
 
 
+class Keeper(Who):
+    """Has something of every grant open."""
+
+    def holds(self, grant: int) -> bool:  # noqa: ARG002
+        return True
+
+
+def test_a_last_use_looks_at_no_other_grant(kernel: wasmos.Kernel) -> None:
+    """But for some of those that are used up and that something hangs on, however many there are."""
+    kernel.serve(Keeper())
+    other, client = kernel.client("other", allow=[]), kernel.client("me", allow=[])
+    for _ in range(300):
+        kernel.grant(other, "who once")
+    assert [ping(other) for _ in range(301)] == [0] * 300 + [NOT_ALLOWED]
+    for _ in range(300):
+        kernel.grant(other, "who 2 times")
+    looked: list[object] = []
+    for name in ("uses_left", "is_in_use"):
+        ask = getattr(kernel, name)
+        setattr(kernel, name, lambda what, ask=ask: (looked.append(what), ask(what))[1])
+    for _ in range(10):
+        kernel.grant(client, "who once")
+    assert [ping(client) for _ in range(11)] == [0] * 10 + [NOT_ALLOWED]
+    assert len(looked) <= 10 * 64
+
+
+def test_what_is_used_up_is_forgotten_by_and_by(kernel: wasmos.Kernel) -> None:
+    """Each of many, once nothing hangs on it any more."""
+    keeper = Keeper()
+    kernel.serve(keeper)
+    client = kernel.client("me", allow=[])
+    for _ in range(200):
+        kernel.grant(client, "who once")
+    assert [ping(client) for _ in range(200)] == [0] * 200
+    assert len(kernel.grants) == 200
+    setattr(keeper, "holds", lambda _: False)
+    for _ in range(4):
+        kernel.client("passer-by").kill()
+    assert kernel.grants == []
+
+
 def test_the_use_in_progress_completes(kernel: wasmos.Kernel) -> None:
     slow = Slow()
     kernel.serve(slow)

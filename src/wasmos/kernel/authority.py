@@ -10,6 +10,8 @@ were derived from it: a child of it may go on, and can still be taken back.
 
 from __future__ import annotations
 
+from itertools import islice
+
 from wasmos import abi
 from wasmos.errors import CapabilityDenied, UsageError
 from wasmos.kernel import grant as states
@@ -33,6 +35,7 @@ MAX_DEPTH = 32  # of delegation
 MAX_PASSED_ON = 256  # live grants that one task has passed on
 MAX_TOKENS = 32  # of the patterns with wildcards in a rule of a task's
 MAX_HELD = 256  # grants of one task, beyond which it gets none from others
+MAX_SWEPT = 64  # that are used up are looked at again at a time
 REMEMBERED = 4096  # grants that are over, and may still be explained
 
 
@@ -51,8 +54,7 @@ class Authority:
         self._of_task: dict[int, dict[int, Grant]] = {}
         self._passed_on: dict[int, set[int]] = {}  # task → what it passed on
         self._over: dict[int, Grant] = {}
-        self._limited: dict[int, Grant] = {}  # to so many uses
-        self._spent: dict[int, Grant] = {}  # of those, the ones that something hangs on
+        self._spent: dict[int, Grant] = {}  # used up, but something hangs on it
         self._timers: dict[int, Timer] = {}
         self.report = Report(kernel, self)
 
@@ -273,10 +275,11 @@ class Authority:
                 grant.state = states.LEFT
                 self._forget_if_left(grant)
 
-    def spent(self) -> None:
-        """The core says that something was used up."""
-        for grant in list(self._limited.values()):
-            if grant.state == states.LIVE and self._kernel.uses_left(grant.id) == 0:
+    def spent(self, ids: list[int]) -> None:
+        """The core says that these were used up."""
+        for id in sorted(ids):
+            grant = self.live.get(id)
+            if grant is not None and grant.state == states.LIVE:
                 for each in reversed(grant.walk()):
                     self._spend(each)
         self.sweep()
@@ -290,9 +293,12 @@ class Authority:
 
     def sweep(self) -> None:
         """Forget what is used up, as soon as nothing hangs on it: it has to be in the tree as long
-        as taking it back would end something, a call of its last use or what that opened."""
-        for grant in sorted(self._spent.values(), key=lambda grant: -grant.id):
+        as taking it back would end something, a call of its last use or what that opened. Not all
+        of them each time: many may stay for long."""
+        some = list(islice(self._spent.values(), MAX_SWEPT))
+        for grant in sorted(some, key=lambda grant: -grant.id):
             if grant.children or self._kernel.is_in_use(grant):
+                self._spent[grant.id] = self._spent.pop(grant.id)  # the others' turn is next
                 continue
             self._remove(grant, states.SPENT)
             self._leave_parent(grant)
@@ -390,8 +396,6 @@ class Authority:
         if grant.parent is not None:
             grant.parent.children.append(grant)
             self._passed_on.setdefault(grant.by, set()).add(grant.id)
-        if grant.uses is not None:
-            self._limited[grant.id] = grant
         if grant.expires_ns is not None:  # to the nanosecond: seconds would be rounded
             self._timers[grant.id] = kernel.timers.add(
                 grant.expires_ns, lambda: self.revoke(grant, states.EXPIRED)
@@ -422,7 +426,6 @@ class Authority:
     def _forget(self, grant: Grant, *, abort: bool) -> None:
         """It counts no longer, and is only remembered."""
         del self.live[grant.id]
-        self._limited.pop(grant.id, None)
         self._spent.pop(grant.id, None)
         self._passed_on.get(grant.by, set()).discard(grant.id)
         if (timer := self._timers.pop(grant.id, None)) is not None:

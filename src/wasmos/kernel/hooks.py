@@ -109,8 +109,8 @@ class Hooks(_core.Core):
     def _mail(self, id: int) -> None:
         self._clients[id].has_mail()
 
-    def _spent(self) -> None:
-        self.authority.spent()
+    def _spent(self, ids: list[int]) -> None:
+        self.authority.spent(ids)
 
     def _recorded(self, rows: list[tuple[Any, ...]], lost: int) -> None:
         self.authority.report.recorded(rows, lost)
