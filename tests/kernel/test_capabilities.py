@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -29,8 +31,21 @@ from tests.support.wat import (
 )
 from wasmos import _core, abi
 
-NOT_ALLOWED, ABORTED = -8, -21
+NOT_ALLOWED, NOT_SUPPORTED, ABORTED = -8, -9, -21
 PING, TOLD = 9, 21
+
+
+class NestPing(abi.Ping):
+    """A message of a service that the kernel doesn't know from the start."""
+
+    TYPE, NAME = 1021, "nest_ping"
+
+
+NEST = SimpleNamespace(
+    MESSAGES={NestPing.TYPE: NestPing},
+    RPCS={NestPing.NAME: abi.Rpc(NestPing.NAME, NestPing, NestPing)},
+    ONEWAYS={}, SERVICES={"nest": (NestPing.NAME,)}, EVENTS={}, COVERED_BY={}, BADGES={},
+)  # fmt: skip
 
 
 class Anything(wasmos.Service):
@@ -919,14 +934,14 @@ def test_a_last_use_looks_at_no_other_grant(kernel: wasmos.Kernel) -> None:
     assert [ping(other) for _ in range(301)] == [0] * 300 + [NOT_ALLOWED]
     for _ in range(300):
         kernel.grant(other, "who 2 times")
-    looked: list[object] = []
-    for name in ("uses_left", "is_in_use"):
-        ask = getattr(kernel, name)
-        setattr(kernel, name, lambda what, ask=ask: (looked.append(what), ask(what))[1])
     for _ in range(10):
         kernel.grant(client, "who once")
-    assert [ping(client) for _ in range(11)] == [0] * 10 + [NOT_ALLOWED]
-    assert len(looked) <= 10 * 64
+    with (
+        mock.patch.object(kernel, "uses_left", side_effect=kernel.uses_left) as uses_left,
+        mock.patch.object(kernel, "is_in_use", side_effect=kernel.is_in_use) as is_in_use,
+    ):
+        assert [ping(client) for _ in range(11)] == [0] * 10 + [NOT_ALLOWED]
+    assert uses_left.call_count + is_in_use.call_count <= 10 * 64
 
 
 def test_what_is_used_up_is_forgotten_by_and_by(kernel: wasmos.Kernel) -> None:
@@ -938,9 +953,9 @@ def test_what_is_used_up_is_forgotten_by_and_by(kernel: wasmos.Kernel) -> None:
         kernel.grant(client, "who once")
     assert [ping(client) for _ in range(200)] == [0] * 200
     assert len(kernel.grants) == 200
-    setattr(keeper, "holds", lambda _: False)
-    for _ in range(4):
-        kernel.client("passer-by").kill()
+    with mock.patch.object(keeper, "holds", return_value=False):
+        for _ in range(4):
+            kernel.client("passer-by").kill()
     assert kernel.grants == []
 
 
@@ -1333,6 +1348,22 @@ def test_a_strangers_offer_is_in_nobodys_way(kernel: wasmos.Kernel) -> None:
     assert kernel.pass_on(task, heir, "who", offer=False).parent is task.grants[0]
     child = kernel.spawn(SLEEP, parent=task, allow=["who"], trusted=True)
     assert [grant.parent for grant in child.grants] == task.grants
+
+
+def test_a_denial_keeps_its_meaning_for_heirs(kernel: wasmos.Kernel) -> None:
+    """Said before its service's interface is known, of a name that another message has, too."""
+    giver, heir = kernel.client("giver", allow=["nest"]), kernel.client("heir", allow=[])
+    early = giver.grants[0].delegate(heir)
+    denial = kernel.deny(giver, "nest.ping")
+    late = giver.grants[0].delegate(heir)
+    kernel.define(NEST)
+    kernel.serve(Anything("nest"))
+    assert [send(client, "nest", NestPing(1)) for client in (giver, heir)] == [NOT_ALLOWED] * 2
+    early.revoke()
+    assert send(heir, "nest", NestPing(1)) == NOT_ALLOWED
+    denial.revoke()
+    assert late.state == "live"
+    assert [send(client, "nest", NestPing(1)) for client in (giver, heir)] == [NOT_SUPPORTED] * 2
 
 
 # --- tasks that start others ---------------------------------------------------------------------

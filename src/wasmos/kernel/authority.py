@@ -55,6 +55,7 @@ class Authority:
         self._passed_on: dict[int, set[int]] = {}  # task → what it passed on
         self._over: dict[int, Grant] = {}
         self._spent: dict[int, Grant] = {}  # used up, but something hangs on it
+        self._ended: list[Grant] = []  # of those, the ones whose holder has just ended
         self._timers: dict[int, Timer] = {}
         self.report = Report(kernel, self)
 
@@ -271,7 +272,9 @@ class Authority:
             if offer is not None and offer.state == states.OFFERED:
                 self.revoke(offer)
         for grant in self._of_task.pop(task, {}).values():
-            if grant.state == states.LIVE:
+            if grant.state == states.SPENT:
+                self._ended.append(grant)
+            elif grant.state == states.LIVE:
                 grant.state = states.LEFT
                 self._forget_if_left(grant)
 
@@ -291,18 +294,25 @@ class Authority:
             self._kernel.spend_cap(grant.id)
             self.report.grant("spend", grant)
 
-    def sweep(self) -> None:
+    def sweep(self, *, everything: bool = False) -> None:
         """Forget what is used up, as soon as nothing hangs on it: it has to be in the tree as long
-        as taking it back would end something, a call of its last use or what that opened. Not all
-        of them each time: many may stay for long."""
-        some = list(islice(self._spent.values(), MAX_SWEPT))
+        as taking it back would end something, a call of its last use or what that opened. Asked are
+        those whose holder has ended, and a few others in turn: many may stay for long."""
+        others = islice(self._spent.values(), None if everything else MAX_SWEPT)
+        some = {*self._ended, *others}
+        self._ended.clear()
         for grant in sorted(some, key=lambda grant: -grant.id):
+            self._forget_if_spent(grant)
+
+    def _forget_if_spent(self, grant: Grant | None) -> None:
+        while grant is not None and grant.id in self._spent:
             if grant.children or self._kernel.is_in_use(grant):
-                self._spent[grant.id] = self._spent.pop(grant.id)  # the others' turn is next
-                continue
+                self._spent[grant.id] = self._spent.pop(grant.id)  # to the end of the line
+                return
             self._remove(grant, states.SPENT)
             self._leave_parent(grant)
             self._kernel.grant_ended(grant)
+            grant = grant.parent
 
     # --- steps ---
 
