@@ -92,21 +92,28 @@ class Authority:
         self._rules.clear()
         self._compiled.clear()
         self.vocabulary = Vocabulary(abi, *self._interfaces)
-        for grant in self.live.values():  # each after what it was derived from
-            self._read_again(grant)
+        # Each after what it was derived from.
+        changed = {grant for grant in self.live.values() if self._read_again(grant)}
+        for heir in self.live.values():
+            for rule in changed.intersection(heir.excepts):
+                self._kernel.lift_exception(heir.id, rule.id)
+                self._except(heir, rule)
         return True
 
-    def _read_again(self, grant: Grant) -> None:
-        """Of a service that nobody knew, fields may turn out to have a default."""
+    def _read_again(self, grant: Grant) -> bool:
+        """Of a service that nobody knew, fields may turn out to have a default, and a name to be
+        another message's. Whether that changes what the grant is for."""
         rule = self.parse(str(grant.rule))
         name = grant.holder_name
         if grant.parent is None:
             compiled: Compiled | None = self._compile(rule, name, grant.deny)
         else:
             compiled = derive(grant.parent, rule, name)
-        if compiled is not None and compiled != grant.compiled:
-            grant.rule, grant.compiled = rule, compiled
-            self._kernel.set_demands(grant.id, *compiled)
+        if compiled is None or compiled == grant.compiled:
+            return False
+        grant.rule, grant.compiled = rule, compiled
+        self._kernel.set_demands(grant.id, *compiled)
+        return True
 
     def of_task(self, task: int) -> list[Grant]:
         """What a task holds, and is denied; the oldest first. What it was offered isn't among
