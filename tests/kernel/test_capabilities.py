@@ -1366,6 +1366,16 @@ def test_a_denial_keeps_its_meaning_for_heirs(kernel: wasmos.Kernel) -> None:
     assert [send(client, "nest", NestPing(1)) for client in (giver, heir)] == [NOT_SUPPORTED] * 2
 
 
+def test_a_rule_for_a_message_that_turns_out_to_be_none(kernel: wasmos.Kernel) -> None:
+    """A task can say so before the interface is known: that is nothing to whoever makes it known."""
+    giver, heir = kernel.client("giver", allow=["nest"]), kernel.client("heir", allow=[])
+    kernel.pass_on(giver, heir, "nest.echo", offer=False)
+    kernel.define(NEST)
+    kernel.serve(Anything("nest"))
+    assert send(heir, "nest", NestPing(1)) == NOT_ALLOWED
+    assert send(giver, "nest", NestPing(1)) == NOT_SUPPORTED
+
+
 # --- tasks that start others ---------------------------------------------------------------------
 
 

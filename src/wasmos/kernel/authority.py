@@ -13,7 +13,7 @@ from __future__ import annotations
 from itertools import islice
 
 from wasmos import abi
-from wasmos.errors import CapabilityDenied, UsageError
+from wasmos.errors import CapabilityDenied, RuleError, UsageError
 from wasmos.kernel import grant as states
 from wasmos.kernel.grant import Grant
 from wasmos.kernel.report import Report
@@ -103,7 +103,10 @@ class Authority:
     def _read_again(self, grant: Grant) -> bool:
         """Of a service that nobody knew, fields may turn out to have a default, and a name to be
         another message's. Whether that changes what the grant is for."""
-        rule = self.parse(str(grant.rule))
+        try:
+            rule = self.parse(str(grant.rule))
+        except RuleError:
+            return False  # a message that the service doesn't have: it stays about nothing
         name = grant.holder_name
         if grant.parent is None:
             compiled: Compiled | None = self._compile(rule, name, grant.deny)
