@@ -15,6 +15,16 @@ from itertools import islice
 from wasmos import abi
 from wasmos.errors import CapabilityDenied, RuleError, UsageError
 from wasmos.kernel import grant as states
+from wasmos.kernel.bounds import (
+    MAX_ALTERNATIVES,
+    MAX_DEPTH,
+    MAX_EFFORT,
+    MAX_HELD,
+    MAX_PASSED_ON,
+    MAX_TOKENS,
+    Budget,
+    effort,
+)
 from wasmos.kernel.grant import Grant
 from wasmos.kernel.report import Report
 from wasmos.kernel.rule import Rule
@@ -31,10 +41,6 @@ if TYPE_CHECKING:
     from wasmos.kernel.timers import Timer
 
 EVERY = "*"
-MAX_DEPTH = 32  # of delegation
-MAX_PASSED_ON = 256  # live grants that one task has passed on
-MAX_TOKENS = 32  # of the patterns with wildcards in a rule of a task's
-MAX_HELD = 256  # grants of one task, beyond which it gets none from others
 MAX_SWEPT = 64  # that are used up are looked at again at a time
 REMEMBERED = 4096  # grants that are over, and may still be explained
 
@@ -98,6 +104,7 @@ class Authority:
             for rule in changed.intersection(heir.excepts):
                 self._kernel.lift_exception(heir.id, rule.id)
                 self._except(heir, rule)
+            self._weigh(heir)
         return True
 
     def _read_again(self, grant: Grant) -> bool:
@@ -166,6 +173,7 @@ class Authority:
             for heir in self._heirs(task.id):
                 heir.excepts.append(grant)
                 self._except(heir, grant)
+                self._weigh(heir)
         return grant
 
     def outfit(
@@ -197,7 +205,8 @@ class Authority:
         seconds: float | None = None,
         origin: str = "",
     ) -> Grant:
-        """Pass on `parent`, or the part of it that `rule` names. See `Grant.delegate`."""
+        """Pass on `parent`, or the part of it that `rule` names. See `Grant.delegate`. `by`: the
+        task that does it, which has bounds. Raises CapabilityDenied, UsageError."""
         rule = parent.rule if rule is None else self.parse(rule)
         compiled = derive(parent, rule, task.name)
         if compiled is None:
@@ -208,49 +217,75 @@ class Authority:
         child.parent = parent
         child.by = parent.holder if by is None else by
         child.origin = origin or parent.origin
-        child.excepts = [*parent.excepts, *self._denied(parent.holder)]
+        # Once each: the parent may come from what its holder passed on itself.
+        child.excepts = list(dict.fromkeys((*parent.excepts, *self._denied(parent.holder))))
         if parent.expires_ns is not None:
             child.expires_ns = min(parent.expires_ns, child.expires_ns or parent.expires_ns)
         child.state = states.OFFERED if offer else states.LIVE
+        self._weigh(child)
+        if by is not None and not offer:
+            self._check_room(child)
         self._enter(child, "offer" if offer else "delegate")
         return child
 
     def derive_all(self, parent: Task, child: Task, rules: Iterable[Rule]) -> list[Grant]:
         """What a task gives to one that it spawned: of each rule, as much as it holds."""
         made = []
+        budget = Budget()
         for rule in rules:
-            held = self.held(parent.id)
-            whole = [g for g in held if g.rule.covers(rule, parent.name)]
-            for grant in whole[:1] or held:
+            for grant in self._sources(parent, rule, budget):
                 part = grant.rule if rule.service == EVERY else rule
                 if derive(grant, part, child.name) is not None:
-                    made.append(self.delegate(grant, child, part))
+                    made.append(self.delegate(grant, child, part, by=parent.id))
         return made
+
+    def _sources(self, giver: Task, rule: Rule, budget: Budget) -> list[Grant]:
+        """What a rule for a child is derived from: one grant that covers it; of each badge one, if
+        the rule doesn't say which; or all, which may have some of it each."""
+        found: dict[tuple[object, ...], Grant] = {}
+        for grant in self.held(giver.id):
+            badge = tuple(grant.badge.items())
+            if badge not in found and self._passes_on(grant, rule, budget):
+                if rule.badge or not badge:
+                    return [grant]
+                found[badge] = grant
+        budget.check()
+        return list(found.values()) or self.held(giver.id)
 
     def pass_on(self, giver: Task, receiver: Task, rule: Rule | str, *, offer: bool) -> Grant:
         """What a task's own message asks for: it holds one grant that covers the rule.
         Raises CapabilityDenied, RuleError, UsageError."""
         rule = self.parse_of_task(rule)
+        budget = Budget()
         for grant in self.held(giver.id):
-            if self.passes_on(grant, rule) and derive(grant, rule, receiver.name) is not None:
-                if not offer:
-                    self._check_room(receiver.id)
+            if self._passes_on(grant, rule, budget) and derive(grant, rule, receiver.name):
                 return self.delegate(grant, receiver, rule, by=giver.id, offer=offer)
+        budget.check()
         raise CapabilityDenied(str(rule))
 
-    def passes_on(self, grant: Grant, rule: Rule) -> bool:
+    def check_passes_on(self, giver: Task, rules: Iterable[Rule]) -> None:
+        """Each has to be part of one grant that a task holds. Raises as `pass_on`."""
+        budget, held = Budget(), self.held(giver.id)
+        for rule in rules:
+            if not any(self._passes_on(grant, rule, budget) for grant in held):
+                budget.check()
+                raise CapabilityDenied(str(rule))
+
+    def _passes_on(self, grant: Grant, rule: Rule, budget: Budget) -> bool:
         """Whether a rule that the holder of `grant` names is part of it. One without a badge
         leaves the badge as it is: a task needn't know what its rights stand for."""
+        if grant.rule.service not in (EVERY, rule.service):
+            return False
         held = grant.rule if rule.badge else grant.rule.bare
         is_known = self._kernel.names.is_known(rule.service)
-        return is_known and held.covers(rule, grant.holder_name)
+        return is_known and budget.allows(held.steps(rule)) and held.covers(rule, grant.holder_name)
 
     def accept(self, task: Task, id: int) -> None:
         """Let a task hold what it was offered. Raises LookupError, UsageError."""
         grant = self.live.get(id)
         if grant is None or grant.state != states.OFFERED or grant.holder != task.id:
             raise LookupError(f"task {task.id} was not offered capability {id}")
-        self._check_room(task.id)
+        self._check_room(grant)
         self._kernel.hold_cap(id, task.id)
         grant.state = states.LIVE
         self.report.grant("accept", grant)
@@ -363,21 +398,30 @@ class Authority:
             rule = Rule.parse(rule, self.vocabulary)
         if rule.pattern_tokens > MAX_TOKENS:
             raise UsageError(f"a task's rules have patterns of at most {MAX_TOKENS} characters")
+        if rule.alternatives > MAX_ALTERNATIVES:
+            raise UsageError(f"a task's rules list at most {MAX_ALTERNATIVES} values")
         return rule
 
-    def _check_room(self, task: int) -> None:
+    def _check_room(self, grant: Grant) -> None:
         """A task isn't given more by others than it can carry, nor can it take more."""
-        if len(self.of_task(task)) >= MAX_HELD:
+        held = self.of_task(grant.holder)
+        if len(held) >= MAX_HELD:
             raise UsageError(f"a task is given at most {MAX_HELD} grants by others")
+        if grant.effort and grant.effort + sum(each.effort for each in held) > MAX_EFFORT:
+            raise UsageError("what a task is given by others would take too long to check")
+
+    def _weigh(self, grant: Grant) -> None:
+        if grant.parent is not None:
+            asked = (grant.compiled, *(rule.compiled for rule in grant.excepts))
+            grant.effort = sum(map(effort, asked))
 
     def _denied(self, task: int) -> list[Grant]:
         return [grant for grant in self.of_task(task) if grant.deny]
 
     def _heirs(self, task: int) -> Iterator[Grant]:
-        """What was derived from what a task holds."""
-        for grant in self.of_task(task):
-            if not grant.deny:
-                yield from grant.walk()[1:]
+        """What was derived from what a task holds, each once: it may hold some of it itself."""
+        held = (grant for grant in self.of_task(task) if not grant.deny)
+        return iter({heir: None for grant in held for heir in grant.walk()[1:]})
 
     def _except(self, heir: Grant, rule: Grant) -> None:
         """What somebody is denied isn't part of what came from them."""
@@ -389,6 +433,7 @@ class Authority:
             if rule in heir.excepts:
                 heir.excepts = [each for each in heir.excepts if each is not rule]
                 self._kernel.lift_exception(heir.id, rule.id)
+                self._weigh(heir)
 
     def _number(self, grant: Grant) -> int:
         service = grant.rule.service
@@ -466,7 +511,7 @@ def derive(parent: Grant, rule: Rule, own_name: str) -> Compiled | None:
         return None
     if narrowed(parent, rule) is None:
         return None
-    messages, tests = rule.messages, rule.tests(own_name)
+    messages = rule.messages
     above, demands = parent.compiled
     if messages is None:
         messages = above
@@ -474,6 +519,7 @@ def derive(parent: Grant, rule: Rule, own_name: str) -> Compiled | None:
         messages = messages & above
         if not messages:
             return None
+    tests = rule.tests(own_name)
     both = {
         type: tuple(dict.fromkeys((*tests.get(type, ()), *demands.get(type, ()))))
         for type in {*tests, *demands}

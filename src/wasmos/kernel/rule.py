@@ -110,6 +110,11 @@ class Rule:
         return found
 
     @property
+    def alternatives(self) -> int:
+        """How many values, ranges and patterns it lists."""
+        return sum(len(constraint.test()[-1]) for constraint in self.constraints.values())
+
+    @property
     def bare(self) -> Rule:
         """The same right, without what it stands for at the server."""
         if not self.badge:
@@ -176,6 +181,11 @@ class Rule:
         """Whether it certainly allows everything that `other` does. `other_name`: the holder of
         that one, if it isn't the same."""
         return covered((self,), other, own_name, other_name)
+
+    def steps(self, other: Rule) -> int:
+        """How many steps of comparing constraints `covers` takes at most, about."""
+        both = self.constraints.keys() & other.constraints.keys()
+        return sum(self.constraints[key].steps(other.constraints[key]) for key in both)
 
     def describe(self) -> str:
         """In English: "may listen on port 80 (tcpip)"."""
@@ -323,8 +333,9 @@ def _is_plain(name: str) -> bool:
 
 def _types(rule: Rule) -> Iterator[int | None]:
     """Of the messages that a rule is for, and None if there can be others."""
-    if rule.messages is not None:
-        yield from rule.messages
+    if rule._request is not None:
+        yield rule._request.TYPE  # what it constrains is where others differ most likely
+        yield from (rule.messages or frozenset()) - {rule._request.TYPE}
         return
     yield None
     if rule.service != EVERYTHING:
