@@ -136,7 +136,7 @@ def test_more_values_than_anybody_needs(scene: Scene) -> None:
 
 @attack(
     "a rule that is compared with all that one holds",
-    "With 150 grants of patterns, cap_grant of texts that all but the last of them match",
+    "With 100 grants of patterns, cap_grant of texts that all but the last of them match",
     stopped_by=r"reply vm.* to evil.*: no resources",
 )
 def test_a_rule_that_is_compared_with_all(scene: Scene) -> None:

@@ -1457,6 +1457,17 @@ def test_an_offer_that_is_too_much_stays_one(kernel: wasmos.Kernel) -> None:
     assert offers[-1].state == "offered"
 
 
+def test_what_the_host_denies_keeps_nobody_from_one_grant(kernel: wasmos.Kernel) -> None:
+    """However much there is to ask, and of which service."""
+    parent = kernel.spawn(SLEEP, allow=["fs", "console", "who"], trusted=True)
+    for number in range(500):
+        kernel.deny(parent, f'fs.open(path="/**/{number}/*")')
+    child = kernel.spawn(SLEEP, parent=parent, allow=["fs", "console", "who"], trusted=True)
+    assert [grant.rule.service for grant in child.grants] == ["fs", "console", "who"]
+    with pytest.raises(wasmos.UsageError, match="too long to check"):
+        kernel.pass_on(parent, child, "fs", offer=False)
+
+
 def test_a_denial_is_asked_about_once(kernel: wasmos.Kernel) -> None:
     """However often a right went to and fro between those whom it denies."""
     kernel.serve(Who())

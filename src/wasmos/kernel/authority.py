@@ -407,13 +407,20 @@ class Authority:
         held = self.of_task(grant.holder)
         if len(held) >= MAX_HELD:
             raise UsageError(f"a task is given at most {MAX_HELD} grants by others")
-        if grant.effort and grant.effort + sum(each.effort for each in held) > MAX_EFFORT:
+        others = sum(each.effort for each in held)
+        # One is always fine: its denials are the host's, which may be any number.
+        if others and grant.effort and others + grant.effort > MAX_EFFORT:
             raise UsageError("what a task is given by others would take too long to check")
 
     def _weigh(self, grant: Grant) -> None:
         if grant.parent is not None:
-            asked = (grant.compiled, *(rule.compiled for rule in grant.excepts))
-            grant.effort = sum(map(effort, asked))
+            service = grant.rule.service
+            denied = (
+                rule.compiled
+                for rule in grant.excepts
+                if EVERY in (service, rule.rule.service) or rule.rule.service == service
+            )
+            grant.effort = sum(map(effort, (grant.compiled, *denied)))
 
     def _denied(self, task: int) -> list[Grant]:
         return [grant for grant in self.of_task(task) if grant.deny]
