@@ -1464,6 +1464,7 @@ def test_what_the_host_denies_keeps_nobody_from_one_grant(kernel: wasmos.Kernel)
         kernel.deny(parent, f'fs.open(path="/**/{number}/*")')
     child = kernel.spawn(SLEEP, parent=parent, allow=["fs", "console", "who"], trusted=True)
     assert [grant.rule.service for grant in child.grants] == ["fs", "console", "who"]
+    kernel.pass_on(parent, child, "console", offer=False)
     with pytest.raises(wasmos.UsageError, match="too long to check"):
         kernel.pass_on(parent, child, "fs", offer=False)
 

@@ -407,9 +407,7 @@ class Authority:
         held = self.of_task(grant.holder)
         if len(held) >= MAX_HELD:
             raise UsageError(f"a task is given at most {MAX_HELD} grants by others")
-        others = sum(each.effort for each in held)
-        # One is always fine: its denials are the host's, which may be any number.
-        if others and grant.effort and others + grant.effort > MAX_EFFORT:
+        if (grant.effort or grant.denied_effort) and _total([*held, grant]) > MAX_EFFORT:
             raise UsageError("what a task is given by others would take too long to check")
 
     def _weigh(self, grant: Grant) -> None:
@@ -420,7 +418,8 @@ class Authority:
                 for rule in grant.excepts
                 if EVERY in (service, rule.rule.service) or rule.rule.service == service
             )
-            grant.effort = sum(map(effort, (grant.compiled, *denied)))
+            grant.effort = effort(grant.compiled)
+            grant.denied_effort = sum(map(effort, denied))
 
     def _denied(self, task: int) -> list[Grant]:
         return [grant for grant in self.of_task(task) if grant.deny]
@@ -544,6 +543,17 @@ def narrowed(parent: Grant, rule: Rule) -> dict[str, str] | None:
             return None
         badge[key] = value
     return badge
+
+
+def _total(held: list[Grant]) -> int:
+    """What these take to check. The denials of one grant for each service are no more than what the
+    host said, which may be any number: only that they are asked again for the others counts."""
+    once: dict[str, int] = {}
+    for grant in held:
+        service = grant.rule.service
+        once[service] = max(once.get(service, 0), grant.denied_effort)
+    all_of_it = sum(grant.effort + grant.denied_effort for grant in held)
+    return all_of_it - sum(once.values())
 
 
 def _least(one: Any, other: Any) -> Any:
