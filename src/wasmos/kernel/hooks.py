@@ -111,8 +111,8 @@ class Hooks(_core.Core):
     def _mail(self, id: int) -> None:
         self._clients[id].has_mail()
 
-    def _spent(self) -> None:
-        self.authority.spent()
+    def _spent(self, ids: list[int]) -> None:
+        self.authority.spent(ids)
 
     def _recorded(self, rows: list[tuple[Any, ...]], lost: int) -> None:
         self.authority.report.recorded(rows, lost)
@@ -183,7 +183,8 @@ class Hooks(_core.Core):
             self.tell_one(ended.stopped)
         for service in list(self._services.values()):
             self.tell_one(service.task_ended, id)
-        self.authority.sweep()  # nothing is open any more
+        # Nothing is open any more: of this task, or of all for whom this service had something.
+        self.authority.sweep(everything=ended is not None)
         for watcher in list(self._watchers):
             self.tell_one(watcher, task.exit)
         for action in task.farewells():

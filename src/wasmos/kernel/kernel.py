@@ -405,7 +405,7 @@ class Kernel(Hooks):
 
     def parse_rule_of_task(self, text: str) -> Rule:
         """As `parse_rule`, for a text that a task wrote. Raises RuleError, and UsageError for
-        patterns that would take long to compare."""
+        what would take long to compare."""
         return self.authority.parse_of_task(text)
 
     def pass_on(self, giver: Task, receiver: Task, rule: Rule | str, *, offer: bool) -> Grant:
@@ -414,9 +414,10 @@ class Kernel(Hooks):
         RuleError, UsageError."""
         return self.authority.pass_on(giver, receiver, rule, offer=offer)
 
-    def passes_on(self, grant: Grant, rule: Rule) -> bool:
-        """Whether who holds `grant` may pass on what `rule` says."""
-        return self.authority.passes_on(grant, rule)
+    def check_passes_on(self, giver: Task, rules: Iterable[Rule]) -> None:
+        """Whether `giver` may pass on what each of these says. Raises CapabilityDenied if not, or
+        UsageError."""
+        self.authority.check_passes_on(giver, rules)
 
     def accept(self, task: Task, id: int) -> None:
         """Let a task hold what it was offered. Raises LookupError, or UsageError if it

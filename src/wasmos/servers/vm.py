@@ -112,14 +112,11 @@ class Vm(Service):
         try:
             lines = [line for line in rules.split("\n") if line.strip()]
             wanted = [self.kernel.parse_rule_of_task(line) for line in lines]
+            self.kernel.check_passes_on(self._task(caller), wanted)
         except RuleError as error:
             raise ServiceError(ErrorCode.INVALID_ARG, str(error)) from None
         except UsageError as error:
             raise ServiceError(ErrorCode.NO_RESOURCES, str(error)) from None
-        held = [grant for grant in self._task(caller).grants if not grant.deny]
-        for rule in wanted:
-            if not any(self.kernel.passes_on(grant, rule) for grant in held):
-                raise CapabilityDenied(str(rule))
         return await self._spawned(caller, name, wanted)
 
     async def _spawned(self, caller: Caller, name: str, rules: list[Rule] | None) -> int:
