@@ -190,7 +190,6 @@ def audit(kernel: Kernel, path: str | os.PathLike[str], *, calls: bool = False) 
 
     log = AuditLog(path)
     offset_ns = time.time_ns() - kernel.now_ns
-    # The kernel has left out secrets and data; what is left may be what decided.
     recorder = Recorder(log, offset_ns=offset_ns)
     kernel.audit(recorder.record, calls=calls)
     return log
