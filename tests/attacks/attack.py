@@ -137,6 +137,7 @@ class Scene:
 
     def lines(self) -> list[str]:
         self.kernel.take_records()
+        self._recorder.flush()
         audit = [f"audit: {_shown(record)}" for record in rows(self._path)]
         events = [
             f"event: {text}" for event in self.kernel.events() if (text := self._event(event))

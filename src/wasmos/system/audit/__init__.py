@@ -9,6 +9,7 @@ holds a secret. docs/reference/audit.md is the format's definition.
     files     opening, locking, rotating               show     a record as a line
     log       the writer                               explain  a record, explained
     recorder  what the kernel tells, for the writer    needed   the rule that was missing
+    flood     what of many denials is written
 """
 
 from __future__ import annotations
