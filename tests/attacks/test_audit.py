@@ -155,6 +155,7 @@ FORGERIES = [
     b'x"}\n{"v":1,"seq":1,"event":"open","hash":"0"}', b"x\n", b"x\r\n", b"\x1b[2K\x1b[1A",
     b"\xe2\x80\xa8",
     b'x","decision":"allowed', b"\xff\xfe", b"\x7f", "\u202e".encode(), b"\\u000a",
+    "\u2066".encode(), "\u200f".encode(),
 ]  # fmt: skip
 
 
@@ -184,7 +185,7 @@ def test_a_forged_line(scene: Scene, text: bytes, capsys: pytest.CaptureFixture[
     assert main(["audit", str(path)]) == 0
     shown = capsys.readouterr().out
     assert shown.count("\n") == len(found)
-    assert not any(c in shown for c in "\x1b\x7f\r\u202e")
+    assert not any(c in shown for c in "\x1b\x7f\r\u202e\u2028\u2066\u200f")
 
 
 def denied(scene: Scene) -> list[dict[str, Any]]:

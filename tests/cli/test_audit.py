@@ -133,13 +133,13 @@ def test_what_is_no_record_is_noted(path: Path, run: Run) -> None:
 
 def test_nothing_in_a_log_plays_tricks(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "audit.jsonl"
-    evil = "\x1b[2J\x9b\r\n\x07\u202e\x7f"
+    evil = "\x1b[2J\x9b\r\n\x07\u202e\x7f\u2028\u2029\u2066\u200f"
     record = {"v": 1, "seq": 1, "event": f"call{evil}", "time": evil, "name": evil, "task": evil,
               "fields": {evil: evil}, "reason": evil, "rule": evil, "origin": evil}  # fmt: skip
     path.write_text(json.dumps(record, ensure_ascii=False) + "\n")
     for options in ([], ["-o", "json"], ["--explain", 1], ["--verify"]):
         _, out, err = run(path, *options)
-        assert not set(out + err) & set("\x1b\x9b\r\x07\u202e\x7f")
+        assert not set(out + err) & set("\x1b\x9b\r\x07\u202e\x7f\u2028\u2029\u2066\u200f")
         if options in ([], ["-o", "json"]):
             assert out.count("\n") == 1
 

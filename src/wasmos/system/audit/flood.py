@@ -123,7 +123,9 @@ def _kind(record: Record) -> Kind:
 
 
 def _left_out(record: Record) -> Record:
-    kept: Record = {key: record[key] for key in ("time_ns", "task", "name", "count") if key in record}
+    kept: Record = {
+        key: record[key] for key in ("time_ns", "task", "name", "count") if key in record
+    }
     return {"event": "dropped", **kept, "decision": "denied", "reason": REASON}
 
 
