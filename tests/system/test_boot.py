@@ -117,6 +117,19 @@ def test_what_is_saved_is_there_the_next_time(tmp_path: Path, name: str) -> None
         assert (tmp_path / name / "hello.txt").read_text() == "changed"
 
 
+def test_the_shell_shows_what_a_file_holds_and_more_of_its_name(tmp_path: Path) -> None:
+    """On a terminal: a name has no marks for text from right to left, and a text may."""
+
+    async def work(booted: Booted) -> None:
+        booted.shell._terminal = True
+        await booted.do("delete hello.txt", "write a\u200fb '\u05d0\u200f\u202e\x9b'")
+        assert await booted.do("cat a\u200fb") == "\u05d0\u200f\\u202e\\x9b\n"
+        assert await booted.do("ls") == "      10 bytes  a\\u200fb\n"
+        assert await booted.do("cat x\u200f") == "!cat x\\u200f: not found\n"
+
+    drive(folder(tmp_path, SYSTEM), work)
+
+
 def fs(text: str) -> str:
     return SYSTEM.replace("[fs]", f"[fs]\n{text}")
 

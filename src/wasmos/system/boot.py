@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from wasmos.kernel import Caller, Client, Exit, Grant, Service, Task
     from wasmos.servers.fs import Image
-    from wasmos.system.audit import AuditLog
+    from wasmos.system.audit import Recorder
     from wasmos.system.manifest.manifest import Manifest
 
 
@@ -64,7 +64,7 @@ class System:
         self._image: Image | None = None
         self._audit = audit
         self._audit_calls = audit_calls
-        self._audit_log: AuditLog | None = None
+        self._book: Recorder | None = None
         self._plans: dict[int, str] = {}  # task → its section of the manifest
         self._owners = _owners(manifest)
         self._arguments: dict[int, list[str]] = {}
@@ -145,14 +145,14 @@ class System:
         try:
             await self.aio.close()
         finally:
-            if self._audit_log is not None:  # it has everybody's end now
-                self._audit_log.close()
+            if self._book is not None:  # it has everybody's end now
+                self._book.close()
 
     # --- steps ---
 
     def _begin_audit(self) -> None:
         if self._audit is not None:
-            self._audit_log = outfit.audit(self.kernel, self._audit, calls=self._audit_calls)
+            self._book = outfit.audit(self.kernel, self._audit, calls=self._audit_calls)
 
     def _load_image(self) -> None:
         manifest = self.manifest

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wasmos.servers.fs import Image
     from wasmos.servers.tcpip import PortMap
     from wasmos.servers.tcpip.addresses import Destinations
-    from wasmos.system.audit import AuditLog
+    from wasmos.system.audit import Recorder
 
 CONNECT = ("none", "any", "all")
 EVERYWHERE = "0.0.0.0/0"
@@ -186,19 +186,16 @@ def _refusal(host: str, port: int) -> str | None:
     return None
 
 
-def audit(kernel: Kernel, path: str | os.PathLike[str], *, calls: bool = False) -> AuditLog:
+def audit(kernel: Kernel, path: str | os.PathLike[str], *, calls: bool = False) -> Recorder:
     """Have all that is asked and decided written to a log, which is to be closed in the end.
     Raises AuditError."""
     import time
 
-    from wasmos.system.audit import AuditLog, Recorder
+    from wasmos.system.audit import Recorder
 
-    log = AuditLog(path)
-    offset_ns = time.time_ns() - kernel.now_ns
-    # The kernel has left out secrets and data; what is left may be what decided.
-    recorder = Recorder(log, offset_ns=offset_ns)
+    recorder = Recorder.open(path, offset_ns=time.time_ns() - kernel.now_ns)
     kernel.audit(recorder.record, calls=calls)
-    return log
+    return recorder
 
 
 def load_image(image: Image, path: str) -> list[str]:
