@@ -139,7 +139,8 @@ struct ping_reply_fields {
     int value;
 };
 
-/* Start the program of this name. */
+/* Start the program of this name. "Not found" if there is none, "not allowed" if it would be a
+ * service by a name that the sender may not register. */
 #define SPAWN_TASK_MSG 11
 struct spawn_task_fields {
     char name[32];
@@ -544,7 +545,7 @@ struct cap_accept_fields {
 #define CAP_ACCEPT_REPLY_MSG 78
 
 /* Take back what the sender passed on, with everything that came of it; or give up what it
- * holds itself. "Not found" if the sender neither gave nor holds it. */
+ * holds itself. "Not found" if the sender neither gave nor holds it, or if it is over. */
 #define CAP_REVOKE_MSG 79
 struct cap_revoke_fields {
     int cap;
@@ -569,7 +570,7 @@ struct cap_badge_reply_fields {
 };
 
 /* Start the program of this name with just these capabilities, out of what the sender holds.
- * "Not found" if there is no such program; for the rules, the errors of `cap_grant`. */
+ * The errors of `spawn_task`; for the rules, those of `cap_grant`. */
 #define SPAWN_GRANTED_MSG 83
 struct spawn_granted_fields {
     char name[64];

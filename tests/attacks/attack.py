@@ -28,8 +28,6 @@ from wasmos.servers.vm import Vm
 from wasmos.system.audit import AuditLog, Recorder
 from wasmos.system.audit.show import show
 
-MESSAGES = {kind.NAME: kind for kind in abi.MESSAGES.values()}
-
 
 class Seen:
     """One line of the table. `case`: of an attack in many forms, which."""
@@ -85,7 +83,7 @@ class Scene:
         self._path = folder / "audit.jsonl"
         self._log = AuditLog(self._path, fsync="never")
         offset = BEGIN_NS - kernel.now_ns
-        self._recorder = Recorder(self._log, offset_ns=offset, messages=MESSAGES)
+        self._recorder = Recorder(self._log, offset_ns=offset)
         kernel.audit(self._recorder.record)
         kernel.set_trace(True)
         self._hand = serve_hand(kernel)
@@ -139,6 +137,7 @@ class Scene:
 
     def lines(self) -> list[str]:
         self.kernel.take_records()
+        self._recorder.flush()
         audit = [f"audit: {_shown(record)}" for record in rows(self._path)]
         events = [
             f"event: {text}" for event in self.kernel.events() if (text := self._event(event))

@@ -55,7 +55,7 @@ _VOLATILE = (
     (re.compile(r"\[\d+\]"), ""),
     (re.compile(r"\b(task|tasks|grant|from|pid|process|user|number:) (\d+(?:, \d+)*)"), r"\1 N"),
     (re.compile(r"\bto -?\d+\b"), "to N"),
-    (re.compile(r"\(task=-?\d+\)"), "(task=N)"),
+    (re.compile(r"\(task=-?\d+"), "(task=N"),
     (re.compile(r"\bx\d{2,}$"), "xN"),
     (re.compile(r"unread: \d+"), "unread: N"),
     (re.compile(r"-\d+(-\d+)?\.sock"), "-N.sock"),

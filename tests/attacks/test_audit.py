@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.attacks.agent import raw
-from tests.attacks.attack import Bank, Scene, attack, serve_vm
+from tests.attacks.attack import Bank, Scene, attack, serve_vm, wat
 from tests.support.audit import rows
 from wasmos import abi
 from wasmos.errors import AuditError
 from wasmos.system.audit import AuditLog
+from wasmos.system.audit.flood import MAX_KINDS
 from wasmos.system.audit.schema import digest
 from wasmos.system.audit.verify import verify
 
@@ -153,6 +155,7 @@ FORGERIES = [
     b'x"}\n{"v":1,"seq":1,"event":"open","hash":"0"}', b"x\n", b"x\r\n", b"\x1b[2K\x1b[1A",
     b"\xe2\x80\xa8",
     b'x","decision":"allowed', b"\xff\xfe", b"\x7f", "\u202e".encode(), b"\\u000a",
+    "\u2066".encode(), "\u200f".encode(),
 ]  # fmt: skip
 
 
@@ -182,46 +185,90 @@ def test_a_forged_line(scene: Scene, text: bytes, capsys: pytest.CaptureFixture[
     assert main(["audit", str(path)]) == 0
     shown = capsys.readouterr().out
     assert shown.count("\n") == len(found)
-    assert not any(c in shown for c in "\x1b\x7f\r\u202e")
+    assert not any(c in shown for c in "\x1b\x7f\r\u202e\u2028\u2066\u200f")
+
+
+def denied(scene: Scene) -> list[dict[str, Any]]:
+    """The lines that tell of denials, as they are or as a number."""
+    scene.lines()
+    found = rows(scene.folder / "audit.jsonl")
+    return [row for row in found if row.get("decision") == "denied"]
+
+
+def counted(found: list[dict[str, Any]]) -> int:
+    return sum(row.get("count", 1) for row in found)
 
 
 @attack(
     "to hide in the crowd",
-    "A denial among 20,000 others that differ, in one go: none is lost, and it is found",
-    stopped_by=r"audit: denial evil.* bank\.ping\(value=12345\) no_capability",
+    "A denial of another message after 20,000 that differ, in one go: those are a few lines, and "
+    "it is one of its own",
+    stopped_by=r"audit: denial evil.* bank\.task_destroyed\(task=\d+\) no_capability",
 )
 def test_to_hide_in_the_crowd(real_scene: Scene) -> None:
     scene = real_scene  # where time is the machine's, a guest waits while it is written down
-    from tests.support import wat
-
     id = scene.serve(Bank()).id
     body = wat.repeat(20_000, f"(drop (call $ask #{id} #9 (local.get $i)))")
+    body += f"(drop (call $ask #{id} #{abi.TaskDestroyed.TYPE} #12345))"
     evil = scene.guest("evil", wat.program(body + "#0"))
     assert scene.kernel.wait(evil).code == 0
-    scene.lines()
-    found = [row for row in rows(scene.folder / "audit.jsonl") if row["event"] == "denial"]
-    told = [row["fields"]["value"] for row in found]
-    assert told == list(range(20_000))
+    found = denied(scene)
+    assert counted(found) == 20_001
+    assert len(found) <= MAX_KINDS + 4
 
 
 @attack(
     "to hide where nobody is preempted",
     "2,000 denied one-way messages without a loop or a function around them, and then the one "
     "that matters",
-    stopped_by=r"audit: denial evil.* bank\.ping\(value=12345\) no_capability",
+    stopped_by=r"audit: denial evil.* bank\.task_destroyed\(task=\d+\) no_capability",
 )
 def test_to_hide_where_nobody_is_preempted(real_scene: Scene) -> None:
     scene = real_scene
-    from tests.support import wat
-
     id = scene.serve(Bank()).id
-    values = [*range(2_000), 12345]
-    body = f"(i32.store #{wat.M} #9)" + "".join(
-        f"(i32.store offset=8 #{wat.M} #{value}) (call $reply #{id} #{wat.M})" for value in values
+    sent = [(abi.Ping.TYPE, value) for value in range(2_000)] + [(abi.TaskDestroyed.TYPE, 12345)]
+    body = "".join(
+        f"(i32.store #{wat.M} #{type})(i32.store offset=8 #{wat.M} #{value})"
+        f"(call $reply #{id} #{wat.M})"
+        for type, value in sent
     )
     evil = scene.guest("evil", wat.program(body + "#0"))
     assert scene.kernel.wait(evil).code == 0
-    scene.lines()
-    found = rows(scene.folder / "audit.jsonl")
-    assert [row["fields"]["value"] for row in found if row["event"] == "denial"] == values
-    assert not any(row["event"] == "dropped" for row in found)
+    found = denied(scene)
+    assert [row["fields"]["value"] for row in found[:MAX_KINDS]] == list(range(MAX_KINDS))
+    assert counted(found) == 2_001
+
+
+@attack(
+    "a flood of lookups",
+    "A guest without any right looks up a service that isn't there, 20,000 times",
+    stopped_by=r"audit: denial evil.* nobody \(lookup\) no_capability x19999",
+)
+def test_a_flood_of_lookups(real_scene: Scene) -> None:
+    scene = real_scene
+    evil = scene.guest("evil", wat.program(wat.repeat(20_000, "(drop @nobody)") + "#0"))
+    assert scene.kernel.wait(evil).code == 0
+    assert [row.get("count", 1) for row in denied(scene)] == [1, 19_999]
+
+
+@pytest.mark.parametrize("how", ["with other values", "with other numbers", "by children"])
+@attack(
+    "to wash an older record away",
+    "Denials that all differ, until the file of somebody's earlier denial is thrown away",
+    stopped_by=r"audit: dropped (evil|child).* \d+ lines \(more than \d+ different denials",
+    each="how",
+)
+def test_to_wash_a_record_away(scene: Scene, how: str) -> None:
+    scene.serve(Bank())
+    serve_vm(scene)
+    scene.agent("thief").call("bank", abi.Ping(1))
+    evil = who = scene.agent("evil", "vm.spawn_granted")
+    for number in range(1000):
+        if how == "by children" and number % 100 == 0:
+            child = evil.call("vm", abi.SpawnGranted(f"child{number}", "")).message.task
+            who = scene.adopt(scene.kernel.find(child))
+        kind = 3000 + number if how == "with other numbers" else abi.Ping.TYPE
+        who.call("bank", raw(kind, 0, number))
+    mine = [row for row in denied(scene) if row["name"] != "thief"]
+    assert counted(mine) == 1000
+    assert len(mine) <= MAX_KINDS + 10

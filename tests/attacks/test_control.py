@@ -14,7 +14,7 @@ import pytest
 from tests.attacks.attack import Scene, attack
 from tests.support.control import Talker, as_nobody, turn
 from wasmos.errors import ControlError
-from wasmos.system.control import place
+from wasmos.system.control import client, place
 from wasmos.system.control.later import VARIABLE
 from wasmos.system.control.server import MAX_CLIENTS, Control
 
@@ -79,6 +79,22 @@ def test_a_folder_made_beforehand(real_scene: Scene, where: Path, kind: str) -> 
     real_scene.say(refused.value)
     with pytest.raises(ControlError):  # nor is a running system looked for there
         place.addresses()
+
+
+@attack(
+    "a folder in the way",
+    "Another user makes the folder in /tmp, so that the owner's commands end with an error while "
+    "the system listens in the other place",
+    stopped_by=r"the owner finds: demo",
+)
+def test_a_folder_in_the_way(
+    real_scene: Scene, where: Path, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = where / "planted"
+    FOLDERS["another user's" if os.geteuid() == 0 else "open to others"](planted)
+    monkeypatch.setattr(place, "folders", lambda: [str(where / "s"), str(planted)])
+    real_scene.say(f"the owner finds: {client.find().name}")
+    assert client.find().path == control.path
 
 
 @attack(

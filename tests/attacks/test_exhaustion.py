@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+from unittest import mock
+
 import pytest
 
 import wasmos
 from tests.attacks.attack import Bank, Scene, attack, serve_vm, settle, wat
 from tests.attacks.test_delegation import offer
 from wasmos import abi
+from wasmos.kernel import pattern
+from wasmos.kernel.bounds import MAX_COMPARED, MAX_EFFORT
 from wasmos.servers.fs import Fs, Image
 
 PING = abi.Ping.TYPE
@@ -74,6 +79,113 @@ def test_a_tower_of_grants(scene: Scene) -> None:
     assert max(grant.depth for grant in scene.kernel.grants) < 32
     scene.kernel.revoke(top)
     assert {g.rule.service for g in scene.kernel.grants} == {"hand", "vm"}
+
+
+def nested(count: int) -> list[str]:
+    """Patterns, each of which matches less than the one before."""
+    found = ["*"]
+    while len(found) < count:
+        found.append("a" + found[-1] if len(found) > 14 else "*a" + found[-1])
+    return found
+
+
+@attack(
+    "a tower of patterns",
+    "A and B pass ever narrower patterns on to each other; a check asks for those of all ancestors",
+    stopped_by=r"reply vm.* to [ab].*: no resources",
+)
+def test_a_tower_of_patterns(scene: Scene) -> None:
+    serve_vm(scene)
+    a, b = scene.agent("a", "vm"), scene.agent("b", "vm")
+    refused = False
+    for _ in range(8):
+        giver, receiver = a, b
+        for stars in nested(20):
+            rule = f'vm.cap_grant(rule="{stars}") {10**6} times'
+            answer = giver.call("vm", abi.CapGrant(receiver.id, rule))
+            code = answer.error or receiver.call("vm", abi.CapAccept(answer.message.cap)).error
+            refused = refused or code == -2
+            giver, receiver = receiver, giver
+    assert refused
+    for task in (a, b):
+        assert sum(steps_of(grant) for grant in task.grants) <= MAX_EFFORT
+
+
+def steps_of(grant: wasmos.Grant) -> int:
+    """How many bytes are compared at most with a message that it turns out not to be for."""
+    tests = [test for tests in grant.compiled[1].values() for test in tests if test[0] == "text"]
+    return sum(len(tokens) * test[2] for test in tests for kind, tokens in test[4])
+
+
+@attack(
+    "more values than anybody needs",
+    "cap_grant of a rule with 65 values of a field",
+    stopped_by=r"reply vm.* to evil.*: no resources",
+)
+def test_more_values_than_anybody_needs(scene: Scene) -> None:
+    serve_vm(scene)
+    evil, friend = scene.agent("evil", "vm", "tcpip"), scene.agent("friend")
+    rules = [
+        f"tcpip.listen(listen_port=[{','.join(str(2 * n) for n in range(1, count))}])"
+        for count in (65, 66)
+    ]
+    codes = [evil.call("vm", abi.CapGrant(friend.id, rule)).error for rule in rules]
+    assert codes == [0, -2]
+    assert evil.call("vm", abi.SpawnGranted("child", rules[1])).error == -2
+
+
+@attack(
+    "a rule that is compared with all that one holds",
+    "With 100 grants of patterns, cap_grant of texts that all but the last of them match",
+    stopped_by=r"reply vm.* to evil.*: no resources",
+)
+def test_a_rule_that_is_compared_with_all(scene: Scene) -> None:
+    serve_vm(scene)
+    friend, evil = scene.agent("friend", "vm", "tcpip"), scene.agent("evil", "vm")
+    stars = ",".join(f'"*{letter}"' for letter in "abcdefghijklmnop")
+    for n in range(100):
+        rule = f"tcpip.dns_resolve(hostname=[{stars}]) {n + 10} times"
+        cap = friend.call("vm", abi.CapGrant(evil.id, rule)).message.cap
+        assert evil.call("vm", abi.CapAccept(cap)).error == 0
+    texts = ",".join(f'"{letter * 15}"' for letter in "abcdefghijklmnopz")
+    steps: list[int] = []
+    contains = pattern.contains
+
+    def counted(tokens: Any, inner: Any, mode: str) -> bool:
+        steps.append(len(tokens) * len(inner))
+        return contains(tokens, inner, mode)
+
+    with mock.patch.object(pattern, "contains", counted):
+        rule = f"tcpip.dns_resolve(hostname=[{texts}]) once"
+        assert evil.call("vm", abi.CapGrant(friend.id, rule)).error == -2
+        assert evil.call("vm", abi.SpawnGranted("child", rule)).error == -2
+    assert 0 < sum(steps) <= 2 * MAX_COMPARED
+
+
+@attack(
+    "a child that holds each rule in each way",
+    "spawn_granted of 80 rules by a task with 200 grants, all of which have some of each",
+    stopped_by=r"reply vm.* to evil.*: no resources",
+)
+def test_a_child_that_holds_each_rule_in_each_way(scene: Scene) -> None:
+    serve_vm(scene)
+    badge = 'fs(dir="/srv/data", at="/data", mode="ro")'
+    friend, evil = scene.agent("friend", "vm", badge), scene.agent("evil", "vm", badge)
+    for n in range(200):
+        cap = friend.call("vm", abi.CapGrant(evil.id, f'fs.open(path="/{n}")')).message.cap
+        assert evil.call("vm", abi.CapAccept(cap)).error == 0
+    rules = "\n".join(f"fs for {n + 1}m" for n in range(80))
+    made = []
+    for _ in range(3):
+        answer = evil.call("vm", abi.SpawnGranted("child", rules))
+        assert not answer.error
+        made.append(scene.adopt(scene.kernel.find(answer.message.task)))
+    assert [len(child.grants) for child in made] == [80] * 3
+    before = len(scene.kernel.grants), len(scene.kernel.tasks)
+    assert evil.call("vm", abi.SpawnGranted("child", rules)).error == -2
+    assert (len(scene.kernel.grants), len(scene.kernel.tasks)) == before
+    made[0].task.kill()
+    assert evil.call("vm", abi.SpawnGranted("child", rules)).error == 0
 
 
 @attack(

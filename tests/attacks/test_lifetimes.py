@@ -8,6 +8,7 @@ from tests.attacks.agent import RECV, raw
 from tests.attacks.attack import Bank, Scene, Slow, attack, serve_vm, settle, wat
 from tests.attacks.test_delegation import offer
 from wasmos import abi
+from wasmos.servers.fs import Fs
 
 PING = abi.Ping.TYPE
 
@@ -40,6 +41,26 @@ def test_in_a_loop(scene: Scene) -> None:
     evil = scene.guest("evil", wat.program(wat.repeat(1000, count) + "(local.get $j)"), "bank once")
     assert scene.kernel.wait(evil).code == 1
     assert bank.account()["served"] == 1
+
+
+@attack(
+    "a directory, beside another one",
+    "One directory may be used twice and another one always; a file of the first is opened five "
+    "times",
+    stopped_by=r"reply fs.* to evil.*: not found",
+)
+def test_a_directory_beside_another(scene: Scene) -> None:
+    for name in "ab":
+        (scene.folder / name).mkdir()
+        (scene.folder / name / "f").write_bytes(b"SECRET")
+    scene.serve(Fs())
+    evil = scene.agent(
+        "evil",
+        f'fs(dir="{scene.folder}/b", at="/b")',
+        f'fs(dir="{scene.folder}/a", at="/a") 2 times',
+    )
+    opened = [evil.call("fs", abi.FsOpen("/a/f", 0)).error for _ in range(5)]
+    assert [not error for error in opened] == [True, True, False, False, False]
 
 
 @attack(

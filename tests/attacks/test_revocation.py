@@ -9,6 +9,7 @@ from tests.attacks.attack import Bank, Scene, Slow, attack, serve_vm, settle, wa
 from tests.attacks.test_delegation import offer
 from wasmos import abi
 from wasmos.servers.fs import Fs, Image
+from wasmos.system.operator import SharedVm
 
 PING = abi.Ping.TYPE
 
@@ -232,3 +233,60 @@ def test_a_service_that_came_again(scene: Scene) -> None:
     scene.serve(second)
     assert evil.call("bank", abi.Ping(2)).error == -8
     assert second.seen == []
+
+
+@attack(
+    "to give up what was taken back",
+    "A task gives up a right that its operator has taken back, so that its next life, which has "
+    "again what it gave up itself, is given it",
+    stopped_by=r"reply vm.* to evil.*: not found",
+)
+def test_given_up_afterwards(scene: Scene) -> None:
+    given_up: list[int] = []
+    scene.serve(SharedVm(given_up=given_up.append))
+    evil = scene.agent("evil", "vm", "pong", "echo")
+    pong, echo = evil.grants[1:]
+    scene.kernel.revoke(pong)
+    assert evil.call("vm", abi.CapRevoke(pong.id)).error == abi.ErrorCode.NOT_FOUND
+    assert evil.call("vm", abi.CapRevoke(echo.id)).error == 0
+    assert given_up == [echo.id]
+
+
+@attack(
+    "a crash against a denial",
+    "A task that its operator denies something ends with a trap, to be started again without that",
+    stopped_by=r"denial evil.* bank\.ping\(value=2\) denied .*by hand",
+)
+def test_a_denial_in_the_next_life(scene: Scene) -> None:
+    bank = Bank()
+    scene.serve(bank)
+    evil = scene.agent("evil", "bank")
+    scene.kernel.deny(evil.task, "bank", origin="by hand")
+    scene.kernel.kill(evil.task, cause="trapped")
+    again = scene.agent("evil", "bank")
+    scene.kernel.succeed(again.task, evil.task)
+    assert again.call("bank", abi.Ping(2)).error == -8
+    assert bank.seen == []
+
+
+@pytest.mark.parametrize("how", ["revoke", "deny"])
+@attack(
+    "what was passed on in a former life",
+    "A task passes its right on, traps and is started again. What it holds is taken back or "
+    "denied, and its friend goes on by what the dead one gave",
+    stopped_by=r"denial friend.* bank\.ping\(value=2\) (no_capability|field)",
+    each="how",
+)
+def test_passed_on_in_a_former_life(scene: Scene, how: str) -> None:
+    serve_vm(scene)
+    bank = Bank()
+    scene.serve(bank)
+    friend, evil = scene.agent("friend", "vm"), scene.agent("evil", "vm", "bank")
+    assert friend.call("vm", abi.CapAccept(offer(evil, friend, "bank"))).error == 0
+    scene.kernel.kill(evil.task, cause="trapped")
+    again = scene.agent("evil", "vm", "bank")
+    scene.kernel.succeed(again.task, evil.task)
+    assert friend.call("bank", abi.Ping(1)).error == 0
+    getattr(scene.kernel, how)(again.task, "bank")
+    assert friend.call("bank", abi.Ping(2)).error == -8
+    assert [value for _, value in bank.seen] == [1]

@@ -133,13 +133,13 @@ def test_what_is_no_record_is_noted(path: Path, run: Run) -> None:
 
 def test_nothing_in_a_log_plays_tricks(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "audit.jsonl"
-    evil = "\x1b[2J\x9b\r\n\x07\u202e\x7f"
+    evil = "\x1b[2J\x9b\r\n\x07\u202e\x7f\u2028\u2029\u2066\u200f"
     record = {"v": 1, "seq": 1, "event": f"call{evil}", "time": evil, "name": evil, "task": evil,
               "fields": {evil: evil}, "reason": evil, "rule": evil, "origin": evil}  # fmt: skip
     path.write_text(json.dumps(record, ensure_ascii=False) + "\n")
     for options in ([], ["-o", "json"], ["--explain", 1], ["--verify"]):
         _, out, err = run(path, *options)
-        assert not set(out + err) & set("\x1b\x9b\r\x07\u202e\x7f")
+        assert not set(out + err) & set("\x1b\x9b\r\x07\u202e\x7f\u2028\u2029\u2066\u200f")
         if options in ([], ["-o", "json"]):
             assert out.count("\n") == 1
 
@@ -171,8 +171,10 @@ def test_damage(path: Path, run: Run) -> None:
     assert report["damage"] == [
         {"file": str(path), "line": 4, "what": "1 line is missing before it"}
     ]
-    assert list(report) == ["version", "ok", "files", "lines", "first", "last", "head", "torn",
-                            "has_head", "damaged", "damage"]  # fmt: skip
+    assert list(report) == [
+        "version", "ok", "files", "lines", "first", "last", "rotated_away", "head", "torn",
+        "has_head", "damaged", "damage",
+    ]  # fmt: skip
 
 
 def test_a_tail_that_was_cut_off(path: Path, run: Run) -> None:
@@ -195,7 +197,30 @@ def test_files_that_are_gone(tmp_path: Path, run: Run) -> None:
     first = rows(log_files(path)[0])[0]["seq"]
     assert status == 0
     assert f"in 3 files, numbers {first} to" in out
-    assert f"  lines before number {first} are in files that are gone\n" in out
+    assert f"\n  begins at line {first}; older lines were rotated away\n" in out
+    assert "quiet" not in out
+    head = rows(path)[-1]["hash"]
+    assert run(path, "--verify", "--head", head)[0] == 0
+    assert run(path, "--verify", "--head", "0123456789abcdef")[0] == 1
+    written(tmp_path / "log.quiet", [GRANT])
+    _, out, _ = run(path, "--verify")
+    assert f"  of these, {path}.quiet may have all but calls and denials\n" in out
+    _, out, _ = run(path, "--verify", "-o", "json")
+    report = json.loads(out)
+    assert (report["ok"], report["rotated_away"], report["first"]) == (True, first - 1, first)
+
+
+def test_a_log_that_begins_at_its_beginning(path: Path, run: Run) -> None:
+    for options in ([], ["-o", "json"]):
+        assert "rotated away" not in run(path, "--verify", *options)[1]
+    assert json.loads(run(path, "--verify", "-o", "json")[1])["rotated_away"] == 0
+
+
+def test_a_beginning_that_was_cut_off_was_not_rotated_away(path: Path, run: Run) -> None:
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[2:]))
+    status, out, _ = run(path, "--verify")
+    assert status == 1 and "isn't how a file begins: lines are missing before it" in out
+    assert "rotated away" not in out
 
 
 # --- --explain --------------------------------------------------------------------------------

@@ -176,6 +176,28 @@ def test_asking(tmp_path: Path) -> None:
     assert allowed(policy) == ["args.get", "console.write"]
 
 
+@pytest.mark.parametrize("merged", [False, True])
+def test_what_is_allowed_once_is_a_comment(tmp_path: Path, merged: bool) -> None:
+    policy = tmp_path / "p.toml"
+    if merged:
+        policy.write_text("[task.hello]\nallow = ['args.get']\n")
+    how = ["--merge"] if merged else []
+    with person("learn", "--ask", "--allow", "args", *how, "-o", policy, HELLO, "Ann") as you:
+        you.see(r"hello asks: may write \(console\)\?", "answer>")
+        you.enter("o")
+        you.see("Hello from WasmOS!", r"hello asks: may write \(console\)\?", "answer>")
+        you.enter("q")
+        you.status()
+        shown = " ".join(str(you.screen).split())
+    if merged:
+        assert "note: allowed once, and not added: console.write" in shown
+        assert f"{policy}: 0 rules more; try:" in shown
+    else:
+        assert f"{policy}: 1 rules, and 1 as comments, which you allowed once; try:" in shown
+    assert allowed(policy) == ["args.get"]
+    assert ("# once: 'console.write'," in policy.read_text()) is not merged
+
+
 def test_an_interrupt_while_it_asks(tmp_path: Path) -> None:
     policy = tmp_path / "p.toml"
     with person("learn", "--ask", "-o", policy, HELLO) as you:

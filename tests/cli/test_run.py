@@ -139,6 +139,38 @@ def test_what_was_refused_and_what_would_allow_it(
     assert wasmos_("run", "-q", *flags, made(connecting(9))).stderr in ("", warning)
 
 
+def test_a_service_that_a_rule_hides(made: Make, tmp_path: Path) -> None:
+    """Its lookup fails already: no --allow would help against the rule."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[run]\nallow = ['console']\ndeny = ['pong']\n")
+    for flags, said in (
+        (["--allow", "pong", "--deny", "pong"], "pong    (--deny)"),
+        (["--policy", policy, "--allow", "*", "-q"], ""),
+        (["--policy", policy], f"pong    ({policy}:3)"),
+    ):
+        done = wasmos_("run", *flags, made(wat.program("(drop @pong) (drop @echo) @pong")))
+        notes = re.sub(r"task \d+", "task 3", done.stderr).splitlines()
+        assert done.returncode == 256 - 8
+        if not said:
+            assert notes == [] or notes[0].startswith("warning: ")
+            continue
+        rule, origin = said.split("    ")
+        assert notes == [
+            "note: guest was refused echo; to allow: --allow echo",
+            "note: guest was refused pong",
+            "  asked by  task 3 'guest'",
+            f"  rule      a rule denies it: {rule}    {origin}",
+            f"  to allow  take out {rule} {origin}",
+        ]
+
+
+def test_advice_for_a_name_that_needs_quotes(made: Make, tmp_path: Path) -> None:
+    guest, policy = made(printer("text"), "my guest"), tmp_path / "policy.toml"
+    policy.write_text("[run]\nallow = ['console.read']")
+    note = wasmos_("run", "--policy", policy, guest).stderr.splitlines()[-1]
+    assert note == f"  to allow  add  \"console.write\"  to [task.'my guest'] in {policy}"
+
+
 def test_the_advice_works(made: Make) -> None:
     guest = made(connecting(9))
     for _ in range(2):

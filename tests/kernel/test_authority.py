@@ -45,6 +45,17 @@ def denials(kernel: wasmos.Kernel) -> list[tuple[int, int]]:
     return [(event.task, event.peer) for event in kernel.events() if event.kind == "denial"]
 
 
+def test_a_lookup_that_a_rule_hides(kernel: wasmos.Kernel) -> None:
+    services(kernel)
+    task = kernel.spawn(program("(drop @plus) @nobody"), allow=["*"], deny=["plus"], trusted=True)
+    kernel.grant(task, "sink")
+    kernel.deny(task, "nobody.ping")  # not all there is of it
+    deny = task.grants[0]
+    kernel.run(timeout=1)
+    assert task.denied == {"plus"}
+    assert task.denied_by == {"plus": deny}
+
+
 # --- by default -------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from tests.support.puppets import CALL, Stage
 from tests.support.rules import LAB, After, Later, Mix, Names
 from wasmos import abi
 from wasmos.kernel import Rule
-from wasmos.kernel.authority import MAX_DEPTH
+from wasmos.kernel.bounds import MAX_DEPTH
 
 NOT_ALLOWED, NOT_SUPPORTED = -8, -9
 MIX, NAMES, AFTER, LATER, PING, UNKNOWN = 1001, 1003, 1005, 1007, 9, 7000

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -29,8 +31,21 @@ from tests.support.wat import (
 )
 from wasmos import _core, abi
 
-NOT_ALLOWED, ABORTED = -8, -21
+NOT_ALLOWED, NOT_SUPPORTED, ABORTED = -8, -9, -21
 PING, TOLD = 9, 21
+
+
+class NestPing(abi.Ping):
+    """A message of a service that the kernel doesn't know from the start."""
+
+    TYPE, NAME = 1021, "nest_ping"
+
+
+NEST = SimpleNamespace(
+    MESSAGES={NestPing.TYPE: NestPing},
+    RPCS={NestPing.NAME: abi.Rpc(NestPing.NAME, NestPing, NestPing)},
+    ONEWAYS={}, SERVICES={"nest": (NestPing.NAME,)}, EVENTS={}, COVERED_BY={}, BADGES={},
+)  # fmt: skip
 
 
 class Anything(wasmos.Service):
@@ -545,6 +560,36 @@ def test_a_late_answer_of_a_coroutine_reaches_nobody(kernel: wasmos.Kernel) -> N
     assert client.finish() == abi.PingReply(21)
 
 
+class Refusing(Slow):
+    """Says "not allowed" when its time has come."""
+
+    async def ping(self, caller: wasmos.Caller, value: int) -> int:
+        await super().ping(caller, value)
+        raise wasmos.CapabilityDenied(f"not {value}")
+
+
+def test_a_late_refusal_of_a_coroutine_is_no_denial(kernel: wasmos.Kernel) -> None:
+    """It would be told with the fields of the next call."""
+    slow = Refusing()
+    kernel.serve(slow)
+    client = kernel.client("me", allow=["slow"])
+    begin(client, "slow", 10)
+    slow.late = kernel.loop.create_future()
+    kernel.revoke(client, "slow")
+    assert kernel.run(lambda: client._result is not None)
+    with pytest.raises(wasmos.CapabilityDenied):
+        client.finish()
+    kernel.grant(client, "slow")
+    client.begin("slow", abi.Ping(20), lambda: None)
+    kernel.run(timeout=0.001)
+    slow.late.set_result(None)  # the first coroutine refuses now
+    kernel.run(timeout=0.001)
+    assert [denial.cause for denial in client.denials] == ["revoked"]
+    slow.ends[1].set_result(None)
+    kernel.run(lambda: client._result is not None)
+    assert [(d.cause, d.reason) for d in client.denials[1:]] == [("server", "not 20")]
+
+
 def test_an_answer_after_the_next_call_began(kernel: wasmos.Kernel) -> None:
     """A guest's late answer, while the next call of its client waits in the queue."""
     late = (
@@ -871,6 +916,47 @@ def test_a_guest_is_quicker_than_the_ledger(kernel: wasmos.Kernel) -> None:
         parent=parent, allow=["p"], trusted=True,
     )  # fmt: skip
     assert kernel.wait(task).code == 2
+
+
+class Keeper(Who):
+    """Has something of every grant open."""
+
+    def holds(self, grant: int) -> bool:
+        return True
+
+
+def test_a_last_use_looks_at_no_other_grant(kernel: wasmos.Kernel) -> None:
+    """But for some of those that are used up and still behind something, however many there are."""
+    kernel.serve(Keeper())
+    other, client = kernel.client("other", allow=[]), kernel.client("me", allow=[])
+    for _ in range(300):
+        kernel.grant(other, "who once")
+    assert [ping(other) for _ in range(301)] == [0] * 300 + [NOT_ALLOWED]
+    for _ in range(300):
+        kernel.grant(other, "who 2 times")
+    for _ in range(10):
+        kernel.grant(client, "who once")
+    with (
+        mock.patch.object(kernel, "uses_left", side_effect=kernel.uses_left) as uses_left,
+        mock.patch.object(kernel, "is_in_use", side_effect=kernel.is_in_use) as is_in_use,
+    ):
+        assert [ping(client) for _ in range(11)] == [0] * 10 + [NOT_ALLOWED]
+    assert uses_left.call_count + is_in_use.call_count <= 10 * 64
+
+
+def test_what_is_used_up_is_forgotten_by_and_by(kernel: wasmos.Kernel) -> None:
+    """Each of many, once nothing hangs on it any more."""
+    keeper = Keeper()
+    kernel.serve(keeper)
+    client = kernel.client("me", allow=[])
+    for _ in range(200):
+        kernel.grant(client, "who once")
+    assert [ping(client) for _ in range(200)] == [0] * 200
+    assert len(kernel.grants) == 200
+    with mock.patch.object(keeper, "holds", return_value=False):
+        for _ in range(4):
+            kernel.client("passer-by").kill()
+    assert kernel.grants == []
 
 
 def test_the_use_in_progress_completes(kernel: wasmos.Kernel) -> None:
@@ -1264,6 +1350,32 @@ def test_a_strangers_offer_is_in_nobodys_way(kernel: wasmos.Kernel) -> None:
     assert [grant.parent for grant in child.grants] == task.grants
 
 
+def test_a_denial_keeps_its_meaning_for_heirs(kernel: wasmos.Kernel) -> None:
+    """Said before its service's interface is known, of a name that another message has, too."""
+    giver, heir = kernel.client("giver", allow=["nest"]), kernel.client("heir", allow=[])
+    early = giver.grants[0].delegate(heir)
+    denial = kernel.deny(giver, "nest.ping")
+    late = giver.grants[0].delegate(heir)
+    kernel.define(NEST)
+    kernel.serve(Anything("nest"))
+    assert [send(client, "nest", NestPing(1)) for client in (giver, heir)] == [NOT_ALLOWED] * 2
+    early.revoke()
+    assert send(heir, "nest", NestPing(1)) == NOT_ALLOWED
+    denial.revoke()
+    assert late.state == "live"
+    assert [send(client, "nest", NestPing(1)) for client in (giver, heir)] == [NOT_SUPPORTED] * 2
+
+
+def test_a_rule_for_a_message_that_turns_out_to_be_none(kernel: wasmos.Kernel) -> None:
+    """A task can say so before the interface is known: nothing to whoever makes it known."""
+    giver, heir = kernel.client("giver", allow=["nest"]), kernel.client("heir", allow=[])
+    kernel.pass_on(giver, heir, "nest.echo", offer=False)
+    kernel.define(NEST)
+    kernel.serve(Anything("nest"))
+    assert send(heir, "nest", NestPing(1)) == NOT_ALLOWED
+    assert send(giver, "nest", NestPing(1)) == NOT_SUPPORTED
+
+
 # --- tasks that start others ---------------------------------------------------------------------
 
 
@@ -1285,6 +1397,91 @@ def test_a_childs_child_gets_no_more(kernel: wasmos.Kernel) -> None:
     parent = kernel.spawn(SLEEP, allow=["who"], trusted=True)
     child = kernel.spawn(SLEEP, parent=parent, allow=[], trusted=True)
     assert kernel.spawn(SLEEP, parent=child, allow=["who", "*"], trusted=True).grants == []
+
+
+def test_a_child_gets_each_directory_once(kernel: wasmos.Kernel) -> None:
+    """A rule that doesn't say which means all of them; but not each grant that there is for one."""
+    rules = ['fs(dir="/a", at="/a")', 'fs(dir="/b", at="/b")']
+    parent = kernel.spawn(SLEEP, allow=rules, trusted=True)
+    for grant in parent.grants[:]:
+        grant.delegate(parent, "fs.open")
+    child = kernel.spawn(SLEEP, parent=parent, allow=["fs.open"], trusted=True)
+    assert [grant.badge["dir"] for grant in child.grants] == ["/a", "/b"]
+    assert kernel.spawn(SLEEP, parent=parent, allow=[rules[1]], trusted=True).grants[0].badge == {
+        "dir": "/b", "at": "/b"
+    }  # fmt: skip
+
+
+def test_a_spawn_that_gives_too_much_leaves_nothing(kernel: wasmos.Kernel) -> None:
+    parent = kernel.spawn(SLEEP, allow=["who", "console"], trusted=True)
+    kernel.parse_rule("who")
+    program = kernel.load(SLEEP, trusted=True)
+    rules = [f"who for {n}s" for n in range(1, 200)]
+    kernel.spawn(program, parent=parent, allow=rules)
+    before = kernel.grants, kernel.tasks
+    with pytest.raises(wasmos.UsageError, match="256"):
+        kernel.spawn(program, parent=parent, allow=rules)
+    assert (kernel.grants, kernel.tasks) == before
+    assert all(grant.state == "live" for grant in before[0])
+
+
+def test_what_the_host_says_has_no_bounds(kernel: wasmos.Kernel) -> None:
+    """A grant of its own isn't counted, and one that it passes on is only counted."""
+    giver, heir = kernel.client("giver", allow=[]), kernel.client("heir", allow=["tcpip", "vm"])
+    stars = ",".join(f'"*{n}*"' for n in range(100))
+    kernel.grant(heir, f"tcpip.dns_resolve(hostname=[{stars}])")
+    grant = kernel.grant(giver, f"tcpip.dns_resolve(hostname=[{stars}])")
+    kernel.pass_on(giver, heir, 'tcpip.dns_resolve(hostname="*1*") 5 times', offer=False)
+    for _ in range(15):
+        grant.delegate(heir)
+    with pytest.raises(wasmos.UsageError, match="too long to check"):
+        kernel.pass_on(giver, heir, 'tcpip.dns_resolve(hostname="*1*") 5 times', offer=False)
+    grant.delegate(heir)
+    kernel.pass_on(kernel.client("other", allow=["console"]), heir, "console", offer=False)
+
+
+def test_an_offer_that_is_too_much_stays_one(kernel: wasmos.Kernel) -> None:
+    giver, heir = kernel.client("giver", allow=["tcpip"]), kernel.client("heir", allow=[])
+    pattern = "*a" * 16
+    rule = f'tcpip.dns_resolve(hostname="{pattern}")'
+    offers = [kernel.pass_on(giver, heir, rule, offer=True) for _ in range(140)]
+    with pytest.raises(wasmos.UsageError, match="too long to check"):
+        for offer in offers:
+            kernel.accept(heir, offer.id)
+    taken = [offer for offer in offers if offer.state == "live"]
+    assert 100 < len(taken) < 130
+    taken[0].revoke()
+    kernel.accept(heir, offers[len(taken)].id)
+    with pytest.raises(wasmos.UsageError, match="too long to check"):
+        kernel.accept(heir, offers[-1].id)
+    assert offers[-1].state == "offered"
+
+
+def test_what_the_host_denies_keeps_nobody_from_one_grant(kernel: wasmos.Kernel) -> None:
+    """However much there is to ask, and of which service."""
+    parent = kernel.spawn(SLEEP, allow=["fs", "console", "who"], trusted=True)
+    for number in range(1_000):
+        kernel.deny(parent, f'fs.open(path="/**/{number}/*")')
+    child = kernel.spawn(SLEEP, parent=parent, allow=["fs", "console", "who"], trusted=True)
+    assert [grant.rule.service for grant in child.grants] == ["fs", "console", "who"]
+    kernel.pass_on(parent, child, "console", offer=False)
+    with pytest.raises(wasmos.UsageError, match="too long to check"):
+        kernel.pass_on(parent, child, "fs", offer=False)
+
+
+def test_a_denial_is_asked_about_once(kernel: wasmos.Kernel) -> None:
+    """However often a right went to and fro between those whom it denies."""
+    kernel.serve(Who())
+    a, b = kernel.client("a", allow=["who"]), kernel.client("b", allow=[])
+    early = kernel.deny(a, "who.ping(value=1)")
+    grants = [a.grants[0]]
+    for n in range(10):
+        grants.append(grants[-1].delegate((b, a)[n % 2]))
+    late = kernel.deny(a, "who.ping(value=2)")
+    assert [grant.excepts for grant in grants[1:]] == [[early, late]] * 10
+    assert [ping(b, value=value) for value in (1, 2, 3)] == [NOT_ALLOWED, NOT_ALLOWED, 0]
+    late.revoke()
+    assert [ping(b, value=value) for value in (1, 2, 3)] == [NOT_ALLOWED, 0, 0]
 
 
 # --- those who hear of ends ----------------------------------------------------------------------

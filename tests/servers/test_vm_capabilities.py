@@ -347,6 +347,20 @@ def test_who_has_ended_gave_it(kernel: wasmos.Kernel, giver: wasmos.Client) -> N
     assert far.state == "live"
 
 
+def test_taking_back_what_is_over(kernel: wasmos.Kernel, giver: wasmos.Client) -> None:
+    """Whoever ended it: nothing happens, and it isn't said that something did."""
+    taker = kernel.client("taker", allow=["vm"])
+    given = kernel.pass_on(giver, taker, "plus.ping(value=3)", offer=False)
+    short = kernel.grant(taker, "pong", seconds=1)
+    kernel.revoke(given)
+    kernel.run(timeout=2)
+    assert (given.state, short.state) == ("revoked", "expired")
+    for client in (giver, taker):
+        assert refusal(client, abi.CapRevoke(given.id)) == ErrorCode.NOT_FOUND
+    assert refusal(taker, abi.CapRevoke(short.id)) == ErrorCode.NOT_FOUND
+    assert (given.state, short.state) == ("revoked", "expired")
+
+
 # --- badges ------------------------------------------------------------------------------------
 
 

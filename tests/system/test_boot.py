@@ -14,7 +14,7 @@ import pytest
 from tests.support import talkers, wat
 from tests.support.command import SYSTEM, folder
 from tests.support.talkers import printer, reader
-from wasmos import ManifestError, ModuleRefused, Task, _core, abi
+from wasmos import CapabilityDenied, ManifestError, ModuleRefused, Task, _core, abi
 from wasmos.errors import NotGranted
 from wasmos.kernel.aio import AsyncKernel
 from wasmos.system.boot import System
@@ -115,6 +115,19 @@ def test_what_is_saved_is_there_the_next_time(tmp_path: Path, name: str) -> None
             assert archive.getnames() == ["d", "hello.txt"]
     else:
         assert (tmp_path / name / "hello.txt").read_text() == "changed"
+
+
+def test_the_shell_shows_what_a_file_holds_and_more_of_its_name(tmp_path: Path) -> None:
+    """On a terminal: a name has no marks for text from right to left, and a text may."""
+
+    async def work(booted: Booted) -> None:
+        booted.shell._terminal = True
+        await booted.do("delete hello.txt", "write a\u200fb '\u05d0\u200f\u202e\x9b'")
+        assert await booted.do("cat a\u200fb") == "\u05d0\u200f\\u202e\\x9b\n"
+        assert await booted.do("ls") == "      10 bytes  a\\u200fb\n"
+        assert await booted.do("cat x\u200f") == "!cat x\\u200f: not found\n"
+
+    drive(folder(tmp_path, SYSTEM), work)
 
 
 def fs(text: str) -> str:
@@ -347,6 +360,109 @@ def test_a_shutdown_with_everything_at_work_leaves_nothing(tmp_path: Path) -> No
     assert _core.live_objects() == before
 
 
+def started_by_guests(tmp_path: Path, text: str, name: str, **programs: str) -> Path:
+    """Whose program `spawns` spawns `name`; it returns the answer's type, or the error."""
+    return folder(
+        tmp_path,
+        f"[system]\nservers = ['vm', 'env']\nprograms = ['programs']\n{text}",
+        spawns=SPAWNS.replace("{name}", name),
+        waits=wat.SLEEP,
+        **programs,
+    )
+
+
+SPAWNED, DENIED = f"exited with code {abi.SpawnTaskReply.TYPE}", "exited with code -8"
+
+
+@pytest.mark.parametrize("restart", ["never", "on-failure"])
+def test_a_guest_gives_nobody_a_name_that_is_not_its_own_to_register(
+    tmp_path: Path, restart: str
+) -> None:
+    """While the section's task is down: it would be a stranger's child, with a stranger's rights,
+    and in the way of the next life."""
+    text = (
+        f"[task.db]\nmodule = 'waits'\nservice = 'db'\nrestart = '{restart}'\n"
+        "[spawn]\nuse = ['*']\n"
+    )
+
+    async def work(booted: Booted) -> None:
+        await booted.do("kill db")
+        assert DENIED in await booted.do("start spawns")
+        assert "db" not in booted.system.kernel.services
+        assert [task.name for task in booted.system.kernel.tasks if task.name == "db"] == []
+
+    drive(started_by_guests(tmp_path, text, "db"), work, virtual=True)
+
+
+@pytest.mark.parametrize(
+    ("rule", "restart", "said"),
+    [
+        ("service_register(name='db')", "never", SPAWNED),
+        ("service_register(name='other')", "never", DENIED),
+        ("service_register(name='db')", "on-failure", DENIED),  # its supervisor starts it
+    ],
+)
+def test_who_may_register_a_name_may_have_a_child_that_is_it(
+    tmp_path: Path, rule: str, restart: str, said: str
+) -> None:
+    quoted = rule.replace("'", '"')
+    text = (
+        f"[task.db]\nmodule = 'waits'\nservice = 'db'\nrestart = '{restart}'\n"
+        f"[task.lead]\nmodule = 'spawns'\nrestart = 'always'\nbackoff = '60s'\n"
+        f"use = ['vm.spawn_task', 'vm.{quoted}']\n"
+    )
+
+    async def work(booted: Booted) -> None:
+        await booted.logged("'lead' exited with code")  # while there is one, it gets none
+        await booted.do("kill db")
+        assert said in await booted.logged("'lead' exited with code")
+        assert ("db" in booted.system.kernel.services) == (said == SPAWNED)
+
+    drive(started_by_guests(tmp_path, text, "db"), work, virtual=True)
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        ("['vm.spawn_task']", DENIED),
+        ("['vm']", DENIED),  # that is the right to its own name
+        ("['vm.spawn_task', 'vm.service_register(name=\"plus\")']", SPAWNED),
+        ("['*']", SPAWNED),
+    ],
+)
+def test_a_passive_service_needs_the_right_to_its_name(tmp_path: Path, use: str, said: str) -> None:
+    text = f"[spawn]\nuse = {use}\n"
+    manifest = started_by_guests(tmp_path, text, "plus", plus=wat.PASSIVE)
+
+    async def work(booted: Booted) -> None:
+        assert said in await booted.do("start spawns")
+        assert ("plus" in booted.system.kernel.services) == (said == SPAWNED)
+
+    drive(manifest, work, virtual=True)
+
+
+def test_a_child_is_not_told_what_its_section_tells_its_own_task(tmp_path: Path) -> None:
+    """Variables may be secrets, and whom the child may tell them to, its parent has chosen."""
+    gets = wat.program(
+        f"""(i32.store #1024 #{abi.EnvGet.TYPE})
+        (memory.copy (i32.const 1032) (i32.const 512) (i32.const 16))
+        (drop (call $call @env #1024)) (i32.load #1024)""",
+        fields='(data (i32.const 512) "TOKEN\\00")',
+    )
+    text = (
+        "[task.child]\nmodule = 'gets'\nargs = ['secret']\nenv = { TOKEN = 'secret' }\n"
+        "[task.parent]\nmodule = 'spawns'\nuse = ['vm', 'env']\nenv = { TOKEN = 'other' }\n"
+    )
+    text = text.replace("args =", "use = ['env']\nargs =")
+    manifest = started_by_guests(tmp_path, text, "child", gets=gets)
+
+    async def work(booted: Booted) -> None:
+        await booted.logged(f"'child' exited with code {abi.EnvGetReply.TYPE}")
+        await booted.logged(f"'child' exited with code {int(abi.ErrorCode.NOT_FOUND)}")
+
+    drive(manifest, work, virtual=True)
+
+
 # --- rights -------------------------------------------------------------------------------------
 
 
@@ -566,6 +682,88 @@ def test_what_a_task_gave_up_itself_its_next_life_has_again(tmp_path: Path) -> N
         await booted.do("kill t")
         await booted.logged("t (again)")
         assert [rule for rule, _ in held(booted.task("t"))] == ["echo", "vm"]
+
+    drive(manifest, work, virtual=True)
+
+
+# Gives up its first right when somebody writes to it, and traps.
+GIVES_UP_LATER = wat.program(
+    f"""{wat.RECEIVE} (i32.store #1024 #{abi.CapRevoke.TYPE}) (i32.store #1032 #1)
+    (drop (call $call @vm #1024)) unreachable"""
+)
+
+
+def test_what_was_taken_back_can_not_be_given_up(tmp_path: Path) -> None:
+    """A task that says so of what it has no more makes nothing undone."""
+    keys = "use = ['echo', 'vm']\nrestart = 'on-failure'"
+    manifest = restarting(tmp_path, keys, t=GIVES_UP_LATER)
+
+    async def work(booted: Booted) -> None:
+        kernel, first = booted.system.kernel, booted.task("t")
+        kernel.revoke(first, "echo")
+        kernel.grant(first, "hand")  # whose one-way messages it hears then
+        kernel.notify(kernel.client("hand").id, first.id, abi.TaskDestroyed(0))
+        await booted.logged("'t' trapped")
+        await booted.logged("t (again)")
+        assert [rule for rule, _ in held(booted.task("t"))] == ["vm"]
+
+    drive(manifest, work, virtual=True)
+
+
+def test_what_was_denied_by_hand_is_denied_in_the_next_life(tmp_path: Path) -> None:
+    """A crash is something that a program can bring about itself."""
+    text = "[system]\nprograms = ['programs']\n[task.t]\nmodule = 't'\n{}\n"
+    policy = "[task.t]\nallow = ['*']\ndeny = ['tcpip']\n"
+    keys = "use = ['console', 'pong']\nrestart = 'on-failure'\nmax_restarts = 2"
+    manifest = folder(tmp_path, text.format(keys), policy, t=wat.SLEEP)
+
+    async def work(booted: Booted) -> None:
+        kernel = booted.system.kernel
+        await booted.do("deny t pong", "deny t echo")
+        await booted.do(f"revoke {booted.task('t').grants[-1].id}")  # that of echo
+
+        def denied() -> list[tuple[str, str]]:
+            return sorted(row for row in held(booted.task("t")) if row[0].startswith("not "))
+
+        wanted = [("not pong", "the shell"), ("not tcpip", f"{tmp_path}/policy.toml:3")]
+        for _ in range(2):
+            kernel.kill(booted.task("t"), cause="trapped")
+            await booted.logged("t (again)")
+            assert sorted(row for row in held(booted.task("t")) if "not" in row[0]) == sorted(
+                wanted
+            )
+        kernel.kill(booted.task("t"), cause="trapped")
+        await booted.logged("t: given up")
+        await booted.do("start t &")  # nothing is held against it but what was denied
+        assert denied() == wanted
+        assert {"console", "pong"} < {rule for rule, _ in held(booted.task("t"))}
+        lift = next(grant for grant in booted.task("t").grants if str(grant.rule) == "pong")
+        await booted.do(f"revoke {lift.id}")
+        kernel.kill(booted.task("t"), cause="trapped")
+        await booted.logged("t (again)")
+        assert denied() == wanted[1:]
+
+    drive(manifest, work, virtual=True)
+
+
+@pytest.mark.parametrize(
+    "line", ["revoke t pong", "revoke {} pong", "revoke t", "deny t pong", "deny {} *"]
+)
+def test_what_a_former_life_passed_on_is_taken_back_too(tmp_path: Path, line: str) -> None:
+    manifest = restarting(tmp_path, "use = ['pong']\nrestart = 'always'", t=wat.SLEEP)
+
+    async def work(booted: Booted) -> None:
+        aio, ping = booted.system.aio, abi.Ping(1)
+        friend = aio.sync.client("friend", allow=[])
+        aio.sync.pass_on(booted.task("t"), friend, "pong", offer=False)
+        for _ in range(2):
+            await booted.do("kill t")
+            await booted.logged("t (again)")
+        assert await aio.call("pong", ping, client=friend) == abi.PingReply(42)
+        said = await booted.do(line.format(booted.task("t").id))
+        with pytest.raises(CapabilityDenied):
+            await aio.call("pong", ping, client=friend)
+        assert line.startswith("deny") or f"of task {friend.id} friend: pong" in said
 
     drive(manifest, work, virtual=True)
 

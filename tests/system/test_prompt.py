@@ -356,10 +356,10 @@ def test_others_go_on_while_one_is_asked_about(loop: asyncio.Runner) -> None:
             prompter = LaterPrompter(kernel, you.ask_line, you.lines.append)
             serving = asyncio.ensure_future(prompter.serve())
             tasks = []
-            for name in "ab":  # asked about before anything else is waited for
+            for name in "ab":
                 tasks.append(await aio.spawn(sends(PING), name=name, trusted=True))
                 kernel.ask(tasks[-1], prompter)
-            await you.asked.wait()
+                await you.asked.wait()  # about the first one
             free = await aio.spawn(sends(PING), allow=["plus"], trusted=True)
             assert (await aio.wait(free)).code == 0
             assert [task.exit for task in tasks] == [None, None]

@@ -345,7 +345,9 @@ class PingReply(Message):
 
 
 class SpawnTask(Message):
-    """Start the program of this name."""
+    """Start the program of this name. \"Not found\" if there is none, \"not allowed\" if it would be a
+    service by a name that the sender may not register.
+    """
 
     __slots__ = ("name",)
     TYPE = 11
@@ -1262,7 +1264,7 @@ class CapAcceptReply(Message):
 
 class CapRevoke(Message):
     """Take back what the sender passed on, with everything that came of it; or give up what it
-    holds itself. \"Not found\" if the sender neither gave nor holds it.
+    holds itself. \"Not found\" if the sender neither gave nor holds it, or if it is over.
     """
 
     __slots__ = ("cap",)
@@ -1321,7 +1323,7 @@ class CapBadgeReply(Message):
 
 class SpawnGranted(Message):
     """Start the program of this name with just these capabilities, out of what the sender holds.
-    \"Not found\" if there is no such program; for the rules, the errors of `cap_grant`.
+    The errors of `spawn_task`; for the rules, those of `cap_grant`.
 
     rules: A rule on each line; none at all is right, too.
     """

@@ -79,10 +79,10 @@ def shown(text: str) -> str:
     """A text with guests' names in it, without what a terminal would obey."""
     if text.isascii() and text.isprintable():
         return text
-    from wasmos.servers.console.visible import Visible
+    from wasmos.servers.console.visible import plain
 
     # One line stays one line: a name can't begin one of its own.
-    line = Visible().text(text[:MAX_LINE].encode("utf-8", "replace")).decode()
+    line = plain(text[:MAX_LINE])
     return line.replace("\r", "^M").replace("\n", "^J").replace("\t", "^I")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import deque
@@ -9,6 +10,7 @@ from collections import deque
 from wasmos.cli import EXIT_NOT_FOUND, EXIT_USAGE, fail, say, shown
 from wasmos.errors import UsageError
 from wasmos.system.audit.explain import explain
+from wasmos.system.audit.files import QUIET
 from wasmos.system.audit.query import Query
 from wasmos.system.audit.reader import Follower, read
 from wasmos.system.audit.show import show
@@ -141,8 +143,9 @@ def _print_document(report: Report) -> None:
 
     document = {
         "version": VERSION, "ok": report.ok, "files": report.files, "lines": report.lines,
-        "first": report.first, "last": report.last, "head": report.head, "torn": report.torn,
-        "has_head": report.has_head, "damaged": report.damaged,
+        "first": report.first, "last": report.last, "rotated_away": report.rotated_away,
+        "head": report.head, "torn": report.torn, "has_head": report.has_head,
+        "damaged": report.damaged,
         "damage": [{"file": d.file, "line": d.line, "what": d.what} for d in report.damage],
     }  # fmt: skip
     print(json.dumps(document, indent=2))
@@ -157,8 +160,10 @@ def _print_report(report: Report, file: str, head: str | None) -> None:
     state = f"{report.damaged} DAMAGED" if report.damaged else "unbroken"
     numbers = f"numbers {report.first} to {report.last}" if report.lines else "nothing"
     print(shown(f"{file}: {report.lines} lines in {files}, {numbers}: {state}"))
-    if report.first > 1:
-        print(f"  lines before number {report.first} are in files that are gone")
+    if report.rotated_away:
+        print(f"  begins at line {report.first}; older lines were rotated away")
+        if os.path.exists(quiet := file + QUIET):
+            print(shown(f"  of these, {quiet} may have all but calls and denials"))
     if report.torn:
         print(
             f"  {report.torn} bytes at the end are no line yet: being written, or torn by a crash"

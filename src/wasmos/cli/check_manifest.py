@@ -8,6 +8,7 @@ from wasmos.cli import EXIT_REFUSED, fail, shown
 from wasmos.errors import ManifestError, ModuleRefused, UsageError
 from wasmos.kernel import admit, read
 from wasmos.system.manifest.manifest import Manifest, load
+from wasmos.system.policy.edit import heading
 from wasmos.system.policy.policy import read as read_policy
 from wasmos.system.programs import Programs
 
@@ -36,14 +37,14 @@ def main(options: argparse.Namespace) -> int:
             _check_module(manifest, programs, plan)
         except ModuleRefused as error:
             where = manifest.where("task", plan.name, "module")
-            return fail(f"{where}: [task.{plan.name}] {error}", EXIT_REFUSED)
+            return fail(f"{where}: {heading('task', plan.name)} {error}", EXIT_REFUSED)
     _show(manifest, options.output)
     return 0
 
 
 def _check_module(manifest: Manifest, programs: Programs, plan: TaskPlan) -> None:
     """Raises ModuleRefused, ManifestError."""
-    where = f"{manifest.where('task', plan.name, 'module')}: [task.{plan.name}]"
+    where = f"{manifest.where('task', plan.name, 'module')}: {heading('task', plan.name)}"
     try:
         name, data = read(plan.path or programs.path(plan.module))
         admit(name, data, plan.limits)

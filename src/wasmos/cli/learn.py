@@ -76,11 +76,17 @@ def _write(path: str, found: Learnt, options: argparse.Namespace) -> None:
     if options.merge and os.path.exists(path):
         added = _merge(path, found)
         done = f"{path}: {added} rules more"
+        once = [f"allowed once, and not added: {line.rule}" for line in found.once]
     else:
         policy_edit.replace(path, found.policy)
         done = f"{path}: {len(found.lines)} rules"
+        once = []
+        if found.once:
+            done += f", and {len(found.once)} as comments, which you allowed once"
     if options.quiet:
         return
+    for note in once:
+        say(f"note: {note}")
     for note in found.notes:
         say(f"note: not allowed there: {note}")
     words = ("wasmos", "run", "--policy", path, options.module, *options.args)

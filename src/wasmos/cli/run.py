@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable
 
-    from wasmos.kernel import Denial
+    from wasmos.kernel import Denial, Exit, Grant
     from wasmos.system.run import Ask, Completed
 
 MAX_NOTES = 10
@@ -86,30 +86,41 @@ def _note_denials(completed: Completed, policy: str | None, log: Callable[[str],
     name = completed.exit.name
     # Who is given no arguments misses nothing.
     denied = [name for name in completed.denied if name != "args"]
-    if denied:
-        names = ", ".join(name if name.isprintable() else repr(name) for name in denied)
-        wanted = " ".join(f"--allow {name}" for name in denied if name in SERVICES)
+    rules = completed.denied_by
+    if unknown := [each for each in denied if each not in rules]:
+        names = ", ".join(each if each.isprintable() else repr(each) for each in unknown)
+        wanted = " ".join(f"--allow {each}" for each in unknown if each in SERVICES)
         log(f"note: {name} was refused {names}" + (wanted and f"; to allow: {wanted}"))
+    for each in denied:
+        if (grant := rules.get(each)) is not None:
+            what = each if each.isprintable() else repr(each)
+            _note(log, completed.exit, what, _said("a rule denies it", grant), _take_out(grant))
     for denial in completed.denials[:MAX_NOTES]:
-        log(f"note: {name} was refused {denial.rule}")
-        log(f"  asked by  task {denial.task} {name!r}")
-        log(f"  rule      {_reason(denial)}")
-        log(f"  to allow  {_remedy(denial, policy)}")
+        reason = _said(denial.reason, denial.grant)
+        _note(log, completed.exit, denial.rule, reason, _remedy(denial, policy))
     if (more := len(completed.denials) - MAX_NOTES) > 0:
         log(f"note: and {more} more")
 
 
-def _reason(denial: Denial) -> str:
-    grant = denial.grant
-    if grant is None:
-        return denial.reason
-    return f"{denial.reason}: {grant.rule}    ({grant.origin})"
+def _note(log: Callable[[str], object], exit: Exit, what: str, reason: str, remedy: str) -> None:
+    log(f"note: {exit.name} was refused {what}")
+    log(f"  asked by  task {exit.task} {exit.name!r}")
+    log(f"  rule      {reason}")
+    log(f"  to allow  {remedy}")
+
+
+def _said(reason: str, grant: Grant | None) -> str:
+    return reason if grant is None else f"{reason}: {grant.rule}    ({grant.origin})"
+
+
+def _take_out(grant: Grant) -> str:
+    return f"take out {grant.rule} ({grant.origin})"
 
 
 def _remedy(denial: Denial, policy: str | None) -> str:
     grant = denial.grant
     if denial.cause == "denied" and grant is not None:
-        return f"take out {grant.rule} ({grant.origin})"
+        return _take_out(grant)
     if denial.service not in SERVICES:
         return f"nothing here is the service {denial.service}; boot a system that has it"
     if denial.message == "tcpip.listen":  # a port of the guest's has to be one of the host's, too
@@ -133,9 +144,10 @@ def _to_add(rule: str, name: str, policy: str | None) -> str:
         import shlex
 
         return f"--allow {shlex.quote(rule)}"
+    from wasmos.system.policy.edit import heading
     from wasmos.system.policy.policy import toml_string
 
-    return f"add  {toml_string(rule)}  to [task.{name}] in {policy}"
+    return f"add  {toml_string(rule)}  to {heading('task', name)} in {policy}"
 
 
 def _offset(offset: int) -> str:

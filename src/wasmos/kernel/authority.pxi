@@ -177,8 +177,10 @@ cdef void use(Kern *k, Cap *cap) noexcept nogil:
     while cap is not NULL:
         if cap.uses > 0:
             cap.uses -= 1
-            if cap.uses == 0:
-                k.spent = True
+            if cap.uses == 0:   # once in its life
+                cap.refs += 1
+                cap.spent = k.spent
+                k.spent = cap
         cap = cap.parent
 
 

@@ -10,9 +10,21 @@ were derived from it: a child of it may go on, and can still be taken back.
 
 from __future__ import annotations
 
+from itertools import islice
+
 from wasmos import abi
-from wasmos.errors import CapabilityDenied, UsageError
+from wasmos.errors import CapabilityDenied, RuleError, UsageError
 from wasmos.kernel import grant as states
+from wasmos.kernel.bounds import (
+    MAX_ALTERNATIVES,
+    MAX_DEPTH,
+    MAX_EFFORT,
+    MAX_HELD,
+    MAX_PASSED_ON,
+    MAX_TOKENS,
+    Budget,
+    effort,
+)
 from wasmos.kernel.grant import Grant
 from wasmos.kernel.report import Report
 from wasmos.kernel.rule import Rule
@@ -29,10 +41,7 @@ if TYPE_CHECKING:
     from wasmos.kernel.timers import Timer
 
 EVERY = "*"
-MAX_DEPTH = 32  # of delegation
-MAX_PASSED_ON = 256  # live grants that one task has passed on
-MAX_TOKENS = 32  # of the patterns with wildcards in a rule of a task's
-MAX_HELD = 256  # grants of one task, beyond which it gets none from others
+MAX_SWEPT = 64  # that are used up are looked at again at a time
 REMEMBERED = 4096  # grants that are over, and may still be explained
 
 
@@ -50,9 +59,10 @@ class Authority:
         self.live: dict[int, Grant] = {}  # live, offered, and those left by their holder
         self._of_task: dict[int, dict[int, Grant]] = {}
         self._passed_on: dict[int, set[int]] = {}  # task → what it passed on
+        self._former: dict[int, set[int]] = {}  # task → its former lives, as far as left_of needs
         self._over: dict[int, Grant] = {}
-        self._limited: dict[int, Grant] = {}  # to so many uses
-        self._spent: dict[int, Grant] = {}  # of those, the ones that something hangs on
+        self._spent: dict[int, Grant] = {}  # used up, but something hangs on it
+        self._ended: list[Grant] = []  # of those, the ones whose holder has just ended
         self._timers: dict[int, Timer] = {}
         self.report = Report(kernel, self)
 
@@ -89,21 +99,32 @@ class Authority:
         self._rules.clear()
         self._compiled.clear()
         self.vocabulary = Vocabulary(abi, *self._interfaces)
-        for grant in self.live.values():  # each after what it was derived from
-            self._read_again(grant)
+        # Each after what it was derived from.
+        changed = {grant for grant in self.live.values() if self._read_again(grant)}
+        for heir in self.live.values():
+            for rule in changed.intersection(heir.excepts):
+                self._kernel.lift_exception(heir.id, rule.id)
+                self._except(heir, rule)
+            self._weigh(heir)
         return True
 
-    def _read_again(self, grant: Grant) -> None:
-        """Of a service that nobody knew, fields may turn out to have a default."""
-        rule = self.parse(str(grant.rule))
+    def _read_again(self, grant: Grant) -> bool:
+        """Of a service that nobody knew, fields may turn out to have a default, and a name to be
+        another message's. Whether that changes what the grant is for."""
+        try:
+            rule = self.parse(str(grant.rule))
+        except RuleError:
+            return False  # a message that the service doesn't have: it stays about nothing
         name = grant.holder_name
         if grant.parent is None:
             compiled: Compiled | None = self._compile(rule, name, grant.deny)
         else:
             compiled = derive(grant.parent, rule, name)
-        if compiled is not None and compiled != grant.compiled:
-            grant.rule, grant.compiled = rule, compiled
-            self._kernel.set_demands(grant.id, *compiled)
+        if compiled is None or compiled == grant.compiled:
+            return False
+        grant.rule, grant.compiled = rule, compiled
+        self._kernel.set_demands(grant.id, *compiled)
+        return True
 
     def of_task(self, task: int) -> list[Grant]:
         """What a task holds, and is denied; the oldest first. What it was offered isn't among
@@ -118,6 +139,12 @@ class Authority:
         """The same, and what it was offered, and what is used up and still stands behind a call
         or something open."""
         return list(self._of_task.get(task, {}).values())
+
+    def left_of(self, task: int) -> list[Grant]:
+        """What its former lives held, and somebody else still has from them."""
+        former = self._former.get(task, ())
+        left = [g for g in self.live.values() if g.holder in former] if former else []
+        return [grant for grant in left if grant.state == states.LEFT]
 
     def find(self, id: int) -> Grant | None:
         """A grant by its number, also for some time after its end."""
@@ -153,6 +180,7 @@ class Authority:
             for heir in self._heirs(task.id):
                 heir.excepts.append(grant)
                 self._except(heir, grant)
+                self._weigh(heir)
         return grant
 
     def outfit(
@@ -184,7 +212,8 @@ class Authority:
         seconds: float | None = None,
         origin: str = "",
     ) -> Grant:
-        """Pass on `parent`, or the part of it that `rule` names. See `Grant.delegate`."""
+        """Pass on `parent`, or the part of it that `rule` names. See `Grant.delegate`. `by`: the
+        task that does it, which has bounds. Raises CapabilityDenied, UsageError."""
         rule = parent.rule if rule is None else self.parse(rule)
         compiled = derive(parent, rule, task.name)
         if compiled is None:
@@ -195,52 +224,91 @@ class Authority:
         child.parent = parent
         child.by = parent.holder if by is None else by
         child.origin = origin or parent.origin
-        child.excepts = [*parent.excepts, *self._denied(parent.holder)]
+        # Once each: the parent may come from what its holder passed on itself.
+        child.excepts = list(dict.fromkeys((*parent.excepts, *self._denied(parent.holder))))
         if parent.expires_ns is not None:
             child.expires_ns = min(parent.expires_ns, child.expires_ns or parent.expires_ns)
         child.state = states.OFFERED if offer else states.LIVE
+        self._weigh(child)
+        if by is not None and not offer:
+            self._check_room(child)
         self._enter(child, "offer" if offer else "delegate")
         return child
 
     def derive_all(self, parent: Task, child: Task, rules: Iterable[Rule]) -> list[Grant]:
         """What a task gives to one that it spawned: of each rule, as much as it holds."""
         made = []
+        budget = Budget()
         for rule in rules:
-            held = self.held(parent.id)
-            whole = [g for g in held if g.rule.covers(rule, parent.name)]
-            for grant in whole[:1] or held:
+            for grant in self._sources(parent, rule, budget):
                 part = grant.rule if rule.service == EVERY else rule
                 if derive(grant, part, child.name) is not None:
-                    made.append(self.delegate(grant, child, part))
+                    made.append(self.delegate(grant, child, part, by=parent.id))
         return made
+
+    def _sources(self, giver: Task, rule: Rule, budget: Budget) -> list[Grant]:
+        """What a rule for a child is derived from: one grant that covers it; of each badge one, if
+        the rule doesn't say which; or all, which may have some of it each."""
+        found: dict[tuple[object, ...], Grant] = {}
+        for grant in self.held(giver.id):
+            badge = tuple(grant.badge.items())
+            if badge not in found and self._passes_on(grant, rule, budget):
+                if rule.badge or not badge:
+                    return [grant]
+                found[badge] = grant
+        budget.check()
+        return list(found.values()) or self.held(giver.id)
 
     def pass_on(self, giver: Task, receiver: Task, rule: Rule | str, *, offer: bool) -> Grant:
         """What a task's own message asks for: it holds one grant that covers the rule.
         Raises CapabilityDenied, RuleError, UsageError."""
         rule = self.parse_of_task(rule)
+        budget = Budget()
         for grant in self.held(giver.id):
-            if self.passes_on(grant, rule) and derive(grant, rule, receiver.name) is not None:
-                if not offer:
-                    self._check_room(receiver.id)
+            if self._passes_on(grant, rule, budget) and derive(grant, rule, receiver.name):
                 return self.delegate(grant, receiver, rule, by=giver.id, offer=offer)
+        budget.check()
         raise CapabilityDenied(str(rule))
 
-    def passes_on(self, grant: Grant, rule: Rule) -> bool:
+    def check_passes_on(self, giver: Task, rules: Iterable[Rule]) -> None:
+        """Each has to be part of one grant that a task holds. Raises as `pass_on`."""
+        budget, held = Budget(), self.held(giver.id)
+        for rule in rules:
+            if not any(self._passes_on(grant, rule, budget) for grant in held):
+                budget.check()
+                raise CapabilityDenied(str(rule))
+
+    def _passes_on(self, grant: Grant, rule: Rule, budget: Budget) -> bool:
         """Whether a rule that the holder of `grant` names is part of it. One without a badge
         leaves the badge as it is: a task needn't know what its rights stand for."""
+        if grant.rule.service not in (EVERY, rule.service):
+            return False
         held = grant.rule if rule.badge else grant.rule.bare
         is_known = self._kernel.names.is_known(rule.service)
-        return is_known and held.covers(rule, grant.holder_name)
+        return is_known and budget.allows(held.steps(rule)) and held.covers(rule, grant.holder_name)
 
     def accept(self, task: Task, id: int) -> None:
         """Let a task hold what it was offered. Raises LookupError, UsageError."""
         grant = self.live.get(id)
         if grant is None or grant.state != states.OFFERED or grant.holder != task.id:
             raise LookupError(f"task {task.id} was not offered capability {id}")
-        self._check_room(task.id)
+        self._check_room(grant)
         self._kernel.hold_cap(id, task.id)
         grant.state = states.LIVE
         self.report.grant("accept", grant)
+
+    def succeed(self, task: Task, former: Task) -> None:
+        """Make `task` the next life of one that ended. See `Kernel.succeed`."""
+        if former.exit is None:
+            raise UsageError(f"{former!r} lives, so it has no next life")
+        self._former[task.id] = {former.id, *self._former.pop(former.id, ())}
+        self._former[task.id] = {grant.holder for grant in self.left_of(task.id)}
+        # The rules of this life take the place of those of the last, also for what was passed on.
+        for rule in {rule for heir in self._heirs(task.id) for rule in heir.excepts}:
+            if rule.holder == former.id:
+                self._lift(rule)
+        for rule in former.forbidden:
+            self.grant(task, rule.rule, deny=True, origin=rule.origin)
 
     # --- taking back ---
 
@@ -269,14 +337,17 @@ class Authority:
             if offer is not None and offer.state == states.OFFERED:
                 self.revoke(offer)
         for grant in self._of_task.pop(task, {}).values():
-            if grant.state == states.LIVE:
+            if grant.state == states.SPENT:
+                self._ended.append(grant)
+            elif grant.state == states.LIVE:
                 grant.state = states.LEFT
                 self._forget_if_left(grant)
 
-    def spent(self) -> None:
-        """The core says that something was used up."""
-        for grant in list(self._limited.values()):
-            if grant.state == states.LIVE and self._kernel.uses_left(grant.id) == 0:
+    def spent(self, ids: list[int]) -> None:
+        """The core says that these were used up."""
+        for id in sorted(ids):
+            grant = self.live.get(id)
+            if grant is not None and grant.state == states.LIVE:
                 for each in reversed(grant.walk()):
                     self._spend(each)
         self.sweep()
@@ -288,15 +359,25 @@ class Authority:
             self._kernel.spend_cap(grant.id)
             self.report.grant("spend", grant)
 
-    def sweep(self) -> None:
+    def sweep(self, *, everything: bool = False) -> None:
         """Forget what is used up, as soon as nothing hangs on it: it has to be in the tree as long
-        as taking it back would end something, a call of its last use or what that opened."""
-        for grant in sorted(self._spent.values(), key=lambda grant: -grant.id):
+        as taking it back would end something, a call of its last use or what that opened. Asked are
+        those whose holder has ended, and a few others in turn: many may stay for long."""
+        others = islice(self._spent.values(), None if everything else MAX_SWEPT)
+        some = {*self._ended, *others}
+        self._ended.clear()
+        for grant in sorted(some, key=lambda grant: -grant.id):
+            self._forget_if_spent(grant)
+
+    def _forget_if_spent(self, grant: Grant | None) -> None:
+        while grant is not None and grant.id in self._spent:
             if grant.children or self._kernel.is_in_use(grant):
-                continue
+                self._spent[grant.id] = self._spent.pop(grant.id)  # to the end of the line
+                return
             self._remove(grant, states.SPENT)
             self._leave_parent(grant)
             self._kernel.grant_ended(grant)
+            grant = grant.parent
 
     # --- steps ---
 
@@ -337,21 +418,37 @@ class Authority:
             rule = Rule.parse(rule, self.vocabulary)
         if rule.pattern_tokens > MAX_TOKENS:
             raise UsageError(f"a task's rules have patterns of at most {MAX_TOKENS} characters")
+        if rule.alternatives > MAX_ALTERNATIVES:
+            raise UsageError(f"a task's rules list at most {MAX_ALTERNATIVES} values")
         return rule
 
-    def _check_room(self, task: int) -> None:
+    def _check_room(self, grant: Grant) -> None:
         """A task isn't given more by others than it can carry, nor can it take more."""
-        if len(self.of_task(task)) >= MAX_HELD:
+        held = self.of_task(grant.holder)
+        if len(held) >= MAX_HELD:
             raise UsageError(f"a task is given at most {MAX_HELD} grants by others")
+        if (grant.effort or grant.denied_effort) and _total([*held, grant]) > MAX_EFFORT:
+            raise UsageError("what a task is given by others would take too long to check")
+
+    def _weigh(self, grant: Grant) -> None:
+        if grant.parent is not None:
+            service = grant.rule.service
+            denied = (
+                rule.compiled
+                for rule in grant.excepts
+                if EVERY in (service, rule.rule.service) or rule.rule.service == service
+            )
+            grant.effort = effort(grant.compiled)
+            grant.denied_effort = sum(map(effort, denied))
 
     def _denied(self, task: int) -> list[Grant]:
         return [grant for grant in self.of_task(task) if grant.deny]
 
     def _heirs(self, task: int) -> Iterator[Grant]:
-        """What was derived from what a task holds."""
-        for grant in self.of_task(task):
-            if not grant.deny:
-                yield from grant.walk()[1:]
+        """What was derived from what a task holds, or its former lives did; each once: it may hold
+        some of it itself."""
+        held = (grant for grant in (*self.of_task(task), *self.left_of(task)) if not grant.deny)
+        return iter({heir: None for grant in held for heir in grant.walk()[1:]})
 
     def _except(self, heir: Grant, rule: Grant) -> None:
         """What somebody is denied isn't part of what came from them."""
@@ -363,6 +460,7 @@ class Authority:
             if rule in heir.excepts:
                 heir.excepts = [each for each in heir.excepts if each is not rule]
                 self._kernel.lift_exception(heir.id, rule.id)
+                self._weigh(heir)
 
     def _number(self, grant: Grant) -> int:
         service = grant.rule.service
@@ -391,8 +489,6 @@ class Authority:
         if grant.parent is not None:
             grant.parent.children.append(grant)
             self._passed_on.setdefault(grant.by, set()).add(grant.id)
-        if grant.uses is not None:
-            self._limited[grant.id] = grant
         if grant.expires_ns is not None:  # to the nanosecond: seconds would be rounded
             self._timers[grant.id] = kernel.timers.add(
                 grant.expires_ns, lambda: self.revoke(grant, states.EXPIRED)
@@ -423,7 +519,6 @@ class Authority:
     def _forget(self, grant: Grant, *, abort: bool) -> None:
         """It counts no longer, and is only remembered."""
         del self.live[grant.id]
-        self._limited.pop(grant.id, None)
         self._spent.pop(grant.id, None)
         self._passed_on.get(grant.by, set()).discard(grant.id)
         if (timer := self._timers.pop(grant.id, None)) is not None:
@@ -444,7 +539,7 @@ def derive(parent: Grant, rule: Rule, own_name: str) -> Compiled | None:
         return None
     if narrowed(parent, rule) is None:
         return None
-    messages, tests = rule.messages, rule.tests(own_name)
+    messages = rule.messages
     above, demands = parent.compiled
     if messages is None:
         messages = above
@@ -452,6 +547,7 @@ def derive(parent: Grant, rule: Rule, own_name: str) -> Compiled | None:
         messages = messages & above
         if not messages:
             return None
+    tests = rule.tests(own_name)
     both = {
         type: tuple(dict.fromkeys((*tests.get(type, ()), *demands.get(type, ()))))
         for type in {*tests, *demands}
@@ -469,6 +565,17 @@ def narrowed(parent: Grant, rule: Rule) -> dict[str, str] | None:
             return None
         badge[key] = value
     return badge
+
+
+def _total(held: list[Grant]) -> int:
+    """What these take to check. The denials of one grant for each service are no more than what the
+    host said, which may be any number: only that they are asked again for the others counts."""
+    once: dict[str, int] = {}
+    for grant in held:
+        service = grant.rule.service
+        once[service] = max(once.get(service, 0), grant.denied_effort)
+    all_of_it = sum(grant.effort + grant.denied_effort for grant in held)
+    return all_of_it - sum(once.values())
 
 
 def _least(one: Any, other: Any) -> Any:

@@ -29,6 +29,7 @@ cdef struct Cap:
     void *caller            # how services see its holder, a reference or NULL
     Cap *next               # in its hold, or among the unreferenced
     Cap *prev
+    Cap *spent              # the next of those that are used up
     Cap *older              # among all that weren't taken back
     Cap *newer
 

@@ -7,6 +7,8 @@ predicate on a value, and in English.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from wasmos import abi
 from wasmos.abi.networks import LAST_ADDRESS, PUBLIC
 from wasmos.kernel import address, pattern
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 ADDRESS = "ipv4"
 OWN_NAME = "own_name"
+LAST_NUMBER = 1 << 32  # beyond all that a field holds
 _BOUNDS = {
     abi.INT32: (-(1 << 31), (1 << 31) - 1),
     abi.UINT32: (0, LAST_ADDRESS),
@@ -62,6 +65,10 @@ class Constraint:
 
     def covers(self, other: Constraint) -> bool:
         """Whether it certainly allows all that another constraint with its key does."""
+        raise NotImplementedError
+
+    def steps(self, other: Constraint) -> int:
+        """How many steps `covers` takes at most, about."""
         raise NotImplementedError
 
     def describe(self) -> str:
@@ -106,10 +113,15 @@ class Numbers(Constraint):
         return any(low <= number <= high for low, high in self.intervals)
 
     def covers(self, other: Constraint) -> bool:
-        return isinstance(other, Numbers) and all(
-            any(low <= first and last <= high for low, high in self.intervals)
-            for first, last in other.intervals
-        )
+        return isinstance(other, Numbers) and all(map(self._includes, other.intervals))
+
+    def steps(self, other: Constraint) -> int:
+        return len(other.intervals) if isinstance(other, Numbers) else 0
+
+    def _includes(self, interval: tuple[int, int]) -> bool:
+        """Whether it lies in one of its own, which are in order and apart."""
+        at = bisect_right(self.intervals, (interval[0], LAST_NUMBER)) - 1
+        return at >= 0 and interval[1] <= self.intervals[at][1]
 
     @property
     def is_open(self) -> bool:
@@ -131,14 +143,16 @@ class Numbers(Constraint):
 
 
 class Texts(Constraint):
-    """Of a text: patterns, in order."""
+    """Of a text: patterns, in order. `likes` are those with wildcards."""
 
-    __slots__ = ("mode", "patterns")
+    __slots__ = ("_known", "likes", "mode", "patterns")
 
     def __init__(self, field: abi.Field, patterns: Iterable[pattern.Tokens]) -> None:
         super().__init__(field, field.name)
         self.mode = pattern.mode_of(field)
-        self.patterns = tuple(sorted(set(patterns)))
+        self._known = frozenset(patterns)
+        self.patterns = tuple(sorted(self._known))
+        self.likes = tuple(each for each in self.patterns if not pattern.is_literal(each))
 
     def values(self) -> list[str]:
         return [quote(pattern.show(tokens, self.mode)) for tokens in self.patterns]
@@ -155,9 +169,14 @@ class Texts(Constraint):
 
     def covers(self, other: Constraint) -> bool:
         return isinstance(other, Texts) and all(
-            any(pattern.contains(mine, theirs, self.mode) for mine in self.patterns)
-            for theirs in other.patterns
+            any(pattern.contains(mine, theirs, self.mode) for mine in self.likes)
+            for theirs in other._known - self._known  # a literal contains nothing but itself
         )
+
+    def steps(self, other: Constraint) -> int:
+        if not self.likes or not isinstance(other, Texts):
+            return 0
+        return sum(map(len, self.likes)) * sum(map(len, other._known - self._known))
 
     def describe(self) -> str:
         word = {"hostname": "for", "path": "at"}.get(self.field.meaning)

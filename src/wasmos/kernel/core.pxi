@@ -164,6 +164,7 @@ cdef class Core:
                     drop_caller(k.table[i])
                     let_go(k, k.table[i])
                     task_free(k, k.table[i])
+        self._take_spent()
         while k.newest is not NULL:
             leave(k, k.newest)
         self._free_caps()
@@ -201,8 +202,8 @@ cdef class Core:
         """How services see task `id` when it calls by capability `cap`, or
         by none if that is 0."""
 
-    def _spent(self):
-        """Some capability was used up."""
+    def _spent(self, list ids):
+        """These capabilities were used up."""
 
     def _recorded(self, list rows, uint64_t lost):
         """What an audit wants to know; `lost` rows had no room."""
@@ -623,6 +624,16 @@ cdef class Core:
             raise LookupError(f"there is no capability {id}")
         return <Cap *><size_t>where
 
+    cdef list _take_spent(self):
+        cdef Cap *cap = self.k.spent
+        cdef list ids = []
+        while cap is not NULL:
+            self.k.spent = cap.spent
+            ids.append(cap.id)
+            cap_release(&self.k, cap)
+            cap = self.k.spent
+        return ids
+
     cdef void _free_caps(self) noexcept:
         cdef Cap *cap = self.k.unreferenced
         while cap is not NULL:
@@ -802,9 +813,8 @@ cdef class Core:
         if k.room_made:
             k.room_made = False
             self._room()
-        if k.spent:
-            k.spent = False
-            self._spent()
+        if k.spent is not NULL:
+            self._spent(self._take_spent())
         if k.unreferenced is not NULL:
             self._free_caps()
         return 0
@@ -927,7 +937,9 @@ cdef class Core:
         cdef int32_t code = ERR_UNEXPECTED
         if isinstance(error, ServiceError) and -128 <= error.code < 0:
             code = error.code
-            if code == ERR_NOT_ALLOWED:
+            # A late one would be told with the fields of the client's next message.
+            if code == ERR_NOT_ALLOWED and self._awaiting(
+                    service, client, serial) is not NULL:
                 self._refused(service, client, handler, error)
         elif isinstance(error, MalformedMessage):
             code = ERR_INVALID_ARG

@@ -37,13 +37,16 @@ class Grant:
     origin: where it was said, such as "policy.toml:12" or "--allow".
     badge: what it means at the server, as names and texts.
     uses: how often it can be used in all, None: without end; `uses_left` is what remains.
+    effort, denied_effort: what the core may have to do to ask it and its `excepts`, see `bounds`;
+        0 if the host gave it.
     expires_ns: when it ends, by the kernel's clock; None: never.
     state: live, offered, left, revoked, expired or spent.
     """
 
     __slots__ = (
-        "_authority", "badge", "by", "children", "compiled", "deny", "excepts", "expires_ns",
-        "holder", "holder_name", "id", "origin", "parent", "rule", "state", "uses",
+        "_authority", "badge", "by", "children", "compiled", "denied_effort", "deny", "effort",
+        "excepts", "expires_ns", "holder", "holder_name", "id", "origin", "parent", "rule", "state",
+        "uses",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +65,7 @@ class Grant:
         self.by = 0
         self.origin = ""
         self.badge: dict[str, str] = dict(rule.badge)
+        self.effort = self.denied_effort = 0
         self.uses: int | None = None
         self.expires_ns: int | None = None
         self.state = LIVE
@@ -73,6 +77,11 @@ class Grant:
         while grant is not None:
             depth, grant = depth + 1, grant.parent
         return depth
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is only remembered: it counts no longer, and there is nothing to take back."""
+        return self.id not in self._authority.live
 
     @property
     def shown_badge(self) -> str:

@@ -64,8 +64,10 @@ class Hooks(_core.Core):
         if result == abi.ErrorCode.NOT_ALLOWED:
             if id in self._asks and name in self.names.tasks:
                 return self.names.tasks[name]  # a name is no right: asked is when it is used
-            if len(task.denied) < MAX_DENIED:
+            if name not in task.denied and len(task.denied) < MAX_DENIED:
                 task.denied.add(name)
+                if (deny := self.authority.report.shut(task, name)) is not None:
+                    task.denied_by[name] = deny
             self.authority.report.lookup_denied(task, name)
         return result
 
@@ -109,8 +111,8 @@ class Hooks(_core.Core):
     def _mail(self, id: int) -> None:
         self._clients[id].has_mail()
 
-    def _spent(self) -> None:
-        self.authority.spent()
+    def _spent(self, ids: list[int]) -> None:
+        self.authority.spent(ids)
 
     def _recorded(self, rows: list[tuple[Any, ...]], lost: int) -> None:
         self.authority.report.recorded(rows, lost)
@@ -167,6 +169,7 @@ class Hooks(_core.Core):
         if task.deadline is not None:
             task.deadline.cancel()
         self.names.forget(id, task.services)
+        task.forbidden = [grant for grant in task.grants if grant.deny]
         self.authority.holder_ended(id)
         self._clients.pop(id, None)
         self._asks.pop(id, None)
@@ -180,7 +183,8 @@ class Hooks(_core.Core):
             self.tell_one(ended.stopped)
         for service in list(self._services.values()):
             self.tell_one(service.task_ended, id)
-        self.authority.sweep()  # nothing is open any more
+        # Nothing is open any more: of this task, or of all for whom this service had something.
+        self.authority.sweep(everything=ended is not None)
         for watcher in list(self._watchers):
             self.tell_one(watcher, task.exit)
         for action in task.farewells():

@@ -389,14 +389,21 @@ class Kernel(Hooks):
 
     def revoke(self, what: Grant | Task, rule: str | None = None) -> None:
         """Take back a grant, or what a task was granted by this rule, or for the
-        service that it names. With it goes all that was passed on. The next message
-        is refused already, and a call that is under way returns "not allowed"."""
+        service that it names. With it goes all that was passed on, by its former lives,
+        too. The next message is refused already, and a call that is under way returns
+        "not allowed"."""
         if isinstance(what, Grant):
             self.authority.revoke(what)
             return
-        for grant in self.authority.all_of(what.id):
+        for grant in (*self.authority.all_of(what.id), *what.left):
             if not grant.deny and rule in (None, str(grant.rule), grant.rule.service):
                 self.authority.revoke(grant)
+
+    def succeed(self, task: Task, former: Task) -> None:
+        """Make `task` the next life of `former`, which has ended. It is denied what that one was
+        denied; it is granted nothing. What is denied to it, or revoked from it as a task, is also
+        denied to and revoked from those to whom its former lives passed it on."""
+        self.authority.succeed(task, former)
 
     @property
     def grants(self) -> list[Grant]:
@@ -413,7 +420,7 @@ class Kernel(Hooks):
 
     def parse_rule_of_task(self, text: str) -> Rule:
         """As `parse_rule`, for a text that a task wrote. Raises RuleError, and UsageError for
-        patterns that would take long to compare."""
+        what would take long to compare."""
         return self.authority.parse_of_task(text)
 
     def pass_on(self, giver: Task, receiver: Task, rule: Rule | str, *, offer: bool) -> Grant:
@@ -422,9 +429,10 @@ class Kernel(Hooks):
         RuleError, UsageError."""
         return self.authority.pass_on(giver, receiver, rule, offer=offer)
 
-    def passes_on(self, grant: Grant, rule: Rule) -> bool:
-        """Whether who holds `grant` may pass on what `rule` says."""
-        return self.authority.passes_on(grant, rule)
+    def check_passes_on(self, giver: Task, rules: Iterable[Rule]) -> None:
+        """Whether `giver` may pass on what each of these says. Raises CapabilityDenied if not, or
+        UsageError."""
+        self.authority.check_passes_on(giver, rules)
 
     def accept(self, task: Task, id: int) -> None:
         """Let a task hold what it was offered. Raises LookupError, or UsageError if it

@@ -52,10 +52,14 @@ class Report:
             entry: Entry = {"event": "denial", "task": task.id, "name": task.name}
             entry |= {"service": name, "message": f"{name} (lookup)", "decision": "denied"}
             entry["cause"] = "no_capability"
-            if (deny := next((g for g in task.grants if _shuts(g, name)), None)) is not None:
+            if (deny := self.shut(task, name)) is not None:
                 entry |= {"cause": "denied", "grant": deny.id}
                 entry |= {"rule": str(deny.rule), "origin": deny.origin}
             self.tell([entry])
+
+    def shut(self, task: Task, name: str) -> Grant | None:
+        """The deny rule that hides a service from a task."""
+        return next((grant for grant in task.grants if _shuts(grant, name)), None)
 
     def grant(self, event: str, grant: Grant, *, by: int = 0) -> None:
         """Something happened to a grant: `event` says what."""

@@ -110,6 +110,11 @@ class Rule:
         return found
 
     @property
+    def alternatives(self) -> int:
+        """How many values, ranges and patterns it lists."""
+        return sum(len(constraint.test()[-1]) for constraint in self.constraints.values())
+
+    @property
     def bare(self) -> Rule:
         """The same right, without what it stands for at the server."""
         if not self.badge:
@@ -175,7 +180,12 @@ class Rule:
     def covers(self, other: Rule, own_name: str = "", other_name: str | None = None) -> bool:
         """Whether it certainly allows everything that `other` does. `other_name`: the holder of
         that one, if it isn't the same."""
-        return covered((self,), other, own_name, other_name)
+        return self._may_cover(other) and covered((self,), other, own_name, other_name)
+
+    def steps(self, other: Rule) -> int:
+        """How many steps of comparing constraints `covers` takes at most, about."""
+        both = self.constraints.keys() & other.constraints.keys()
+        return sum(self.constraints[key].steps(other.constraints[key]) for key in both)
 
     def describe(self) -> str:
         """In English: "may listen on port 80 (tcpip)"."""
@@ -206,6 +216,17 @@ class Rule:
         return all(
             check.is_open or (check.key in theirs and check.covers(theirs[check.key]))
             for check in self.checks(number, names[0])
+        )
+
+    def _may_cover(self, other: Rule) -> bool:
+        """False for most that don't, and soon: a task is to ask this of all that it holds."""
+        if not self._is_for_all_that(other) or (self._request is not None) > (
+            other._request is not None
+        ):
+            return False
+        theirs = other.constraints if self._request is other._request else _NOTHING
+        return all(
+            mine.covers(theirs[key]) for key, mine in self.constraints.items() if key in theirs
         )
 
     def _is_for_all_that(self, other: Rule) -> bool:
@@ -323,8 +344,9 @@ def _is_plain(name: str) -> bool:
 
 def _types(rule: Rule) -> Iterator[int | None]:
     """Of the messages that a rule is for, and None if there can be others."""
-    if rule.messages is not None:
-        yield from rule.messages
+    if rule._request is not None:
+        yield rule._request.TYPE  # what it constrains is where others differ most likely
+        yield from (rule.messages or frozenset()) - {rule._request.TYPE}
         return
     yield None
     if rule.service != EVERYTHING:

@@ -262,7 +262,7 @@ cdef void run_slice(Kern *k, int64_t end_ns, uint32_t most) noexcept nogil:
     cdef Task *task
     charge(k, NULL)
     while k.attention.head is NULL and k.dead.head is NULL and (
-            not (k.room_made or k.spent or records_wait(k))) and (
+            not (k.room_made or records_wait(k))) and k.spent is NULL and (
             k.now_ns < end_ns) and most:
         task = next_ready(k)
         if task is NULL:

@@ -201,7 +201,7 @@ cdef struct Kern:
     Task *current
     uint32_t depth
     bint room_made
-    bint spent              # some capability was used up
+    Cap *spent              # those that were used up since Python last heard of it
     Cap *newest             # of all capabilities
     Cap *unreferenced       # to be freed
     uint8_t copy[MESSAGE_BYTES]     # of the message that is looked into

@@ -32,7 +32,9 @@ class Task:
         self.name = name
         self.services: list[str] = []
         self.denied: set[str] = set()  # services it looked up in vain
+        self.denied_by: dict[str, Grant] = {}  # of those, the ones that a deny rule hides
         self.denials: list[Denial] = []  # the first different messages that it was denied
+        self.forbidden: list[Grant] = []  # the deny rules that held when it ended
         self.limits: Limits | None = None  # of Wasm tasks
         self.priority = 0
         self.exit: Exit | None = None
@@ -49,6 +51,11 @@ class Task:
     def grants(self) -> list[Grant]:
         """What it holds and what it is denied, the oldest first."""
         return self.kernel.authority.of_task(self.id)
+
+    @property
+    def left(self) -> list[Grant]:
+        """What its former lives held, and somebody else still has from them."""
+        return self.kernel.authority.left_of(self.id)
 
     def kill(self, reason: str = "") -> None:
         """End it now."""

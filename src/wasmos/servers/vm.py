@@ -113,14 +113,11 @@ class Vm(Service):
         try:
             lines = [line for line in rules.split("\n") if line.strip()]
             wanted = [self.kernel.parse_rule_of_task(line) for line in lines]
+            self.kernel.check_passes_on(self._task(caller), wanted)
         except RuleError as error:
             raise ServiceError(ErrorCode.INVALID_ARG, str(error)) from None
         except UsageError as error:
             raise ServiceError(ErrorCode.NO_RESOURCES, str(error)) from None
-        held = [grant for grant in self._task(caller).grants if not grant.deny]
-        for rule in wanted:
-            if not any(self.kernel.passes_on(grant, rule) for grant in held):
-                raise CapabilityDenied(str(rule))
         return await self._spawned(caller, name, wanted)
 
     async def _spawned(self, caller: Caller, name: str, rules: list[Rule] | None) -> int:
@@ -221,8 +218,9 @@ class Vm(Service):
 
     def cap_revoke(self, caller: Caller, cap: int) -> None:
         grant = self.kernel.find_grant(cap)
-        # Its own, and what came of what it passed on. Anything else is nothing to it.
-        if grant is None or grant.deny or not self._may_revoke(caller, grant):
+        # Its own, and what came of what it passed on. Anything else is nothing to it; nor is what
+        # is over: that was ended by somebody else, or before.
+        if grant is None or grant.is_over or grant.deny or not self._may_revoke(caller, grant):
             raise ServiceError(ErrorCode.NOT_FOUND)
         grant.revoke()
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import os
 
-from wasmos.errors import ManifestError, ModuleRefused, UsageError, WasmosError
+from wasmos.abi import ServiceRegister
+from wasmos.errors import CapabilityDenied, ManifestError, ModuleRefused, UsageError, WasmosError
 from wasmos.kernel import Rule
 from wasmos.kernel.aio import AsyncKernel
 from wasmos.system import outfit
 from wasmos.system.manifest.manifest import DEMO, TaskPlan, registers
+from wasmos.system.policy.edit import heading
 from wasmos.system.policy.rights import Right
 from wasmos.system.programs import Programs
 from wasmos.system.supervisor import Lives
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from wasmos.kernel import Caller, Client, Exit, Grant, Service, Task
     from wasmos.servers.fs import Image
-    from wasmos.system.audit import AuditLog
+    from wasmos.system.audit import Recorder
     from wasmos.system.manifest.manifest import Manifest
 
 
@@ -62,7 +64,7 @@ class System:
         self._image: Image | None = None
         self._audit = audit
         self._audit_calls = audit_calls
-        self._audit_log: AuditLog | None = None
+        self._book: Recorder | None = None
         self._plans: dict[int, str] = {}  # task → its section of the manifest
         self._owners = _owners(manifest)
         self._arguments: dict[int, list[str]] = {}
@@ -143,14 +145,14 @@ class System:
         try:
             await self.aio.close()
         finally:
-            if self._audit_log is not None:  # it has everybody's end now
-                self._audit_log.close()
+            if self._book is not None:  # it has everybody's end now
+                self._book.close()
 
     # --- steps ---
 
     def _begin_audit(self) -> None:
         if self._audit is not None:
-            self._audit_log = outfit.audit(self.kernel, self._audit, calls=self._audit_calls)
+            self._book = outfit.audit(self.kernel, self._audit, calls=self._audit_calls)
 
     def _load_image(self) -> None:
         manifest = self.manifest
@@ -213,7 +215,7 @@ class System:
                 self._log(f"programs: there is no directory {folder}")
 
     async def _launch(self, plan: TaskPlan) -> None:
-        where = f"{self.manifest.where('task', plan.name, 'module')}: [task.{plan.name}]"
+        where = f"{self.manifest.where('task', plan.name, 'module')}: {heading('task', plan.name)}"
         supervised = None
         if plan.restart.mode != "never":
             supervised = self._supervised[plan.name] = _Supervised(plan)
@@ -251,6 +253,9 @@ class System:
         )
         # A passive service is of no use without a name.
         passive = program.shape.kind == "passive"
+        service = plan.service or (plan.name if passive else None)
+        if parent is not None and service is not None and not self._may_name(parent, service):
+            raise CapabilityDenied(f"{plan.name} would be the service {service}")
         own = self._own(plan, arguments)
         rules: list[Rule | str] = [*(right.rule for right in plan.allow), *own]
         task = self.kernel.spawn(
@@ -260,16 +265,15 @@ class System:
             allow=() if parent is None else rules,
             limits=plan.limits,
             priority=plan.priority,
-            service=plan.service or (plan.name if passive else None),
+            service=service,
         )
         if task.exit is None:
             self._arguments[task.id] = [plan.name, *arguments]
             self._variables[task.id] = plan.env
-            if plan.name in self.manifest.tasks:
+            if parent is None and plan.name in self.manifest.tasks:
                 self._plans[task.id] = plan.name
             # It runs when the kernel does, so not before it has all this.
-            for right in plan.deny:
-                self.kernel.deny(task, right.rule, origin=right.origin)
+            self._forbid(task, plan, supervised)
             if parent is None:
                 self._empower(task, plan, own, supervised)
             self.on_task(task)
@@ -280,6 +284,17 @@ class System:
         so."""
         given = {"args": bool(arguments), "env": bool(plan.env)}
         return [name for name in given if given[name] and name in self.manifest.servers]
+
+    def _forbid(self, task: Task, plan: TaskPlan, supervised: _Supervised | None) -> None:
+        """Deny a task what the policy says, and what was denied to its last life by hand."""
+        if supervised is not None:
+            if supervised.last is not None:
+                self.kernel.succeed(task, supervised.last)
+            supervised.last = task
+        denied = [(str(grant.rule), grant.origin) for grant in task.grants if grant.deny]
+        for right in plan.deny:
+            if (str(right.rule), right.origin) not in denied:
+                self.kernel.deny(task, right.rule, origin=right.origin)
 
     def _empower(
         self, task: Task, plan: TaskPlan, own: list[str], supervised: _Supervised | None
@@ -335,32 +350,46 @@ class System:
     def _gave_up(self, grant: int) -> None:
         """A task gave up a right itself: its next life may have it."""
         for supervised in self._supervised.values():
-            supervised.given_up.add(grant)
+            supervised.gave_up(grant)
 
     # --- what servers ask ---
 
     async def _spawned_by_task(self, name: str, caller: Caller, rules: list[Rule] | None) -> Task:
         """What `spawn_task` to `vm` does: a task can't give a child more than
-        it holds itself, whatever [spawn] says."""
+        it holds itself, whatever [spawn] or a section says, nor a name that isn't its to
+        register."""
         parent = self.kernel.find(caller.id)
         if parent is None:
             raise LookupError(f"task {caller.id} is gone")
         plan = self._plan_of(name).narrowed(parent)
         if rules is not None:
             plan.allow = [Right(rule, caller.name) for rule in rules]
-        return await self._spawn(plan, plan.args, parent)
+        return await self._spawn(plan, [], parent)
 
     def _registers(self, caller: Caller, name: str) -> bool:
         """Whether a task may be the service `name`: the names of servers and of
         the manifest's tasks are theirs, also while they are down."""
-        owners = self._owners.get(name)
-        if owners is None and name in self.manifest.servers:
-            return False
-        if owners is not None and self._plans.get(caller.id) not in owners:
+        if not self._is_theirs(caller.id, name):
             return False
         if (tell := self._followed.get(caller.id)) is not None:
             tell()
         return True
+
+    def _is_theirs(self, task: int, name: str) -> bool:
+        owners = self._owners.get(name)
+        if owners is None:
+            return name not in self.manifest.servers
+        return self._plans.get(task) in owners
+
+    def _may_name(self, parent: Task, name: str) -> bool:
+        """Whether a task may have a child that is the service `name`: if it may be that service
+        itself. Who is supervised is started by its supervisor, and nobody else is it meanwhile."""
+        supervised = any(
+            plan.restart.mode != "never" and name in (plan.name, plan.service)
+            for plan in self.manifest.tasks.values()
+        )
+        may_be = self._is_theirs(parent.id, name) and not supervised
+        return may_be and outfit.may_send(parent, "vm", ServiceRegister(name))
 
     def _is_foreground(self, task: int) -> bool:
         return self.foreground is not None and self.foreground.id == task
@@ -388,8 +417,9 @@ class _Supervised:
         self.plan = plan
         self.lives = Lives(plan.restart)
         self.task: int | None = None  # while it lives
+        self.last: Task | None = None  # its last life, or this one
         self.cancel: Callable[[], object] | None = None  # what is about to begin its next life
-        self.given_up: set[int] = set()  # grants that a task gave up itself
+        self._given_up: set[int] = set()  # grants of the policy's that a task gave up itself
         self._grants: list[tuple[Right, Grant]] = []  # the last one of each right
 
     def live(self, task: Task, now: float) -> None:
@@ -417,13 +447,18 @@ class _Supervised:
         self._grants = [(old, one) for old, one in self._grants if old is not right]
         self._grants.append((right, grant))
 
+    def gave_up(self, grant: int) -> None:
+        """Of others' grants nothing is remembered: tasks can make and give up any number."""
+        if any(one.id == grant for _, one in self._grants):
+            self._given_up.add(grant)
+
     def is_withheld(self, right: Right) -> bool:
         """Whether a life before this one is the reason not to grant it again: it was taken back, or
         can be used so many times and not so many times in each life."""
         grant = self._last(right)
         if grant is None:
             return False
-        taken_back = grant.state == "revoked" and grant.id not in self.given_up
+        taken_back = grant.state == "revoked" and grant.id not in self._given_up
         return taken_back or grant.uses is not None or grant.state == "expired"
 
     def seconds_left(self, right: Right, now_ns: int) -> float | None:

@@ -49,7 +49,7 @@ class SharedVm(Vm):
     def cap_revoke(self, caller: Caller, cap: int) -> None:
         grant = self.kernel.find_grant(cap)
         own = grant is not None and grant.holder == caller.id
-        super().cap_revoke(caller, cap)
+        super().cap_revoke(caller, cap)  # raises for what is over: that, nobody can give up
         if own:
             self._given_up(cap)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wasmos.servers.fs import Image
     from wasmos.servers.tcpip import PortMap
     from wasmos.servers.tcpip.addresses import Destinations
-    from wasmos.system.audit import AuditLog
+    from wasmos.system.audit import Recorder
 
 CONNECT = ("none", "any", "all")
 EVERYWHERE = "0.0.0.0/0"
@@ -75,9 +75,14 @@ def _may_get(kernel: Kernel, caller: Caller, name: str) -> bool:
     from wasmos.abi import EnvGet
 
     task = kernel.find(caller.id)
-    grants = [] if task is None else [g for g in task.grants if g.rule.service in ("env", "*")]
-    asked = EnvGet(name)
-    if any(g.deny and g.rule.admits(asked, caller.name, deny=True) for g in grants):
+    return task is not None and may_send(task, "env", EnvGet(name))
+
+
+def may_send(task: Task, service: str, asked: Message) -> bool:
+    """Whether a task's rules allow it a message, for whom it does as much as that without sending
+    it."""
+    grants = [grant for grant in task.grants if grant.rule.service in (service, "*")]
+    if any(g.deny and g.rule.admits(asked, task.name, deny=True) for g in grants):
         return False
     return any(not g.deny and _admits(g, asked) for g in grants)
 
@@ -181,19 +186,16 @@ def _refusal(host: str, port: int) -> str | None:
     return None
 
 
-def audit(kernel: Kernel, path: str | os.PathLike[str], *, calls: bool = False) -> AuditLog:
+def audit(kernel: Kernel, path: str | os.PathLike[str], *, calls: bool = False) -> Recorder:
     """Have all that is asked and decided written to a log, which is to be closed in the end.
     Raises AuditError."""
     import time
 
-    from wasmos.system.audit import AuditLog, Recorder
+    from wasmos.system.audit import Recorder
 
-    log = AuditLog(path)
-    offset_ns = time.time_ns() - kernel.now_ns
-    # The kernel has left out secrets and data; what is left may be what decided.
-    recorder = Recorder(log, offset_ns=offset_ns)
+    recorder = Recorder.open(path, offset_ns=time.time_ns() - kernel.now_ns)
     kernel.audit(recorder.record, calls=calls)
-    return log
+    return recorder
 
 
 def load_image(image: Image, path: str) -> list[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, BinaryIO, TypeAlias
 
-    from wasmos.kernel import CompileLimits, Denial, Exit, Program, Service, Source, Task
+    from wasmos.kernel import CompileLimits, Denial, Exit, Grant, Program, Service, Source, Task
 
     # Makes what `Kernel.ask` takes.
     Ask: TypeAlias = Callable[[Kernel, Task], Callable[[Denial], bool | None]]
@@ -46,11 +46,12 @@ class Completed:
 
     returncode: the guest's own exit code, 124 time limit, 126 could not start,
         134 trap, 137 killed. exit: all about it. stdout: what it printed, if
-        that was captured. denied: the services it asked for in vain. denials:
-        the first different messages that were refused.
+        that was captured. denied: the services it asked for in vain. denied_by: of those,
+        the deny rules that hid some. denials: the first different messages that
+        were refused.
     """
 
-    __slots__ = ("denials", "denied", "exit", "stdout")
+    __slots__ = ("denials", "denied", "denied_by", "exit", "stdout")
 
     def __init__(
         self,
@@ -58,10 +59,12 @@ class Completed:
         stdout: bytes | None,
         denied: tuple[str, ...],
         denials: Iterable[Denial] = (),
+        denied_by: Mapping[str, Grant] | None = None,
     ) -> None:
         self.exit = exit
         self.stdout = stdout
         self.denied = denied
+        self.denied_by = dict(denied_by or {})
         self.denials = list(denials)
 
     @property
@@ -186,7 +189,7 @@ def run(
                 kernel.close()  # so that it has everybody's end
                 book.close()
     stdout = captured.getvalue() if captured else None
-    return Completed(exit, stdout, tuple(sorted(task.denied)), task.denials)
+    return Completed(exit, stdout, tuple(sorted(task.denied)), task.denials, task.denied_by)
 
 
 def _check_kind(program: Program) -> None:

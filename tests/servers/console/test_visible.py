@@ -8,13 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wasmos.servers.console.visible import Visible
+from wasmos.servers.console.visible import Visible, plain
 
 
 @pytest.mark.parametrize(
-    "text", ["hello\n", "a\tb\r\n", "grün €uro 日本語 🎉", "", "~", "\u0301", "é\u0301"]
+    "text",
+    [
+        "hello\n",
+        "a\tb\r\n",
+        "grün €uro 日本語 🎉",
+        "",
+        "~",
+        "\u0301",
+        "é\u0301",
+        "שלום \u200fabc\u200e \u2067עברית\u2069 \u2066x\u2069 \u2068y\u2069",
+        "می\u200cخواهم",
+    ],
 )
 def test_text_stays_as_it_is(text: str) -> None:
+    """Also text from right to left, with the marks that it needs."""
     assert Visible().text(text.encode()) == text.encode()
 
 
@@ -31,7 +43,9 @@ SHOWN = [
     (b"\x9b2J", "�2J"),  # the same for a terminal that isn't in UTF-8
     (b"\xc0\x9b", "��"),  # an overlong ESC, nearly
     (b"\xe0\x80\x9b", "���"),
-    ("\u202eevil\u2066".encode(), "\\u202eevil\\u2066"),
+    ("\u202eevil\u202c".encode(), "\\u202eevil\\u202c"),
+    ("\u202a\u202b\u202d".encode(), "\\u202a\\u202b\\u202d"),
+    ("a\u2028b\u2029".encode(), "a\\u2028b\\u2029"),  # line ends, for some
 ]
 
 
@@ -61,3 +75,29 @@ def test_no_bytes_in_any_parts_make_a_control(parts: list[bytes]) -> None:
 def test_parts_make_no_difference(data: bytes, at: int) -> None:
     one, two = Visible(), Visible()
     assert one.text(data[:at]) + one.text(data[at:]) == two.text(data)
+
+
+TURNING = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+@pytest.mark.parametrize(
+    "c", [*TURNING, *"\u2028\u2029\u200b\ufeff\x85\x9b\xad", "\U000e0041", "\udcff"]
+)
+def test_in_a_name_nothing_hides(c: str) -> None:
+    shown = f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}"
+    shown = shown if ord(c) < 65536 else f"\\U{ord(c):08x}"
+    assert plain(f"a{c}b") == f"a{shown}b"
+
+
+def test_a_name_is_shown_as_what_is_printed_is() -> None:
+    for data, shown in SHOWN:
+        if data.isascii():
+            assert plain(data.decode()) == shown
+    assert plain("grün €uro 日本語 🎉 שלום\t\r\n") == "grün €uro 日本語 🎉 שלום\t\r\n"
+
+
+@given(st.text())
+def test_what_is_shown_of_a_name_is_printable(text: str) -> None:
+    shown = plain(text)
+    assert shown.translate(dict.fromkeys(b"\n\r\t")).isprintable()
+    assert plain(shown) == shown

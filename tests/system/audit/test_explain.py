@@ -159,6 +159,15 @@ def test_a_file_comes_first_and_then_a_flag(path: Path) -> None:
     assert told(path, other, denial())[-1].endswith(" in the policy file")
 
 
+@pytest.mark.parametrize("origin", ["policy.toml:12", "prompt"])
+def test_a_name_that_needs_quotes_in_toml(path: Path, origin: str) -> None:
+    """What is said can be copied into the file, and means this task there."""
+    own = {**ROOT, **WEB, "name": "my web\n[run]", "origin": origin}
+    record = {**denial(service="console", message="console.write", fields={}), "name": own["name"]}
+    advice = told(path, own, record)[-1]
+    assert advice.startswith("  to allow  " + ADD + '[task."my web\\U0000000a[run]"] in ')
+
+
 def test_a_rule_with_quotes_is_still_toml(path: Path) -> None:
     record = denial(service="fs", message="fs.open", fields={"path": "/a"})
     assert told(path, {**ROOT, **WEB}, record)[-1] == (

@@ -19,7 +19,6 @@ from wasmos.system.control import verbs
 from wasmos.system.prompt import Prompter
 from wasmos.system.run import Said
 
-MESSAGES = {kind.NAME: kind for kind in abi.MESSAGES.values()}
 GUESTS = Path(wasmos.__file__).parent / "guests"
 
 
@@ -34,7 +33,7 @@ def test_a_run(tmp_path: Path, kernel: wasmos.Kernel) -> None:
     path = tmp_path / "audit.jsonl"
     with AuditLog(path) as log:
         offset = BEGIN_NS - kernel.now_ns
-        recorder = Recorder(log, offset_ns=offset, messages=MESSAGES)
+        recorder = Recorder(log, offset_ns=offset)
         kernel.audit(recorder.record, calls=True)
         kernel.serve(Pong())
         task = kernel.spawn(GUESTS / "ping.wasm", allow=["pong"], origin="policy.toml:3")
@@ -62,7 +61,7 @@ def remedy(tmp_path: Path, kernel: wasmos.Kernel, deny: Callable[[wasmos.Task], 
     """What --explain says of a ping that is denied, in the system where `deny` sees to that."""
     path = tmp_path / "audit.jsonl"
     with AuditLog(path, fsync="never") as log:
-        recorder = Recorder(log, messages=MESSAGES)
+        recorder = Recorder(log)
         kernel.audit(recorder.record)
         kernel.serve(Pong())
         task = kernel.spawn(GUESTS / "ping.wasm", name="web", allow=["pong"], origin="p.toml:3")
@@ -103,7 +102,7 @@ def test_a_rule_of_python_that_says_where(tmp_path: Path, kernel: wasmos.Kernel)
 def test_an_answer_of_never(tmp_path: Path, kernel: wasmos.Kernel) -> None:
     path = tmp_path / "audit.jsonl"
     with AuditLog(path, fsync="never") as log:
-        recorder = Recorder(log, messages=MESSAGES)
+        recorder = Recorder(log)
         kernel.audit(recorder.record)
         kernel.serve(Pong())
         task = kernel.spawn(sends(("pong", abi.Ping(1)), ("pong", abi.Ping(2))), trusted=True)

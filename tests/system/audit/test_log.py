@@ -502,16 +502,20 @@ def test_a_path_stays_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_masked_fields(path: Path) -> None:
     record = denial(
-        fields={"token": "hunter2", "pin": 1234, "listen_port": 80, "data": b"hunter2"},
+        fields={"token": "hunter2", "pin": 1234, "listen_port": 80, "data": b"hunter2",
+                "rule": 'kv.put(token="hunter2")'},
         rule='kv.put(token="hunter2", pin=1234, listen_port=80)',
         reason='needs kv.put(token = ["hunter2", "x]"], a=1)',
-    )
+    )  # fmt: skip
     written(path, [record], mask=["token", "pin"])
     text = path.read_text()
     assert "hunter2" not in text
     assert "1234" not in text.replace("123456", "")
     found = rows(path)[1]
-    assert found["fields"] == {"token": "***", "pin": "***", "listen_port": 80, "data": {"len": 7}}
+    assert found["fields"] == {
+        "token": "***", "pin": "***", "listen_port": 80, "data": {"len": 7},
+        "rule": "kv.put(token=***)",
+    }  # fmt: skip
     assert found["rule"] == "kv.put(token=***, pin=***, listen_port=80)"
     assert found["reason"] == "needs kv.put(token = ***, a=1)"
 

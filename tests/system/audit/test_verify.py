@@ -186,6 +186,7 @@ def test_a_file_that_is_removed(path: Path) -> None:
     report = verify(path)
     assert report.ok
     assert report.first == rows(files[3])[0]["seq"]
+    assert report.rotated_away == report.first - 1
 
 
 def test_files_that_change_places(path: Path) -> None:

@@ -124,6 +124,24 @@ def test_a_folder_in_somebody_elses_is_refused(made: Path) -> None:
     assert "others can rename it" in refused()
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_a_folder_that_is_refused_hides_none_in_the_other(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    """Anybody can make the one in /tmp."""
+    listening, path = place.listen("demo")
+    planted = tmp_path / "planted"
+    planted.mkdir(mode=0o777)
+    planted.chmod(0o777)
+    places = [str(made), str(planted)]
+    monkeypatch.setattr(place, "folders", lambda: places[::-1] if first else places)
+    with listening:
+        assert [address.path for address in place.addresses()] == [path]
+    os.unlink(path)
+    with pytest.raises(ControlError, match="planted is open to others"):
+        place.addresses()  # there may be one after all, but not one to trust
+
+
 def test_a_path_that_is_too_long(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, f"{folder}/{'x' * 99}")
     with pytest.raises(ControlError, match="too long for a socket"):

@@ -102,11 +102,11 @@ def test_no_secret_and_no_data_is_told() -> None:
         heard._secrets = frozenset(["token", secret])
         kernel.authority.report.tell(
             [{"event": "denial", "task": 1, "message": "tcpip.write", "rule": 'x(token="hidden")',
-              "reason": 'no token="hidden"', "fields": {"data": {"len": 6}, "text": "hidden"},
-              "unknown": "hidden"}]
+              "reason": 'no token="hidden"', "unknown": "hidden",
+              "fields": {"data": {"len": 6}, "rule": 'x(token="hidden")'}}]
         )  # fmt: skip
         line = heard.fetch()
-        assert b"hidden" not in line and b'"len":6' in line and line.count(b"***") == 2
+        assert b"hidden" not in line and b'"len":6' in line and line.count(b"***") == 3
         heard.close()
 
 

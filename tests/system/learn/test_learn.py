@@ -27,6 +27,7 @@ from wasmos.servers.tcpip.fake import FakeNetwork
 from wasmos.system.learn.learn import Learnt, learn
 from wasmos.system.learn.learner import Learner
 from wasmos.system.learn.learnt import Need, lines, text
+from wasmos.system.prompt import Prompter
 
 WEBSERVER = str(GUESTS / "webserver.wasm")
 PUBLIC, PRIVATE = 0x5DB8D70E, 0x0A000005  # 93.184.215.14, 10.0.0.5
@@ -490,7 +491,7 @@ def test_what_is_asked_for_is_what_is_learnt() -> None:
             asked.append(denial.rule)
             if denial.service == "pong":
                 return False
-            kernel.grant(task, denial.rule, uses=1)
+            kernel.grant(task, denial.rule)
             return True
 
         return answer
@@ -505,6 +506,91 @@ def test_what_is_asked_for_is_what_is_learnt() -> None:
         "pong.ping: no rule grants it",
         "looked up the service pong, and sent it nothing that is allowed here",
     ]
+
+
+Asking = Callable[[wasmos.Kernel, wasmos.Task], Prompter]
+
+
+def answering(*answers: str) -> Asking:
+    """Somebody who gives these answers, one after the other."""
+    left = iter(answers)
+    return lambda kernel, _: Prompter(kernel, lambda _: next(left), lambda _: None)
+
+
+def reaches(*addresses: int, name: str = "evil.example") -> list[tuple[str, abi.Message]]:
+    """Looks up a name, and connects to these addresses."""
+    found: list[tuple[str, abi.Message]] = [("tcpip", abi.TcpipDnsResolve(name))]
+    return found + [("tcpip", abi.TcpipConnect(address, 443)) for address in addresses]
+
+
+def asked_of(*messages: tuple[str, abi.Message], answers: str, **options: Any) -> Learnt:
+    net = FakeNetwork({"evil.example": ["93.184.215.14"], "in.example": ["10.0.0.5"]})
+    return learn(
+        sends(*messages), ask=answering(*answers), network=net, output=io.BytesIO(),
+        allow=options.pop("allow", ["tcpip.dns_resolve"]), **options,
+    )  # fmt: skip
+
+
+def test_an_answer_is_about_an_address_whatever_the_guest_calls_it() -> None:
+    """Who answers knows the address; what it is called at some other time is up to others."""
+    found = asked_of(*reaches(PUBLIC), answers="r")
+    assert rules(found)[0] == 'tcpip.connect(dst_addr="93.184.215.14", dst_port=443)'
+    assert "host=" not in found.policy
+    assert "it looked up evil.example and was told this address" in found.policy
+
+
+def test_what_is_allowed_without_a_question_is_not_named_either() -> None:
+    """--allow is an answer in advance, and about an address as well."""
+    allow = ["tcpip.dns_resolve", 'tcpip.connect(dst_addr="10.0.0.0/8")']
+    found = asked_of(*reaches(PRIVATE, name="in.example"), answers="", allow=allow)
+    assert 'tcpip.connect(dst_addr="10.0.0.5", dst_port=443)' in rules(found)
+    assert "host=" not in found.policy
+
+
+def test_once_is_no_rule_for_good() -> None:
+    found = asked_of(*reaches(PUBLIC), answers="o")
+    assert rules(found) == ['tcpip.dns_resolve(hostname="evil.example")']
+    assert [str(line.rule) for line in found.once] == [
+        'tcpip.connect(dst_addr="93.184.215.14", dst_port=443)'
+    ]
+    [line] = [line for line in found.policy.splitlines() if "once" in line]
+    text = "    # once: 'tcpip.connect(dst_addr=\"93.184.215.14\", dst_port=443)',  # may connect"
+    assert line.startswith(text)
+
+
+def test_what_was_allowed_once_can_be_taken_in_by_hand() -> None:
+    found = asked_of(*reaches(PUBLIC), answers="o")
+    section = tomllib.loads(found.policy.replace("# once: ", ""))["task"][found.name]
+    assert section["allow"] == [str(line.rule) for line in (*found.lines, *found.once)]
+
+
+def test_nothing_but_what_was_allowed_once() -> None:
+    found = asked_of(("pong", abi.Ping(1)), ("pong", abi.Ping(2)), answers="oo", allow=[])
+    assert rules(found) == []
+    assert found.policy.count("# once: 'pong.ping'") == 1
+    assert found.notes == []
+
+
+def test_for_a_while_is_no_rule_for_good_either() -> None:
+    def ask(kernel: wasmos.Kernel, task: wasmos.Task) -> Callable[[wasmos.Denial], bool]:
+        return lambda denial: bool(kernel.grant(task, denial.rule, seconds=60))
+
+    found = learn(sends(("pong", abi.Ping(1))), ask=ask)
+    assert rules(found) == [] and [str(line.rule) for line in found.once] == ["pong.ping"]
+
+
+def test_once_and_then_for_good_is_for_good() -> None:
+    found = asked_of(("pong", abi.Ping(1)), ("pong", abi.Ping(2)), answers="or", allow=[])
+    assert rules(found) == ["pong.ping"]
+    assert found.once == [] and "once" not in found.policy
+
+
+def test_what_was_allowed_once_and_refused_by_its_service_is_not_learnt() -> None:
+    messages = [*reaches(PUBLIC), ("tcpip", abi.TcpipWrite(77, b"x"))]
+    found = asked_of(*messages, answers="oo")
+    assert [line.rule.message for line in found.once] == ["connect", "write"]
+    denied = asked_of(*messages, answers="on")
+    assert [line.rule.message for line in denied.once] == ["connect"]
 
 
 # --- the text ---------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import wasmos
 from wasmos.system.policy import edit as policy_edit
-from wasmos.system.policy.edit import add, added, quoted, quoted_key
+from wasmos.system.policy.edit import add, added, heading, quoted, quoted_key
 
 RULE = 'tcpip.dns_resolve(hostname="*.example.com")'
 LINE = f"    '{RULE}',  # why\n"
@@ -109,6 +109,13 @@ def test_strings_read_back(text: str) -> None:
     text = text.encode("utf-8", "replace").decode()
     assert tomllib.loads(f"{quoted_key(text)} = {quoted(text)}") == {text: text}
     assert quoted(text).isprintable()
+
+
+@given(st.text())
+def test_headings_read_back(text: str) -> None:
+    text = text.encode("utf-8", "replace").decode()
+    assert tomllib.loads(heading("task", text)) == {"task": {text: {}}}
+    assert heading("task", text).isprintable()
 
 
 def test_a_file_is_made_and_keeps_its_mode(tmp_path: Path) -> None:

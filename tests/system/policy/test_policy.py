@@ -206,7 +206,7 @@ def test_all_that_is_missing_is_said_at_once(granted: Load) -> None:
         "b c asks for what no policy grants",
         '  asked    tcpip.dns_resolve(hostname="x.com")    (my.toml:6)',
         "  to allow add to my.policy.toml:",
-        '      [task."b c"]',
+        "      [task.'b c']",
         "      allow = ['tcpip.dns_resolve(hostname=\"x.com\")']",
         "spawn asks for what no policy grants",
         "  asked    vm    (my.toml:8)",
@@ -309,6 +309,11 @@ CASES = {
         "[task.a]\ndeny = ['fs once']",
         '2: rule "fs once": a rule that denies has no end; leave the lifetime out',
     ),
+    "a name with quotes": (
+        '[task."a\\"\'b"]\nalow = []',
+        "2: unknown key 'alow' in [task.\"a\\\"'b\"]; did you mean 'allow'?",
+    ),
+    "a name with a dot": ('task."a.b" = 1', "1: write [task.'a.b']"),
     "directory": ("[task.a]\nallow = ['fs(dir=\"nowhere\")']", '2: rule "fs(dir="'),
     "toml": ("[task.a", " Expected ']' at the end of a table declaration"),
 }

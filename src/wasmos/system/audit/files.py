@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not hold us up
+QUIET = ".quiet"  # what the name of the small log beside another one ends in
 BLOCK = 1 << 16
 MAX_LINE = 1 << 20  # of ours none is nearly as long
 ATTEMPTS = 100  # a rotation takes 16 MiB of lines, opening a few files doesn't

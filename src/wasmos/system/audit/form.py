@@ -87,6 +87,8 @@ class Form:
                 made.append(f"{word}{value}")
             elif type(value) is dict and type(size := value.get("len")) is int:
                 made.append(f'{word}{{"len":{size}}}')
+            elif type(value) is str:  # it may be a rule
+                made.append(word + _quoted(without(self._in_rules, value)))
             else:
                 made.append(word + _plain(value))
         return ",".join(made[:MAX_FIELDS])

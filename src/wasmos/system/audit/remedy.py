@@ -16,6 +16,7 @@ from __future__ import annotations
 import shlex
 
 from wasmos.system.flags import host_port
+from wasmos.system.policy.edit import heading
 from wasmos.system.policy.policy import toml_string
 from wasmos.system.prompt import ORIGIN as PROMPT
 
@@ -69,7 +70,7 @@ def add(rule: str, name: str, origins: Sequence[str], port: int | None = None) -
 
 
 def _to_section(rule: str, name: str, file: str) -> str:
-    section = f"[task.{name}]" if name else "the task's section"
+    section = heading("task", name) if name else "the task's section"
     return f"add  {toml_string(rule)}  to {section} in {file}"
 
 

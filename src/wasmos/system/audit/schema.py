@@ -42,7 +42,7 @@ EVENTS = {
     "open": "the log was opened, a run begins",
     "rotate": "the log goes on from an older file",
     "close": "the log was closed in good order",
-    "dropped": "lines could not be written",
+    "dropped": "lines were left out",
 }
 # Those that tell of a capability's begin, and of its end.
 BEGINS = ("grant", "deny", "delegate", "offer", "accept")

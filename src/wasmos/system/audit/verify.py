@@ -1,8 +1,10 @@
 """Whether a log is as it was written.
 
 Law: a line that was removed, changed, moved or put in is found, because the next one doesn't follow
-from what stands before it. Two things can't be seen from the log alone: that its last lines were
-cut off, and that all of it was made anew. Both show if a head is known from elsewhere.
+from what stands before it. Three things can't be seen from the log alone: that its last lines were
+cut off, that all of it was made anew, and who took away its oldest files: the writer, whose room
+was full, or somebody else. The first two show if a head is known from elsewhere; of the third it
+is said how many lines are not there.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ class Report:
         self.lines = 0
         self.first = 0  # the numbers of the first and the last line
         self.last = 0
+        self.rotated_away = 0  # lines before the first: their files are gone
         self.head = BEGINNING
         self.torn = 0
         self.damage: list[Damage] = []
@@ -102,6 +105,7 @@ class _Check:
             return wrong
         if before is None:
             before, self._seq = (BEGINNING, 0) if prev is None else (str(prev), seq - 1)
+            self.report.rotated_away = self._seq
         if digest(before, body) == found and prev in (None, before) and seq == self._seq + 1:
             return None
         if seq > self._seq + 1:

@@ -112,14 +112,21 @@ def _holds(parent: str) -> bool:
 
 
 def addresses() -> list[Address]:
-    """The systems that run, by name; what dead ones left is removed. Raises ControlError."""
-    found = []
+    """The systems that run, by name; what dead ones left is removed. Raises ControlError if none
+    was found, and a folder where one could be isn't used."""
+    found, refused = [], None
     for folder in folders():
         try:
             check(folder)
         except FileNotFoundError:
             continue
+        except ControlError as error:
+            # Anybody can make one of these in /tmp: that mustn't hide those in the other place.
+            refused = error
+            continue
         found += [address for address in _in(folder) if not _is_stale(address)]
+    if refused is not None and not found:
+        raise refused
     return sorted(found, key=lambda address: (address.name, address.pid))
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from time import gmtime, strftime, time_ns
 
-from wasmos.abi import MESSAGES
-from wasmos.system.audit import fields_that_matter
 from wasmos.system.audit.mask import secret_names, without
 from wasmos.system.audit.schema import KEYS
 from wasmos.system.control import wire
@@ -18,9 +16,7 @@ from wasmos.system.control import wire
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
-    from wasmos.abi.message import Message
     from wasmos.kernel import Kernel
     from wasmos.system.audit.schema import Record
 
@@ -36,7 +32,6 @@ class AuditStream:
         self._wake = wake
         self._offset_ns = time_ns() - kernel.now_ns
         self._secrets = secret_names()
-        self._messages = {cls.NAME: cls for cls in MESSAGES.values()}
         self._lines: list[bytes] = []
         self._size = 0
         self._dropped = 0
@@ -75,15 +70,12 @@ class AuditStream:
         for key in ("rule", "reason"):
             if key in made:
                 made[key] = without(self._secrets, str(made[key]))
-        if "fields" in made:
-            message = self._message(str(made.get("message", "")))
-            made["fields"] = fields_that_matter(message, made["fields"])
+        if "fields" in made:  # of texts one may be a rule
+            made["fields"] = {
+                name: without(self._secrets, value) if isinstance(value, str) else value
+                for name, value in made["fields"].items()
+            }
         return wire.line(record=made)
-
-    def _message(self, name: str) -> type[Message] | None:
-        # `tcpip.listen` is `tcpip_listen` in IDL, `pong.ping` is `ping`.
-        found: list[Any] = [name.replace(".", "_"), name.rpartition(".")[2]]
-        return next((self._messages[each] for each in found if each in self._messages), None)
 
 
 def stamp(ns: int) -> str:

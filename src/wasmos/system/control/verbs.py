@@ -100,23 +100,25 @@ def _live(kernel: Kernel, id: int) -> Grant:
     found = kernel.find_grant(id)
     if found is None:
         raise UsageError(f"there is no grant {id}; caps lists them")
-    if found not in kernel.grants:
+    if found.is_over:
         raise UsageError(f"grant {id} is {found.state} already")
     return found
 
 
 def _held(kernel: Kernel, task: Task, rule: str | None) -> list[Grant]:
-    """What a task holds by a rule, or for the service that is all of it."""
-    grants = [grant for grant in task.grants if not grant.deny]
+    """What a task holds by a rule, or for the service that is all of it, and what its former
+    lives passed on of that."""
+    grants = [grant for grant in task.grants if not grant.deny] + task.left
     if rule is None:
         return grants
     wanted = str(kernel.parse_rule(rule))
     found = [grant for grant in grants if wanted in (str(grant.rule), grant.rule.service)]
     if not found:
-        rules = [str(grant.rule) for grant in grants[:MAX_LISTED]] or ["nothing"]
-        more = ", …" if len(grants) > MAX_LISTED else ""
+        rules = list(dict.fromkeys(str(grant.rule) for grant in grants)) or ["nothing"]
+        more = ", …" if len(rules) > MAX_LISTED else ""
+        held = f"{', '.join(rules[:MAX_LISTED])}{more}"
         raise UsageError(
-            f"task {task.id} {task.name!r} was not granted {wanted}, but {', '.join(rules)}{more}; "
+            f"task {task.id} {task.name!r} was not granted {wanted}, but {held}; "
             "to forbid a part of that, deny it"
         )
     return found

@@ -32,24 +32,28 @@ class Learnt:
     """What came of a run.
 
     policy: the text of a policy file; `lines`: its rules that allow, with their comments.
+    once: rules for what somebody has allowed once; in the file they are comments.
     name: the program's, and so the section's. `exit`: how it ended, None if it was interrupted.
     notes: what wasn't allowed, and why.
     """
 
-    __slots__ = ("deny", "exit", "lines", "name", "notes")
+    __slots__ = ("deny", "exit", "lines", "name", "notes", "once")
 
     def __init__(
-        self, name: str, lines: list[Line], deny: list[Rule], notes: list[str], exit: Exit | None
-    ) -> None:
+        self, name: str, lines: list[Line], once: list[Line], deny: list[Rule], notes: list[str],
+        exit: Exit | None,
+    ) -> None:  # fmt: skip
         self.name = name
         self.lines = lines
+        allowed = {str(line.rule) for line in lines}
+        self.once = [line for line in once if str(line.rule) not in allowed]
         self.deny = deny
         self.notes = notes
         self.exit = exit
 
     @property
     def policy(self) -> str:
-        return learnt.text(self.name, self.lines, deny=self.deny, notes=self.notes)
+        return learnt.text(self.name, self.lines, once=self.once, deny=self.deny, notes=self.notes)
 
     def __repr__(self) -> str:
         return f"<Learnt {self.name!r}: {len(self.lines)} rules>"
@@ -117,7 +121,7 @@ def learn(
         learner.finish()
         learner.binds = world.binds
         found = learner.lines(world.fs.needs() if watched else ())
-        return Learnt(task.name, found, denied, list(learner.notes), exit)
+        return Learnt(task.name, found, learner.once(), denied, list(learner.notes), exit)
 
 
 def _wait(kernel: Kernel, task: Task) -> Exit | None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     Ask: TypeAlias = Callable[[Denial], bool | None]
     Key: TypeAlias = tuple[str, tuple[tuple[str, object], ...]]
+    NeedKey: TypeAlias = tuple[str, str, bool]  # rule, host, whether it was allowed once
 
 ORIGIN = "learn"
 MAX_NEEDS = 4096  # different messages; then nothing new is allowed
@@ -39,7 +40,9 @@ MAX_PATHS = 24  # that a comment lists
 class Learner:
     """Give it to `Kernel.ask` for a task that was granted nothing but what is watched.
 
-    ask: asked before anything is allowed, such as a Prompter; what it grants is what is learnt.
+    ask: asked before anything is allowed, such as a Prompter; what it grants is what is learnt, and
+        nothing else: an address stays one, whatever name the guest found it by, and what was
+        granted for a number of uses is no rule for good.
     approved: rules whose messages are allowed without a question, if there is an `ask`.
     generalise: allow what can't be written as an exact rule, and say so.
     `notes`: what wasn't allowed, and why.
@@ -57,8 +60,8 @@ class Learner:
         self._ask = ask
         self._approved = tuple(approved)
         self._generalise = generalise
-        self._needs: dict[tuple[str, str], Need] = {}
-        self._keys: dict[Key, set[tuple[str, str]]] = {}
+        self._needs: dict[NeedKey, Need] = {}
+        self._keys: dict[Key, set[NeedKey]] = {}
         self._named: dict[str, tuple[str, ...]] = {}  # message → its fields that rules name
         self._answered: dict[Key, int] = {}
         self._hears = True
@@ -77,13 +80,21 @@ class Learner:
             before = {grant.id for grant in self._task.grants}
             if not self._ask(denial):  # type: ignore[misc]
                 return False
-            new = [grant.rule for grant in self._task.grants if grant.id not in before]
-            rule = next((one for one in new if one.covers(rule, self._task.name)), rule)
-            rule = rule.replace(uses=None, seconds=None)
+            new = [grant for grant in self._task.grants if grant.id not in before]
+            is_once, rule = self._answer(new, rule)
+            self._learn(denial, rule, is_once=is_once)
         else:
             self._kernel.grant(self._task, rule, origin=ORIGIN)
-        self._learn(denial, rule)
+            self._learn(denial, rule)
         return True
+
+    def _answer(self, granted: list[Grant], rule: Rule) -> tuple[bool, Rule]:
+        """Whether it was granted with an end, and the rule without one."""
+        for grant in granted:
+            always = grant.rule.replace(uses=None, seconds=None)
+            if always.covers(rule, self._task.name):
+                return (grant.uses or grant.expires_ns) is not None, always
+        return False, rule
 
     def _rule(self, denial: Denial) -> Rule | None:
         """What would allow it; None if that is more than was asked for, and nobody wants that."""
@@ -99,23 +110,28 @@ class Learner:
             return None
         return rule
 
-    def _learn(self, denial: Denial, rule: Rule) -> None:
+    def _learn(self, denial: Denial, rule: Rule, *, is_once: bool = False) -> None:
         cls = denial.cls
         named = () if cls is None else tuple(_meant(cls))
         self._named[denial.message] = named
         wide = cls is None or len(rule.constraints) < len(named)
-        need = Need(rule, comment="GENERALISED: any such message" if wide else "")
+        comment = "GENERALISED: any such message" if wide else ""
+        need = Need(rule, comment=comment, is_once=is_once)
         if not wide and denial.message == "tcpip.connect":
             self._name_host(need, denial.shown_fields)
-        key = str(rule), need.badge.get("host", "")
+        key = str(rule), need.badge.get("host", ""), is_once
         self._needs.setdefault(key, need)
         self._keys.setdefault(_key(denial.message, named, denial.shown_fields), set()).add(key)
 
     def _name_host(self, need: Need, fields: dict[str, Any]) -> None:
-        """An address that a name had is known by the name: the next time it may be another."""
+        """An address that a name had is known by the name: the next time it may be another. If
+        somebody was asked, it was about the address: the name is the guest's choice."""
         address = fields["dst_addr"]
         name = self.names.get(address)
         if name is None:
+            return
+        if self._ask is not None:
+            need.comment = f"it looked up {name} and was told this address"
             return
         from wasmos.servers.tcpip.addresses import is_public
 
@@ -184,13 +200,19 @@ class Learner:
 
     def lines(self, more: Iterable[Need] = ()) -> list[Line]:
         """The rules of the policy. `more`: what others have watched."""
-        found = lines([*self.needs, *more], self._task.name, generalise=self._generalise)
-        used = {line.rule.service for line in found}
+        needs = [need for need in self.needs if not need.is_once]
+        found = lines([*needs, *more], self._task.name, generalise=self._generalise)
+        used = {line.rule.service for line in (*found, *self.once())}
         mine = "lookup", self._task.id
         events = [e for e in self._kernel.events() if (e.kind, e.task) == mine and e.peer]
         for name in sorted({self._kernel.name_of(event.peer) for event in events} - used):
             self._note(f"looked up the service {name}, and sent it nothing that is allowed here")
         return found
+
+    def once(self) -> list[Line]:
+        """Rules for what was allowed once, which are for people to decide on: one for each."""
+        needs = [need for need in self.needs if need.is_once]
+        return [line for need in needs for line in lines([need], self._task.name)]
 
 
 def _meant(cls: type[Message]) -> list[str]:

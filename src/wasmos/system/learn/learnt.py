@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from wasmos.errors import RuleError
 from wasmos.kernel import Rule, covered
-from wasmos.system.policy.edit import INDENT, quoted, quoted_key
+from wasmos.system.policy.edit import INDENT, heading, quoted
 from wasmos.system.policy.widen import head, items_of
 
 TYPE_CHECKING = False
@@ -37,19 +37,20 @@ class Need:
     """One thing that was needed.
 
     rule: the message, and its values. `badge`: what is told to the server. `unsaid`: fields that
-    the badge makes superfluous. `comment`: more for people.
+    the badge makes superfluous. `comment`: more for people. `is_once`: it was allowed once.
     """
 
-    __slots__ = ("badge", "comment", "rule", "unsaid")
+    __slots__ = ("badge", "comment", "is_once", "rule", "unsaid")
 
     def __init__(
         self, rule: Rule, badge: Mapping[str, str] | None = None, unsaid: tuple[str, ...] = (),
-        comment: str = "",
+        comment: str = "", is_once: bool = False,
     ) -> None:  # fmt: skip
         self.rule = rule
         self.badge = dict(badge or {})
         self.unsaid = unsaid
         self.comment = comment
+        self.is_once = is_once
 
 
 class Line:
@@ -105,25 +106,28 @@ def lines(needs: Iterable[Need], own_name: str = "", *, generalise: bool = False
 
 
 def text(
-    name: str, found: list[Line], *, deny: Iterable[Rule] = (), notes: Iterable[str] = ()
-) -> str:
-    """The policy file."""
+    name: str, found: list[Line], *, once: Iterable[Line] = (), deny: Iterable[Rule] = (),
+    notes: Iterable[str] = (),
+) -> str:  # fmt: skip
+    """The policy file. `once`: what it doesn't allow; each is a comment that can be taken in."""
     parts = [HEADER.format(name=_comment(name))]
     noted = [f"#   {_comment(note)}\n" for note in notes]
     if noted:
         parts += ["#\n# Noted, and not allowed here:\n", *noted]
-    parts.append(f"\n[task.{quoted_key(name)}]\n")
-    parts.append(_array("allow", [(str(line.rule), line.comment) for line in found]))
-    refused = [(str(rule), rule.describe().replace("may ", "may never ", 1)) for rule in deny]
+    parts.append(f"\n{heading('task', name)}\n")
+    rows = [("", str(line.rule), line.comment) for line in found]
+    rows += [("# once: ", str(line.rule), line.comment) for line in once]
+    parts.append(_array("allow", rows))
+    refused = [("", str(rule), rule.describe().replace("may ", "may never ", 1)) for rule in deny]
     parts.append(_array("deny", refused) if refused else "")
     return "".join(parts)
 
 
-def _array(key: str, rows: list[tuple[str, str]]) -> str:
-    width = min(max((len(quoted(rule)) for rule, _ in rows), default=0) + 1, 60)
-    written = [
-        f"{INDENT}{quoted(rule) + ',':{width}}  # {_comment(comment)}\n" for rule, comment in rows
-    ]
+def _array(key: str, rows: list[tuple[str, str, str]]) -> str:
+    """`rows`: what stands before a rule, the rule, and a comment."""
+    begun = [(f"{before}{quoted(rule)},", comment) for before, rule, comment in rows]
+    width = min(max((len(text) for text, _ in begun), default=0), 60)
+    written = [f"{INDENT}{text:{width}}  # {_comment(comment)}\n" for text, comment in begun]
     return f"{key} = [\n{''.join(written)}]\n" if rows else f"{key} = []\n"
 
 

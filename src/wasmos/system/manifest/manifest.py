@@ -16,6 +16,7 @@ from wasmos.system import units
 from wasmos.system.manifest.tables import Tables
 from wasmos.system.policy import policy as policies
 from wasmos.system.policy import rights
+from wasmos.system.policy.edit import heading
 from wasmos.system.programs import ENDINGS
 from wasmos.system.supervisor import MODES, Restart
 
@@ -71,10 +72,10 @@ class TaskPlan:
 
     def narrowed(self, parent: Task) -> TaskPlan:
         """This plan for a child of `parent`, within its limits; the kernel sees to it that
-        it gives no right that it hasn't."""
+        it gives no right that it hasn't. What the section's own task is told by `args` and
+        `env` isn't the parent's to hand on: it chooses whom the child may tell it."""
         plan = self.named(self.name)
-        plan.module, plan.path = self.module, self.path
-        plan.args, plan.env, plan.service = self.args, self.env, self.service
+        plan.module, plan.path, plan.service = self.module, self.path, self.service
         if parent.limits is not None:
             plan.priority = min(self.priority, parent.priority)
             plan.limits = self.limits.within(parent.limits)
@@ -240,7 +241,7 @@ class _Reader:
         tables = self.tables
         for name, value in table.items():
             place = "task", name
-            entries = tables.table(place, value, f"write [task.{name}]")
+            entries = tables.table(place, value, f"write {heading('task', name)}")
             plan = TaskPlan(tables.name(place, name, "task"))
             self._plan(plan, place, entries, TASK_KEYS)
             self.manifest.tasks[name] = plan
@@ -277,7 +278,7 @@ class _Reader:
         self.tables.fail(
             (*place, "allow"),
             "a manifest asks, and grants nothing: write `use` here, and let a policy grant it, "
-            f"as `allow` of [{'.'.join(map(str, place))}] in {policy}",
+            f"as `allow` of {heading(*place)} in {policy}",
         )
 
     def _env(self, at: Place, value: object) -> dict[str, str]:

@@ -12,6 +12,7 @@ import tomllib
 from wasmos.errors import ManifestError
 from wasmos.system import units
 from wasmos.system.manifest.positions import Positions
+from wasmos.system.policy.edit import heading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ class Tables:
     def known(self, place: Place, name: str, known: Collection[str], kind: str) -> None:
         if name in known:
             return
-        of = ".".join(map(str, place[:-1]))
-        where = f" in [{of}]" if of and kind == "key" else ""
+        where = f" in {heading(*place[:-1])}" if place[1:] and kind == "key" else ""
         self.fail(place, f"unknown {kind} {name!r}{where}; {units.nearest(name, known)}")
 
     def text(self, place: Place, value: object) -> str:

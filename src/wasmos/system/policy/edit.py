@@ -60,9 +60,9 @@ def added(
                     return edited
             except ValueError:
                 continue
-    header = f"[task.{quoted_key(task)}]"
+    section = heading("task", task)
     raise ManifestError(
-        f"{path}: can't be edited safely; add to {header}: {key} = [{quoted(rule)}]"
+        f"{path}: can't be edited safely; add to {section}: {key} = [{quoted(rule)}]"
     )
 
 
@@ -81,6 +81,12 @@ def _escaped(character: str) -> str:
 
 def quoted_key(name: str) -> str:
     return name if name.isascii() and _BARE.fullmatch(name) else quoted(name)
+
+
+def heading(*place: str | int) -> str:
+    """A section's first line: `[task.web]`, `[task.'my web']`. What is said in an error can be
+    copied into the file, too."""
+    return f"[{'.'.join(quoted_key(str(part)) for part in place)}]"
 
 
 def replace(path: str, text: str) -> None:
@@ -155,7 +161,7 @@ def _edits(text: str, task: str, rule: str, comment: str, key: str) -> Iterator[
         yield f"{text[:start]}{header}{end_of_line or newline}{array}{rest}{text[end:]}"
     ends = newline if text and not text.endswith("\n") else ""
     blank = newline if text.strip() else ""
-    yield f"{text}{ends}{blank}[task.{quoted_key(task)}]{newline}{array}"
+    yield f"{text}{ends}{blank}{heading('task', task)}{newline}{array}"
 
 
 def _sections(text: str, task: str) -> Iterator[tuple[int, int]]:

@@ -19,6 +19,7 @@ from wasmos.kernel import ALL
 from wasmos.system import units
 from wasmos.system.manifest.tables import Tables
 from wasmos.system.policy import rights
+from wasmos.system.policy.edit import heading
 from wasmos.system.policy.rights import Right
 
 TYPE_CHECKING = False
@@ -82,7 +83,7 @@ class Policy:
             if name == "task":
                 for task, entries in table.items():
                     place = "task", tables.name(("task", task), task, "task")
-                    entries = tables.table(place, entries, f"write [task.{task}]")
+                    entries = tables.table(place, entries, f"write {heading('task', task)}")
                     self.tasks[task] = Section()
                     self._section(tables, place, self.tasks[task], entries, KEYS)
             else:
@@ -139,9 +140,9 @@ def authorize(manifest: Manifest, policy: Policy) -> None:
     if that isn't far enough for one of them, ManifestError for what makes no sense."""
     policy.check_tasks(manifest.tasks)
     known = manifest.services
-    wants = [Want(plan, policy.of(plan.name), policy, f"task.{_key(plan.name)}")
+    wants = [Want(plan, policy.of(plan.name), policy, heading("task", plan.name))
              for plan in manifest.tasks.values()]  # fmt: skip
-    wants.append(Want(manifest.spawn, policy.spawn, policy, "spawn"))
+    wants.append(Want(manifest.spawn, policy.spawn, policy, heading("spawn")))
     for want in wants:
         policy.check_services(want.section, known)
         want.decide()
@@ -164,7 +165,7 @@ class Want:
         self.denied: list[tuple[Right, Right]] = []  # what is asked for, what stands against it
 
     def decide(self) -> None:
-        plan, name = self.plan, "" if self.header == "spawn" else self.plan.name
+        plan, name = self.plan, "" if self.header == heading("spawn") else self.plan.name
         plan.deny = self.policy.denials(self.section)
         plan.allow = []
         for right in plan.use:
@@ -196,12 +197,12 @@ class Want:
         path, rules = self.policy.path, [toml_string(str(right.rule)) for right in self.lacking]
         if self.section.has_allow:
             return [
-                f"  to allow add to `allow` of [{self.header}] in {path}:",
+                f"  to allow add to `allow` of {self.header} in {path}:",
                 *(f"      {rule}," for rule in rules),
             ]
         if self.section.is_there:
-            return [f"  to allow add to [{self.header}] in {path}:", *_allow("      ", rules)]
-        return [f"  to allow add to {path}:", f"      [{self.header}]", *_allow("      ", rules)]
+            return [f"  to allow add to {self.header} in {path}:", *_allow("      ", rules)]
+        return [f"  to allow add to {path}:", f"      {self.header}", *_allow("      ", rules)]
 
 
 def _no_policy(manifest: str, path: str, refused: list[Want]) -> str:
@@ -214,7 +215,7 @@ def _no_policy(manifest: str, path: str, refused: list[Want]) -> str:
     lines.append(f"  to allow all of that write {path}:")
     for want in refused:
         rules = [toml_string(str(right.rule)) for right in want.lacking]
-        lines += [f"      [{want.header}]", *_allow("      ", rules)]
+        lines += [f"      {want.header}", *_allow("      ", rules)]
     return "\n".join(lines)
 
 
@@ -237,11 +238,6 @@ def toml_string(text: str) -> str:
         return f"'{text}'"
     escapes = {'"': '\\"', "\\": "\\\\"}
     return '"' + "".join(escapes.get(c, c) for c in text) + '"'  # a rule has nothing else to escape
-
-
-def _key(name: str) -> str:
-    plain = name.isascii() and name.replace("_", "a").replace("-", "a").isalnum()
-    return name if plain else toml_string(name)
 
 
 def _source(allow: Iterable[Right], rule: Rule, own_name: str) -> str:
@@ -284,7 +280,7 @@ def for_run(
         others = f"; {units.nearest(name, policy.tasks)}" if policy.tasks else ""
         raise NotGranted(
             f"{path} grants {name!r} nothing{others}\n"
-            f"  to allow something add [task.{_key(name)}], or [run] for whatever is run"
+            f"  to allow something add {heading('task', name)}, or [run] for whatever is run"
         )
     for section in sections:
         policy.check_services(section, services)

@@ -68,7 +68,7 @@ async def echo(shell: Shell, arguments: list[str]) -> None:
     """Print words, by way of the echo server.
     echo TEXT..."""
     reply = await shell.call("echo", abi.Echo(" ".join(arguments).encode()[:CHUNK]))
-    shell.say(reply.data.decode("utf-8", "replace"))
+    shell.show(reply.data.decode("utf-8", "replace"))
 
 
 @command
@@ -78,7 +78,7 @@ async def http_(shell: Shell, arguments: list[str]) -> None:
     [url] = exactly(arguments, 1)
     from wasmos.system.shell import http
 
-    shell.say(await http.get(shell, url))
+    shell.show(await http.get(shell, url))
 
 
 @command
@@ -97,7 +97,7 @@ async def cat(shell: Shell, arguments: list[str]) -> None:
             raise
     finally:
         await shell.call("fs", abi.FsClose(fd))
-    shell.say(data.decode("utf-8", "replace").rstrip("\n"))
+    shell.show(data.decode("utf-8", "replace").rstrip("\n"))
 
 
 @command

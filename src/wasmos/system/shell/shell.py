@@ -12,7 +12,7 @@ import asyncio
 import shlex
 
 from wasmos.errors import ServiceError, WasmosError
-from wasmos.servers.console.visible import Visible
+from wasmos.servers.console.visible import Visible, plain
 from wasmos.system import units
 from wasmos.system.shell.commands import COMMANDS, Usage
 
@@ -117,13 +117,21 @@ class Shell:
         return await self.system.aio.call(service, message, client=self.client, timeout=timeout)
 
     def say(self, text: str) -> None:
+        """A line of the shell's own, perhaps with guests' names in it."""
+        self._print(plain(text) if self._terminal else text)
+
+    def show(self, text: str) -> None:
+        """What stands in a file, or came over the network."""
         if self._terminal:
             text = Visible().text(text.encode("utf-8", "replace")).decode()
+        self._print(text)
+
+    def _print(self, text: str) -> None:
         self._output.write(text + "\n")
         self._output.flush()
 
     def complain(self, text: str) -> None:
-        text = Visible().text(text.encode("utf-8", "replace")).decode()
+        text = plain(text)
         try:
             self._errors.write(text + "\n")
             self._errors.flush()
