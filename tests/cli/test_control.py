@@ -157,6 +157,16 @@ def test_deny_and_json(booted: Running, say: Say) -> None:
     assert {row["rule"] for row in gone["revoked"]} >= {"console"}
 
 
+def test_a_service_that_nobody_can_be(booted: Running, say: Say) -> None:
+    """One of the manifest that is down is no error: somebody is to be it."""
+    say("kill", "pong")
+    assert lines(say("grant", "idle", "pong"))
+    for name in ("nosuch", "tcpip"):
+        assert error(say("grant", "idle", name)) == (
+            f"error: no service {name!r} here; there are: vm, console, echo, pong, idle\n"
+        )
+
+
 def test_kill(booted: Running, say: Say) -> None:
     assert lines(say("kill", "idle")) == ["task 5 idle was killed"]
     assert names(say("ps"))[-1] == "pong"
@@ -330,6 +340,25 @@ def test_two_systems(tmp_path: Path, place: Path, say: Say) -> None:
         assert lines(say("kill", "-S", "spin", "spin"))
         assert one.process.wait(SECONDS) == 137
         assert lines(say("kill", "spun", "-S", two.process.pid))
+
+
+def test_a_service_that_is_granted_later_is_started(tmp_path: Path, place: Path, say: Say) -> None:
+    """Nothing is allowed at first, so no server is up, and it looks one up in a loop."""
+    until_found = "(loop $again (br_if $again (i32.lt_s @console #0)))"
+    module = tmp_path / "loop.wat"
+    module.write_text(talkers.printer("here\n", first=until_found))
+    with started(place, "run", "--timeout", str(SECONDS / 2), module) as system:
+        assert error(say("grant", "loop", "consol")) == (
+            "error: no service 'consol' here; did you mean 'console'?\n"
+        )
+        assert error(say("grant", "loop", "nosuch")) == (
+            "error: no service 'nosuch' here; "
+            "there are: console, args, env, fs, tcpip, echo, pong, vm\n"
+        )
+        assert lines(say("grant", "loop", "console"))[0].endswith(" of task 2 loop: console")
+        code, out, notes = system.end()
+    assert (code, out) == (0, "here\n")
+    assert notes == "note: loop was refused console; to allow: --allow console\n"
 
 
 def test_one_that_deadlocks_or_is_over_is_as_before(tmp_path: Path, place: Path, say: Say) -> None:

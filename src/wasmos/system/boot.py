@@ -15,6 +15,7 @@ from wasmos.kernel import Rule
 from wasmos.kernel.aio import AsyncKernel
 from wasmos.system import outfit
 from wasmos.system.manifest.manifest import DEMO, TaskPlan, registers
+from wasmos.system.offer import Offer
 from wasmos.system.policy.rights import Right
 from wasmos.system.programs import Programs
 from wasmos.system.supervisor import Lives
@@ -76,6 +77,7 @@ class System:
         self._load_image()  # files first: a bad image is found before anything runs
         await self.aio.__aenter__()
         self.kernel = self.aio.sync
+        self.offer = Offer(self.kernel, self.manifest.own_services, others=self.manifest.services)
         try:
             self._begin_audit()  # before anybody has a right
             self._serve()  # servers, in the manifest's order

@@ -1,7 +1,8 @@
 """Running one program with exactly the authority that is listed.
 
 Law: what isn't granted isn't there: the server for it is not even started, unless somebody is asked
-before something is denied. Each right knows who said so.
+before something is denied; what is granted while it runs is started then. Each right knows who said
+so.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from wasmos.errors import UsageError
 from wasmos.kernel import ALL, Kernel, Limits, Rule
 from wasmos.system import outfit
 from wasmos.system.control.later import Later
+from wasmos.system.offer import Offer
 from wasmos.system.units import nearest
 
 TYPE_CHECKING = False
@@ -166,6 +168,7 @@ def run(
         "vm": lambda: outfit.vm(None),
     }
     with Kernel() as kernel:
+        offer = Offer(kernel, SERVICES, makers=makers)
         book = None if audit is None else outfit.audit(kernel, audit, calls=audit_calls)
         try:
             program = kernel.prepare(source, limits)
@@ -174,13 +177,14 @@ def run(
                 authority.add_policy(policy, name or program.name, needed=ask is None)
             wanted = SERVICES if ask is not None else authority.services
             program.compile_limits = compile_limits
-            _compile(kernel, program, [makers[service] for service in wanted])
+            _compile(kernel, program, offer, wanted)
             task = kernel.spawn(program, name=name, limits=limits)
             authority.give(kernel, task)
             given.to(task)
             if ask is not None:
                 kernel.ask(task, ask(kernel, task))
-            exit = _wait(kernel, task, Later(kernel, task.name, log) if control else None)
+            later = Later(kernel, task.name, log, offer=offer) if control else None
+            exit = _wait(kernel, task, later)
         finally:
             if book is not None:
                 kernel.close()  # so that it has everybody's end
@@ -197,12 +201,12 @@ def _check_kind(program: Program) -> None:
         )
 
 
-def _compile(kernel: Kernel, program: Program, makers: Iterable[Callable[[], Service]]) -> None:
+def _compile(kernel: Kernel, program: Program, offer: Offer, services: Iterable[str]) -> None:
     """The child compiles while the servers come up."""
     compilation = program.compilation()
     try:
-        for make in makers:
-            kernel.serve(make())
+        for service in services:
+            offer.start(service)
         program.finish(compilation)
     finally:
         compilation.cancel()

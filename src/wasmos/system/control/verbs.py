@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from wasmos.kernel import Grant, Kernel, Task
+    from wasmos.system.offer import Offer
 
     Words: TypeAlias = dict[str, Any]
 
@@ -28,12 +29,16 @@ MAX_LISTED = 8  # rules that an error names
 
 
 class Desk:
-    """Where a system is spoken to: its kernel and its name; `by`, for origins, is who speaks."""
+    """Where a system is spoken to: its kernel and its name; `by`, for origins, is who speaks;
+    `offer` what services it can have, None: nobody knows."""
 
-    def __init__(self, kernel: Kernel, name: str, by: str = "control") -> None:
+    def __init__(
+        self, kernel: Kernel, name: str, by: str = "control", offer: Offer | None = None
+    ) -> None:
         self.kernel = kernel
         self.name = name
         self.by = by
+        self.offer = offer
 
 
 def hello(desk: Desk, _words: Words) -> Words:
@@ -70,6 +75,9 @@ def grant(desk: Desk, words: Words) -> Words:
     if seconds is not None and not 0 < seconds <= MAX_SECONDS:
         raise UsageError(f"a grant lasts more than 0 and at most {MAX_SECONDS:.0f} seconds")
     rule = desk.kernel.parse_rule(words["rule"])
+    if desk.offer is not None:
+        desk.offer.check_grant(rule)
+        desk.offer.start(rule.service)
     made = desk.kernel.grant(task, rule, origin=desk.by, uses=uses, seconds=seconds)
     return grant_row(desk.kernel, made)
 

@@ -274,7 +274,7 @@ def _task_and_rule(arguments: list[str]) -> dict[str, Any]:
 
 
 def _desk(shell: Shell) -> verbs.Desk:
-    return verbs.Desk(shell.kernel, shell.system.manifest.name, "the shell")
+    return verbs.Desk(shell.kernel, shell.system.manifest.name, "the shell", shell.system.offer)
 
 
 @command
