@@ -142,6 +142,9 @@ def test_grant_and_revoke(booted: Running, say: Say) -> None:
     )
     assert error(say("revoke", number)) == f"error: grant {number} is revoked already\n"
     assert lines(say("revoke", "idle", "console"))[0].endswith("of task 5 idle: console")
+    assert error(say("revoke", "idle", "console")).endswith(
+        " of task 5 'idle', console, is revoked already\n"
+    )
     assert len(lines(say("revoke", "--all", "5"))) == 1
     assert lines(say("revoke", "idle")) == ["nothing was granted to it"]
 
@@ -182,6 +185,12 @@ def test_kill(booted: Running, say: Say) -> None:
         (["grant", "idle", "console for 0s"], 'rule "console for 0s"'),
         (["grant", "idle", "console", "--uses", "0"], "a grant is used 1 to"),
         (["deny", "idle", "console once"], "console once: a rule that denies has no lifetime"),
+        (["deny", "idle", "consol"], "no service 'consol' to deny; did you mean 'console'?"),
+        (["deny", "idle", "nosuch"], "no service 'nosuch' to deny; there are: "),
+        (["revoke", "idle", "consol"], "task 5 'idle' was not granted consol, but console, vm; "
+         "did you mean 'console'?"),
+        (["revoke", "idle", "nosuch"], "task 5 'idle' was not granted nosuch, but console, vm; "
+         "to forbid a part of that, deny it"),
         (["revoke", "999"], "there is no grant 999; caps lists them"),
         (["revoke", "idle", "console", "--all"], "a rule, or --all: not both"),
         (["ps", "-S", "sistem"], "no system 'sistem' is running; did you mean 'system'?"),
@@ -377,6 +386,7 @@ def test_one_that_deadlocks_or_is_over_is_as_before(tmp_path: Path, place: Path,
 def test_the_same_in_the_shell(tmp_path: Path, say: Say) -> None:
     manifest = written(tmp_path)
     commands = (
+        "deny idle ecko",
         "grant idle 'echo for 60s' once", "deny idle console.write", "caps", "revoke idle echo",
         "revoke 999", "grant idle", "grant idle ecko.x", "caps xml", "revoke idle", "caps",
     )  # fmt: skip
@@ -388,9 +398,10 @@ def test_the_same_in_the_shell(tmp_path: Path, say: Say) -> None:
     assert any(line.endswith("from the shell") for line in out)
     assert sum(line.startswith("revoked: ") for line in out) == 3
     assert done.stderr.splitlines() == [
+        "deny: no service 'ecko' to deny; did you mean 'echo'?",
         "revoke: there is no grant 999; caps lists them",
         "usage: grant TASK RULE",
-        done.stderr.splitlines()[2],
+        done.stderr.splitlines()[3],
         "caps: no format 'xml'; there are: tree, dot, mermaid, svg, json",
     ]
-    assert done.stderr.splitlines()[2].startswith('grant: rule "ecko.x": ')
+    assert done.stderr.splitlines()[3].startswith('grant: rule "ecko.x": ')

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
-    from wasmos.kernel import Grant, Kernel, Task
+    from wasmos.kernel import Grant, Kernel, Rule, Task
     from wasmos.system.offer import Offer
 
     Words: TypeAlias = dict[str, Any]
@@ -85,6 +85,8 @@ def grant(desk: Desk, words: Words) -> Words:
 def deny(desk: Desk, words: Words) -> Words:
     task = tasks.called(desk.kernel, words["task"])
     rule = desk.kernel.parse_rule(words["rule"])
+    if desk.offer is not None:
+        desk.offer.check_denial(rule)
     return grant_row(desk.kernel, desk.kernel.deny(task, rule, origin=desk.by))
 
 
@@ -118,16 +120,32 @@ def _held(kernel: Kernel, task: Task, rule: str | None) -> list[Grant]:
     grants = [grant for grant in task.grants if not grant.deny]
     if rule is None:
         return grants
-    wanted = str(kernel.parse_rule(rule))
-    found = [grant for grant in grants if wanted in (str(grant.rule), grant.rule.service)]
+    wanted = kernel.parse_rule(rule)
+    found = _about(grants, wanted)
     if not found:
-        rules = [str(grant.rule) for grant in grants[:MAX_LISTED]] or ["nothing"]
-        more = ", …" if len(grants) > MAX_LISTED else ""
-        raise UsageError(
-            f"task {task.id} {task.name!r} was not granted {wanted}, but {', '.join(rules)}{more}; "
-            "to forbid a part of that, deny it"
-        )
+        raise UsageError(_not_held(kernel, task, wanted, grants))
     return found
+
+
+def _about(grants: list[Grant], wanted: Rule) -> list[Grant]:
+    text = str(wanted)
+    return [grant for grant in grants if text in (str(grant.rule), grant.rule.service)]
+
+
+def _not_held(kernel: Kernel, task: Task, wanted: Rule, grants: list[Grant]) -> str:
+    """Why there is nothing to take back."""
+    who = f"task {task.id} {task.name!r}"
+    former = _about([each for each in kernel.former_grants(task) if not each.deny], wanted)
+    if former:
+        last = former[-1]
+        return f"grant {last.id} of {who}, {last.rule}, is {last.state} already"
+    rules = [str(grant.rule) for grant in grants]
+    listed = ", ".join(rules[:MAX_LISTED] or ["nothing"]) + ", …" * (len(rules) > MAX_LISTED)
+    services = {grant.rule.service for grant in grants}
+    hint = nearest(wanted.service, sorted(services - {wanted.service}))
+    if wanted.service in services or not hint.startswith("did"):
+        hint = "to forbid a part of that, deny it"
+    return f"{who} was not granted {wanted}, but {listed}; {hint}"
 
 
 class Verb:
