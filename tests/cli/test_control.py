@@ -124,7 +124,7 @@ def test_caps(booted: Running, say: Say) -> None:
     ET.fromstring(say("caps", "--format", "svg").stdout)
     assert say("caps", "--format", "dot").stdout.startswith("digraph capabilities {\n")
     assert say("caps", "--format", "mermaid").stdout.startswith("flowchart LR\n")
-    say("grant", "idle", f'fs(dir="/{"é" * 1500}{"x" * 500}")')
+    say("grant", "idle", f'vm.service_lookup(name=["{"é" * 30}", "{"x" * 30}"])')
     ET.fromstring(say("caps", "--format", "svg").stdout)  # nothing of a long line is cut
     for options in (["--format", "json"], ["-o", "json"]):
         [system] = json.loads(say("caps", *options).stdout)["systems"]
@@ -330,6 +330,43 @@ def test_ctrl_c_still_ends_it(tmp_path: Path, place: Path, say: Say) -> None:
         status, _, stderr = system.end()
         assert (status, stderr) == (130, "")
     assert list(place.iterdir()) == []
+
+
+FILES = 'fs(dir="data", at="/data", mode="ro")'
+
+
+def test_a_directory_is_one_of_who_types(tmp_path: Path, place: Path) -> None:
+    """And not of the system, which may have been started anywhere."""
+    here = tmp_path / "here"
+    (here / "data").mkdir(parents=True)
+    made = FILES.replace("data", f"{here}/data", 1)
+
+    def say(verb: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return wasmos_(verb, *words, env={"WASMOS_CONTROL": str(place)}, cwd=here)
+
+    (tmp_path / "spin.wat").write_text(wat.SPIN)
+    with started(place, "run", tmp_path / "spin.wat") as system:
+        assert lines(say("grant", "spin", FILES)) == [f"grant 1 of task 2 spin: {made}"]
+        assert lines(say("revoke", "spin", FILES)) == [f"revoked: grant 1 of task 2 spin: {made}"]
+        missing = FILES.replace('"data"', '"dat"')
+        assert error(say("grant", "spin", missing)) == (
+            f"error: rule \"{missing.replace('dat', f'{here}/dat', 1)}\": fs: dir '{here}/dat': "
+            "no such file or directory; name a directory\n"
+        )
+        assert error(say("grant", "spin", 'fs(at="x")')).startswith('error: rule "fs(at=')
+        system.process.kill()
+
+
+def test_a_directory_in_the_shell(tmp_path: Path) -> None:
+    manifest = written(tmp_path)
+    manifest.write_text(BOOT.replace('"echo"', '"fs"'))
+    (tmp_path / "data").mkdir()
+    commands = f"grant idle '{FILES}'\ngrant idle '{FILES.replace('data', 'dat', 1)}'\n"
+    done = wasmos_("boot", "-q", manifest, input=commands, cwd=tmp_path)
+    assert done.stdout.endswith(
+        f" of task 5 idle: {FILES.replace('data', f'{tmp_path}/data', 1)}\n"
+    )
+    assert done.stderr.endswith(f"'{tmp_path}/dat': no such file or directory; name a directory\n")
 
 
 def test_two_systems(tmp_path: Path, place: Path, say: Say) -> None:

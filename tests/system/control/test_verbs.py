@@ -99,7 +99,8 @@ def test_a_grant_is_in_force_at_once(kernel: wasmos.Kernel, connect: Connect) ->
     kernel.serve(wat.Plus())
     tries = "(loop $again (br_if $again (call $ask @plus #9 #1)))"
     task = kernel.spawn(wat.program(f"{tries} (i32.sub #0 @plus)"), name="asks")
-    kernel.step(100_000)
+    while not task.denied:
+        kernel.step(100_000)
     assert task.exit is None and task.denied == {"plus"}
     talker = connect()
     talker.socket.sendall(b'{"v":1,"do":"grant","task":"asks","rule":"plus","uses":1}\n')
@@ -112,6 +113,10 @@ def test_a_grant_is_in_force_at_once(kernel: wasmos.Kernel, connect: Connect) ->
         ({"rule": "tcpip.lisen"},
          "rule \"tcpip.lisen\": tcpip has no message 'lisen'; did you mean 'listen'?"),
         ({"rule": ""}, 'rule ""'),
+        ({"rule": 'fs(dir="data")'},
+         "rule \"fs(dir=\"data\")\": fs: dir 'data' is no absolute path of the host"),
+        ({"rule": 'fs(dir="/no/where")'}, 'rule "fs(dir="/no/where")": fs: dir '
+         "'/no/where': no such file or directory; name a directory"),
         ({"rule": "\ud800"}, 'rule "\\ud800"'),
         ({"rule": "pong", "uses": 0}, "a grant is used 1 to 2,147,483,647 times, not 0"),
         ({"rule": "pong", "uses": 1 << 31}, "a grant is used 1 to"),

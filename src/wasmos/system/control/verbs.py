@@ -12,6 +12,7 @@ from time import time
 from wasmos.errors import UsageError
 from wasmos.system import tasks
 from wasmos.system.caps.capmap import grant_row, snapshot
+from wasmos.system.policy.rights import check_badge
 from wasmos.system.units import MAX_SECONDS, nearest
 
 TYPE_CHECKING = False
@@ -75,6 +76,7 @@ def grant(desk: Desk, words: Words) -> Words:
     if seconds is not None and not 0 < seconds <= MAX_SECONDS:
         raise UsageError(f"a grant lasts more than 0 and at most {MAX_SECONDS:.0f} seconds")
     rule = desk.kernel.parse_rule(words["rule"])
+    check_badge(rule)
     if desk.offer is not None:
         desk.offer.check_grant(rule)
         desk.offer.start(rule.service)
