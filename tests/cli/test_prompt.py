@@ -48,6 +48,18 @@ def test_always_is_kept_and_not_asked_again(tmp_path: Path) -> None:
     assert tomllib.loads(policy.read_text()) == {"task": {"hello": {"allow": ["console.write"]}}}
 
 
+def test_who_is_given_no_arguments_is_not_asked_about_them(tmp_path: Path) -> None:
+    """And misses nothing, so that nothing is said of them."""
+    for words in (["run", "--prompt"], ["learn", "--ask", "-o", tmp_path / "p.toml"]):
+        with person(*words, HELLO) as you:
+            you.see(QUESTION, "answer>")
+            you.enter("r")
+            you.see("Hello from WasmOS!")
+            assert you.status() == 0
+        assert str(you.screen).count(" asks: ") == 1
+        assert "to allow" not in str(you.screen)
+
+
 def test_a_port_gets_one_of_the_hosts(tmp_path: Path) -> None:
     """Or the yes would be worth nothing."""
     policy = tmp_path / "p.toml"
@@ -272,6 +284,21 @@ def test_a_program_without_a_section_gets_none(system: Path) -> None:
         you.see("other asks: .*", r"  allow  \[o\]nce, for this \[r\]un", "answer>")
         you.enter("r")
         you.see("it may", "twice")
+        leave(you)
+
+
+def test_arguments_in_the_shell(system: Path) -> None:
+    with shell(system) as you:
+        you.see("asks asks: .*", "answer>")
+        you.enter("q")
+        for start in ("start hello", "start hello Ann"):  # with some it has them, unasked
+            you.prompt()
+            you.enter(start)
+            you.see(f"shell> {start}", QUESTION, "answer>")
+            you.enter("r")
+            you.see(f"shell> {start}", "Hello from WasmOS!")
+        you.see("My arguments: Ann")
+        assert "(args)" not in str(you.screen)
         leave(you)
 
 

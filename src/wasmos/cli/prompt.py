@@ -72,6 +72,9 @@ def prompt_in_shell(
                 return None
             return policy or manifest.policy or beside(manifest.path)
 
+        def misses(self, task: Task, service: str) -> bool:
+            return system.has_for(task, service)
+
     async def ask(words: str) -> str | None:
         try:
             return await tty.ask(words)

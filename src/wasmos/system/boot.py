@@ -110,6 +110,15 @@ class System:
         plan = self.manifest.tasks.get(name)
         return self.manifest.spawn.named(name) if plan is None else plan
 
+    def has_for(self, task: Task, service: str) -> bool:
+        """Whether a server has something for a task: it may have been started with no arguments,
+        or no variables."""
+        given = {
+            "args": len(self._arguments.get(task.id, ())) > 1,  # its name comes first
+            "env": bool(self._variables.get(task.id)),
+        }
+        return given.get(service, True)
+
     async def follow(self, task: Task) -> Exit | None:
         """Have a task in the foreground until it ends, or turns out to be a
         service, which never would: then None."""

@@ -189,6 +189,10 @@ class _Decisions:
         """The file that "always" writes to; None: it isn't offered."""
         return self._policy
 
+    def misses(self, task: Task, service: str) -> bool:  # noqa: ARG002
+        """Whether there is something at a service for this task: nobody is asked about nothing."""
+        return True
+
     def heard(self, question: Question, line: str) -> Answer | None:
         """The answer that a line gives; None, with a word on it, if it gives none yet."""
         answer = question.understand(line)
@@ -203,7 +207,7 @@ class _Decisions:
         task = self._kernel.find(denial.task)
         if task is None or denial.cause in ("denied", "server") or task.id in self._quiet:
             return None
-        if (task.id, denial.rule) in self._refused:
+        if (task.id, denial.rule) in self._refused or not self.misses(task, denial.service):
             return None
         rule = rule_for(self._kernel, denial)
         if rule is None:

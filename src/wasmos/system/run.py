@@ -120,7 +120,7 @@ def run(
     files: a host directory or tar file that `fs` starts with, in memory;
         giving it grants `fs`. The original is never changed.
     ask: called with the kernel and the task for what `Kernel.ask` takes: it decides
-        about what would be denied. All servers are up then.
+        about what would be denied. All servers are up then; `args` if there are some.
     audit: a file to write down who was granted and denied what, `audit_calls` also
         what was allowed.
     timeout: seconds until it is ended, whatever it waits for.
@@ -175,7 +175,7 @@ def run(
             _check_kind(program)
             if policy is not None:
                 authority.add_policy(policy, name or program.name, needed=ask is None)
-            wanted = SERVICES if ask is not None else authority.services
+            wanted = authority.services if ask is None else authority.asked_services
             program.compile_limits = compile_limits
             _compile(kernel, program, offer, wanted)
             task = kernel.spawn(program, name=name, limits=limits)
@@ -259,6 +259,12 @@ class _Authority:
         """Which servers it takes, in the usual order."""
         named = {rule.service for rule, _ in self._allow}
         return SERVICES if ALL in named else [name for name in SERVICES if name in named]
+
+    @property
+    def asked_services(self) -> Sequence[str]:
+        """Those that there are if somebody is asked: all. But who is given no arguments misses
+        nothing without `args`, and isn't worth a question."""
+        return [name for name in SERVICES if name != "args" or name in self.services]
 
     def add(self, texts: str | Iterable[str], origin: str, *, denies: bool = False) -> None:
         """Rules. Raises UsageError."""
