@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import talkers
 from tests.support.command import GUESTS, HELLO, SECONDS, folder, wasmos_
 from tests.support.screen import CTRL_C, CTRL_D, Person, person
 from tests.support.sender import sends
@@ -208,6 +209,46 @@ def test_a_task_of_the_system_asks_in_place_of_the_line(system: Path) -> None:
         you.prompt()
         you.enter("echo it goes on")
         you.see("it goes on", "shell>")
+        leave(you)
+
+
+def test_until_it_is_answered_what_is_typed_is_an_answer(system: Path) -> None:
+    """The shell doesn't come back in between, where an answer would be a command."""
+    with shell(system) as you:
+        you.see("asks asks: .*", "answer>")
+        for word in ("zzz", "uptime", "?"):
+            you.enter(word)
+            you.see(f"answer> {re.escape(word)}", "answer>")
+        assert not re.search(r"(?m)^shell>|^\d+ seconds", str(you.screen))
+        you.enter("r")
+        you.see(r"answer> \?", "answer> r", "it may", "twice")
+        you.prompt()
+        assert str(you.screen).count(" asks: ") == 1  # it was in view all the time
+        you.enter("echo it goes on")
+        you.see("it goes on", "shell>")
+        leave(you)
+
+
+def test_a_question_is_shown_again_if_something_came_between(system: Path) -> None:
+    at = 4096  # beside what is printed
+    talks = talkers.printer("here I am\n", first=(
+        f"(call $put #{at} #53 #80) (i32.store16 #{at + 8} #80) (drop (call $call @tcpip #{at}))"
+        f"(drop (call $recv #0 #{at}))"
+    ))  # fmt: skip
+    manifest = MANIFEST.replace('"fs"]', '"fs", "tcpip"]') + (
+        '[tcpip]\nlisten = ["0:80"]\n[task.talks]\nuse = ["console", "tcpip"]\n'
+    )
+    folder(system.parent, manifest, asks=LATER, talks=talks)
+    with shell(system) as you:
+        you.see("asks asks: .*", "answer>")
+        match = re.search(r"port 80 is 127.0.0.1:(\d+)", str(you.screen))
+        assert match is not None
+        with socket.create_connection(("127.0.0.1", int(match[1])), timeout=SECONDS) as peer:
+            peer.sendall(b"x")
+            you.see("here I am", "answer>")
+        you.enter("zzz")
+        you.see("here I am", "answer> zzz", "  one of o, .*", "asks asks: .*", "answer>")
+        you.enter("q")
         leave(you)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -357,7 +358,7 @@ def test_others_go_on_while_one_is_asked_about(loop: asyncio.Runner) -> None:
             serving = asyncio.ensure_future(prompter.serve())
             tasks = []
             for name in "ab":  # asked about before anything else is waited for
-                tasks.append(await aio.spawn(sends(PING), name=name, trusted=True))
+                tasks.append(kernel.spawn(sends(PING), name=name, trusted=True))
                 kernel.ask(tasks[-1], prompter)
             await you.asked.wait()
             free = await aio.spawn(sends(PING), allow=["plus"], trusted=True)
@@ -484,6 +485,65 @@ def test_a_question_that_is_over_is_not_asked(loop: asyncio.Runner) -> None:
             desk.answer("n", "r", "n")  # the last one is for a question too many
             assert [(await aio.wait(each)).code for each in (before, task)] == [1, 1]
             assert desk.asked == ["web asks: may ping (here)?"] * 2
+            serving.cancel()
+
+    loop.run(main())
+
+
+def test_a_question_has_its_turn_until_it_is_answered(loop: asyncio.Runner) -> None:
+    """What isn't understood is asked again in the same turn, and the question is shown again if
+    something else was printed."""
+    events: list[str] = []
+    answers = ["zzz", "zzz", "r"]
+
+    class Told(LaterPrompter):
+        @asynccontextmanager
+        async def turn(self) -> AsyncIterator[None]:
+            events.append("begin")
+            yield
+            events.append("end")
+
+        def printed(self) -> int:
+            return events.count("printed")
+
+    async def ask_line(_: str) -> str:
+        if len(answers) == 2:
+            events.append("printed")
+        events.append(answers[0])
+        return answers.pop(0)
+
+    def say(line: str) -> None:
+        events.extend([line] if " asks: " in line else [])
+
+    async def main() -> None:
+        async with wasmos.AsyncKernel() as aio:
+            aio.sync.serve(Plus())
+            prompter = Told(aio.sync, ask_line, say)
+            serving = asyncio.ensure_future(prompter.serve())
+            task = aio.sync.spawn(sends(PING), name="web", trusted=True)
+            aio.sync.ask(task, prompter)
+            assert (await aio.wait(task)).code == 0
+            serving.cancel()
+
+    loop.run(main())
+    question = "web asks: may ping (plus)?"
+    assert events == ["begin", question, "zzz", "printed", "zzz", question, "r", "end"]
+
+
+def test_a_question_about_a_task_that_has_ended(loop: asyncio.Runner) -> None:
+    async def main() -> None:
+        async with wasmos.AsyncKernel() as aio:
+            desk = Desk(aio)
+            serving = asyncio.ensure_future(desk.prompter.serve())
+            await desk.serve("here")
+            task = await desk.spawn("here")
+            await desk.is_asked.wait()
+            task.kill()
+            desk.answer("zzz")
+            other = await desk.spawn("here")
+            desk.answer("r")
+            assert (await aio.wait(other)).code == 0
+            assert "  web has ended meanwhile: nothing is changed" in desk.lines
             serving.cancel()
 
     loop.run(main())

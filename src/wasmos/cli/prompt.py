@@ -19,6 +19,7 @@ from wasmos.cli import say, shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
     from typing import TypeAlias
 
     from wasmos.cli.terminal import Terminal
@@ -74,6 +75,12 @@ def prompt_in_shell(
 
         def misses(self, task: Task, service: str) -> bool:
             return system.has_for(task, service)
+
+        def turn(self) -> AbstractAsyncContextManager[None]:
+            return tty.question()
+
+        def printed(self) -> int:
+            return tty.printed
 
     async def ask(words: str) -> str | None:
         try:

@@ -21,6 +21,7 @@ from wasmos.system.policy.widen import wider
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
     from typing import TypeAlias
 
     from wasmos.kernel import Denial, Grant, Kernel, Rule, Task
@@ -334,6 +335,16 @@ class LaterPrompter(_Decisions):
         self.look()
         return None
 
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """What is held from when a question is shown until it is answered: the keyboard, say."""
+        from contextlib import nullcontext
+
+        return nullcontext()
+
+    def printed(self) -> int:
+        """Counts what is shown, by whoever: a question is shown again if something came between."""
+        return 0
+
     def look(self) -> None:
         """Somebody may be asked about now who couldn't before."""
         self._changed.set()
@@ -370,25 +381,38 @@ class LaterPrompter(_Decisions):
             self._kernel.kick()
 
     async def _serve_one(self, denial: Denial) -> None:
-        question = self.question(denial)  # it may have been answered meanwhile, or be over
-        if question is None:
+        if self.question(denial) is None:  # it was answered meanwhile, or is over
             return
+        async with self.turn():
+            question = self.question(denial)  # that may have taken a while
+            if question is not None:
+                self._show(question)
+                self.done(question, await self._answer(question))
+
+    def _show(self, question: Question) -> None:
         for each in question.lines():
             self._say(each)
-        self.done(question, await self._answer(question))
 
     async def _answer(self, question: Question) -> Answer:
+        no = Answer(NO, question.rule)
         for _ in range(MAX_TRIES):
+            before = self.printed()
             try:
                 line = await self._ask_line(PROMPT)
             except KeyboardInterrupt:
                 line = None
             if line is None:
-                return Answer(NO, question.rule)
+                return no
+            if question.task.exit is not None:
+                self._say(f"  {question.task.name} has ended meanwhile: nothing is changed")
+                return no
+            is_in_view = self.printed() == before
             if (answer := self.heard(question, line)) is not None:
                 return answer
+            if not is_in_view:
+                self._show(question)
         self._say("that is a no")
-        return Answer(NO, question.rule)
+        return no
 
 
 def _not_yet(question: Question, answer: Answer | None) -> list[str]:
