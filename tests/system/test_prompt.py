@@ -106,6 +106,43 @@ def test_without_a_policy_always_is_neither_offered_nor_taken(world: wasmos.Kern
     assert you.lines.count("  one of o, r, n, N, q, ? or a number") == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('[task.web]\ndeny = ["tcpip"]\n', "{path}:2 denies tcpip"),
+        ('[default]\ndeny = ["console", "tcpip.listen"]\n', "{path}:2 denies tcpip.listen"),
+        ('[run]\ndeny = ["tcpip.listen(listen_port=80)"]\n',
+         "{path}:2 denies tcpip.listen(listen_port=80)"),
+        ("[task.web]\ndenyy = []\n", "{path}:2: unknown key 'denyy' in [task.web]; did you mean 'deny'?"),
+    ],
+)  # fmt: skip
+def test_always_is_not_offered_where_it_would_be_for_nothing(
+    world: wasmos.Kernel, tmp_path: Path, text: str, reason: str
+) -> None:
+    """The file denies it, and a denial there wins over what is added."""
+    path = tmp_path / "web.policy.toml"
+    path.write_text(text)
+    you = You(world, "a", "1a", "r")
+    _, denied = run(world, you, LISTEN, policy=str(path))
+    assert denied == 0
+    assert f"  note   not [a]lways: {reason.format(path=path)}" in you.lines
+    assert "  allow  [o]nce, for this [r]un" in you.lines
+    assert path.read_text() == text
+
+
+def test_always_is_offered_where_the_file_denies_others(
+    world: wasmos.Kernel, tmp_path: Path
+) -> None:
+    path = tmp_path / "web.policy.toml"
+    path.write_text('[task.web]\ndeny = ["tcpip.listen(listen_port=443)", "console"]\n'
+                    '[task.other]\ndeny = ["*"]\n')  # fmt: skip
+    you = You(world, "a")
+    assert run(world, you, LISTEN, policy=str(path))[1] == 0
+    assert tomllib.loads(path.read_text())["task"]["web"]["allow"] == [
+        "tcpip.listen(listen_port=80)"
+    ]
+
+
 def test_who_started_it(world: wasmos.Kernel) -> None:
     you = You(world, "n")
     parent = world.spawn(program("(drop (call $recv #0 #1024)) #0"), name="mother",

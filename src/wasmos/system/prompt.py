@@ -71,14 +71,16 @@ class Question:
 
     exact: the rule that the message is of. `rule`: what would allow just this, which can have a
     badge as well. `steps`: rules that are one step wider.
-    module: where the task's program came from. policy: the file that `always` writes to, or None.
+    module: where the task's program came from. policy: the file that `always` writes to, or None;
+    then `unkept` may say why.
     """
 
     def __init__(
         self, task: Task, denial: Denial, exact: Rule, rule: Rule, *, module: str = "",
-        policy: str | None = None,
+        policy: str | None = None, unkept: str = "",
     ) -> None:  # fmt: skip
         self.task = task
+        self.unkept = unkept
         self.denial = denial
         self.exact = exact
         self.rule = rule
@@ -101,6 +103,8 @@ class Question:
                 "  note   a file is used under the grant that it is opened by: to write to it,"
             )
             found.append("         allow fs before it is opened, and for more than once")
+        if self.unkept:
+            found.append(f"  note   not [a]lways: {self.unkept}")
         always = "" if self.policy is None else f", [a]lways (adds it to {self.policy})"
         found.append(f"  allow  [o]nce, for this [r]un{always}")
         found.append("  deny   [n]o, [N]ever in this run, [q]uiet: no to all it asks; [?] explains")
@@ -170,7 +174,10 @@ class Question:
 
 
 class _Decisions:
-    """What was decided already, and doing what is decided."""
+    """What was decided already, and doing what is decided. alone: the tasks are run without a
+    manifest, so that [run] of a policy is about them, too."""
+
+    alone = True
 
     def __init__(
         self, kernel: Kernel, say: Say, *, policy: str | None, modules: Callable[[Task], str]
@@ -213,14 +220,29 @@ class _Decisions:
         rule = rule_for(self._kernel, denial)
         if rule is None:
             return None
+        policy = self.policy_of(task)
+        unkept = "" if policy is None else self._unkept(policy, task, rule)
         return Question(
             task,
             denial,
             rule,
             self.amended(rule),
             module=self._modules(task),
-            policy=self.policy_of(task),
+            policy=None if unkept else policy,
+            unkept=unkept,
         )
+
+    def _unkept(self, path: str, task: Task, rule: Rule) -> str:
+        """Why adding a rule to a policy would be for nothing; "" if it wouldn't."""
+        from wasmos.system.policy import policy
+
+        try:
+            against = policy.denied_in(path, task.name, rule, alone=self.alone)
+        except ManifestError as error:
+            return str(error)
+        except OSError as error:
+            return f"{path}: {(error.strerror or '?').lower()}"
+        return "" if against is None else f"{against.origin} denies {against.rule}"
 
     def done(self, question: Question, answer: Answer) -> bool:
         """Do what was decided; whether the kernel is to look again."""
