@@ -49,6 +49,25 @@ def test_always_is_kept_and_not_asked_again(tmp_path: Path) -> None:
     assert tomllib.loads(policy.read_text()) == {"task": {"hello": {"allow": ["console.write"]}}}
 
 
+def test_a_file_that_lies_there_grants_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else may have put it there. How to use it is said."""
+    monkeypatch.chdir(tmp_path)
+    note = "note: hello.policy.toml is there, and isn't used; --policy hello.policy.toml uses it"
+    for is_there in (False, True):
+        with person("run", "--prompt", HELLO) as you:
+            you.see(QUESTION, "answer>")
+            you.enter("a")
+            you.see("Hello from WasmOS!")
+            assert you.status() == 0
+        assert (note in you.screen.lines) == is_there
+    with person("run", "--prompt", "--policy", "hello.policy.toml", HELLO) as you:
+        you.see("Hello from WasmOS!")
+        assert you.status() == 0
+    assert "asks:" not in str(you.screen) and "note" not in str(you.screen)
+
+
 def test_who_is_given_no_arguments_is_not_asked_about_them(tmp_path: Path) -> None:
     """And misses nothing, so that nothing is said of them."""
     for words in (["run", "--prompt"], ["learn", "--ask", "-o", tmp_path / "p.toml"]):
