@@ -113,7 +113,8 @@ def test_without_a_policy_always_is_neither_offered_nor_taken(world: wasmos.Kern
         ('[default]\ndeny = ["console", "tcpip.listen"]\n', "{path}:2 denies tcpip.listen"),
         ('[run]\ndeny = ["tcpip.listen(listen_port=80)"]\n',
          "{path}:2 denies tcpip.listen(listen_port=80)"),
-        ("[task.web]\ndenyy = []\n", "{path}:2: unknown key 'denyy' in [task.web]; did you mean 'deny'?"),
+        ("[task.web]\ndenyy = []\n",
+         "{path}:2: unknown key 'denyy' in [task.web]; did you mean 'deny'?"),
     ],
 )  # fmt: skip
 def test_always_is_not_offered_where_it_would_be_for_nothing(
