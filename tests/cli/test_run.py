@@ -18,6 +18,7 @@ import pytest
 
 from tests.support import talkers, wat
 from tests.support.command import GUESTS, HELLO, WASMOS, environment, running, wasmos_
+from tests.support.sender import sends
 from tests.support.talkers import printer, reader
 from wasmos import abi
 from wasmos.system.run import SERVICES
@@ -178,6 +179,31 @@ def test_the_advice_works(made: Make) -> None:
         flags = shlex.split(note.removeprefix("  to allow  "))
         done = wasmos_("run", *flags, guest)
         assert (done.returncode, done.stderr) == (256 - 7, "")  # nobody is there
+
+
+@pytest.mark.parametrize("message", [abi.FsMkfile, abi.FsMkdir, abi.FsDelete])
+def test_the_advice_for_a_directory_that_may_be_read(
+    made: Make, tmp_path: Path, message: type[abi.FsMkfile]
+) -> None:
+    """It is about the directory: a rule more would be for files elsewhere."""
+    guest = made(sends(("fs", message("/data/new.txt"))))
+    (tmp_path / "data").mkdir()
+    rule = f'fs(dir="{tmp_path}/data", at="/data", mode="ro")'
+    wide = rule.replace(', mode="ro"', "")
+    advice = {
+        "--dir ./data::/data:ro": "--dir ./data::/data  in place of the one that ends in :ro",
+        f"--allow '{rule}'": f"--allow '{wide}'  in place of  {rule}",
+    }
+    for flags, remedy in advice.items():
+        done = wasmos_("run", *shlex.split(flags), guest, cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-2:] == [
+            f'  rule      it is for reading: mode="ro": {rule}    ({flags.split()[0]})',
+            f"  to allow  {remedy}",
+        ]
+        works = shlex.split(remedy.partition("  ")[0])
+        done = wasmos_("run", *works, guest, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_port_has_to_be_one_of_the_hosts_too(made: Make) -> None:

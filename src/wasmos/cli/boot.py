@@ -140,7 +140,8 @@ class _Session:
     async def _serve(self, read_line: ReadLine | None) -> None:
         await self.system.boot()
         if self._may_control:
-            self._control = start(self.system.kernel, self.system.manifest.name, self._log)
+            system = self.system
+            self._control = start(system.kernel, system.manifest.name, self._log, system.offer)
         self._watching = asyncio.ensure_future(self._watch())
         if read_line is None:
             await asyncio.get_running_loop().create_future()  # until a signal

@@ -121,11 +121,21 @@ def _remedy(denial: Denial, policy: str | None) -> str:
     grant = denial.grant
     if denial.cause == "denied" and grant is not None:
         return _take_out(grant)
+    if denial.cause == "server" and (about := _badge(denial)):
+        return about
     if denial.service not in SERVICES:
         return f"nothing here is the service {denial.service}; boot a system that has it"
     if denial.message == "tcpip.listen":  # a port of the guest's has to be one of the host's, too
         return _port(denial, policy)
     return _to_add(denial.rule, denial.name, policy)
+
+
+def _badge(denial: Denial) -> str:
+    """What to do about a badge that a service refused by. Here no task gives others anything."""
+    from wasmos.system.audit import remedy
+
+    grant = denial.grant
+    return "" if grant is None else remedy.badge(str(grant.rule), grant.origin, denial.reason)
 
 
 def _port(denial: Denial, policy: str | None) -> str:

@@ -16,6 +16,7 @@ from wasmos.kernel import Rule
 from wasmos.kernel.aio import AsyncKernel
 from wasmos.system import outfit
 from wasmos.system.manifest.manifest import DEMO, TaskPlan, registers
+from wasmos.system.offer import Offer
 from wasmos.system.policy.edit import heading
 from wasmos.system.policy.rights import Right
 from wasmos.system.programs import Programs
@@ -78,6 +79,7 @@ class System:
         self._load_image()  # files first: a bad image is found before anything runs
         await self.aio.__aenter__()
         self.kernel = self.aio.sync
+        self.offer = Offer(self.kernel, self.manifest.own_services, others=self.manifest.services)
         try:
             self._begin_audit()  # before anybody has a right
             self._serve()  # servers, in the manifest's order
@@ -109,6 +111,15 @@ class System:
     def _plan_of(self, name: str) -> TaskPlan:
         plan = self.manifest.tasks.get(name)
         return self.manifest.spawn.named(name) if plan is None else plan
+
+    def has_for(self, task: Task, service: str) -> bool:
+        """Whether a server has something for a task: it may have been started with no arguments,
+        or no variables."""
+        given = {
+            "args": len(self._arguments.get(task.id, ())) > 1,  # its name comes first
+            "env": bool(self._variables.get(task.id)),
+        }
+        return given.get(service, True)
 
     async def follow(self, task: Task) -> Exit | None:
         """Have a task in the foreground until it ends, or turns out to be a

@@ -221,6 +221,38 @@ def test_a_service_that_refused(path: Path) -> None:
     ]
 
 
+RO = 'fs(dir="/srv", at="/data", mode="ro")'
+READS = {"event": "grant", **WEB, "grant": 12, "service": "fs", "rule": RO}
+
+
+@pytest.mark.parametrize(
+    ("origin", "advice"),
+    [
+        ("policy.toml:7", f"""take  mode="ro"  out of  {RO}  (policy.toml:7), """
+         "and out of the task's `use` if a manifest asks for it"),
+        ("--dir", "--dir /srv::/data  in place of the one that ends in :ro"),
+        ("--allow", f"""--allow 'fs(dir="/srv", at="/data")'  in place of  {RO}"""),
+        ("the shell", f"""take  mode="ro"  out of  {RO}  (the shell)"""),
+    ],
+)  # fmt: skip
+def test_a_badge_that_a_service_refused_by(path: Path, origin: str, advice: str) -> None:
+    record = denial(cause="server", reason='it is for reading: mode="ro"', grant=12, rule=RO)
+    lines = told(path, READS | {"origin": origin}, record)
+    assert lines[-1] == f"  to allow  {advice}"
+    other = denial(cause="server", reason="no such port", grant=12, rule=RO)
+    assert "to allow" not in told(path, READS | {"origin": origin}, other)[-1]
+
+
+def test_a_badge_that_was_narrowed(path: Path) -> None:
+    """Whoever made it so is who can give more."""
+    record = denial(cause="server", reason='it is for reading: mode="ro"', grant=12, rule=RO)
+    leaf = {**LEAF, "rule": RO}
+    wide = {**MIDDLE, "rule": 'fs(dir="/srv", at="/data")'}
+    assert told(path, ROOT, wide, leaf, record)[-1] == (
+        """  to allow  task 5 'shell' passed it on with  mode="ro": it would have to give more"""
+    )
+
+
 def test_a_grant(path: Path) -> None:
     assert told(path, ROOT, MIDDLE) == [
         "a capability was passed on to a task",

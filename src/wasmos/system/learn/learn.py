@@ -106,7 +106,7 @@ def learn(
         denied = [kernel.parse_rule(rule) for rule in deny]
         approved = [kernel.parse_rule(rule) for rule in allow]
         world = _World(kernel, dirs, files, listen, network, log)
-        world.serve(input, output, output_limit)
+        world.serve(input, output, output_limit, args=bool(args) or ask is None)
         task = kernel.spawn(program, name=name, limits=limits)
         for rule in denied:
             kernel.deny(task, rule, origin="--deny")
@@ -162,15 +162,21 @@ class _World:
         self._learner: Learner | None = None
 
     def serve(
-        self, source: BinaryIO | None, output: BinaryIO | None, output_limit: int | None
+        self,
+        source: BinaryIO | None,
+        output: BinaryIO | None,
+        output_limit: int | None,
+        *,
+        args: bool,
     ) -> None:
-        """All there is: it is learnt what of it is needed."""
+        """All there is: it is learnt what of it is needed. `args`, or nobody is asked about them
+        in vain."""
         from wasmos.servers.env import Env
 
         servers: list[Service] = [
             outfit.vm(None),
             outfit.console(output, source, output_limit=output_limit),
-            outfit.args(self._arguments),
+            *([outfit.args(self._arguments)] if args else []),
             Env(self._variables),
             outfit.echo(),
             outfit.pong(),
