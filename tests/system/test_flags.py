@@ -25,6 +25,10 @@ from wasmos.system import flags
         ('a"b\\c::/x', r'fs(dir="{cwd}/a\"b\\c", at="/x", mode="rw")'),
         ("a\n::/x", r'fs(dir="{cwd}/a\n", at="/x", mode="rw")'),
         ("a:b::/x", 'fs(dir="{cwd}/a:b", at="/x", mode="rw")'),
+        # A colon in a path is one where the mode is said, too.
+        ("a::/x:y:ro", 'fs(dir="{cwd}/a", at="/x:y", mode="ro")'),
+        ("a::/data:r0:rw", 'fs(dir="{cwd}/a", at="/data:r0", mode="rw")'),
+        ("a:b:ro", 'fs(dir="{cwd}/a:b", at="/a:b", mode="ro")'),
     ],
 )
 def test_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, rule: str) -> None:
@@ -48,6 +52,13 @@ def test_the_parent_of_a_link_is_where_it_leads(
         ("::/x", "write HOST::GUEST"), (":ro", "write HOST::GUEST"),
         ("data::x", "'x' is no absolute path; write \"/x\""),
         ("..", 'say where the program sees it, for example "..::/data"'),
+        # What was to be read only isn't writable at another path.
+        (".::/data:r0", "directory '.::/data:r0': 'r0' is no mode; write \":ro\" or \":rw\", "
+                        'or, if it is in the path, ".::/data:r0:rw"'),
+        (".::/data:RO", "'RO' is no mode"), (".::/data:ro ", "'ro ' is no mode"),
+        (".::/data:", "'' is no mode"), (".::/data:ro,", "'ro,' is no mode"),
+        (".::/a:b/c", "'b/c' is no mode"), ("data:RO", "'RO' is no mode"), ("data:r", "'r' is no"),
+        (".:/data", "'/data' is no mode; write HOST::GUEST, for example \".::/data\""),
         ("../other", 'say where the program sees it, for example "../other::/other"'),
     ],
 )  # fmt: skip

@@ -140,7 +140,7 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _list(parser, "--allow", "RULE,...", "let it do what these rules say")
     _list(parser, "--deny", "RULE,...", "whatever is allowed, not this", adds=True)
     _switch(parser, "-A", "--allow-all", "let it do everything that there is here")
-    _list(parser, "--dir", "HOST::GUEST[:ro]", "let it use a directory, seen as GUEST")
+    _directories(parser)
     _list(parser, "--listen", "[ADDR:]HOST:GUEST",
           "let it listen on port GUEST, which is port HOST of 127.0.0.1")  # fmt: skip
     _list(parser, "--connect", "HOST[:PORT]",
@@ -181,7 +181,7 @@ def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="where many values were seen, allow what they have in common, and say so")  # fmt: skip
     _list(parser, "--allow", "RULE,...", "with --ask: allow this without asking")
     _list(parser, "--deny", "RULE,...", "whatever it needs, not this", adds=True)
-    _list(parser, "--dir", "HOST::GUEST[:ro]", "let it use a directory, seen as GUEST")
+    _directories(parser)
     _list(parser, "--listen", "[ADDR:]HOST:GUEST",
           "its port GUEST is port HOST of 127.0.0.1; others are any free one")  # fmt: skip
     _list(parser, "--env", "NAME[=VALUE]", "let it read a variable")
@@ -192,6 +192,11 @@ def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
     add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+
+
+def _directories(parser: argparse.ArgumentParser) -> None:
+    summary = "let it use a directory, seen as GUEST: :ro to read only, :rw (or neither) all"
+    _list(parser, "--dir", "HOST::GUEST[:ro|:rw]", summary)
 
 
 def _check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

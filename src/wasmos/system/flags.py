@@ -38,6 +38,8 @@ def directory(text: str) -> str:
     if text.endswith((":ro", ":rw")):
         where, mode = text[:-3], text[-2:]
     host, colons, guest = where.partition("::")
+    if where == text:  # a mode with a typing error isn't part of a path that may be written to
+        _check_no_mode(text, guest if colons else host)
     if not host:
         raise UsageError(f'directory {text!r}: write HOST::GUEST, for example "./data::/data:ro"')
     if not colons:
@@ -54,6 +56,16 @@ def directory(text: str) -> str:
     if ".." in host.split(os.sep):  # `link/..` is not where it seems to be
         path = os.path.realpath(os.path.expanduser(host))
     return f'fs(dir={quoted(path)}, at={quoted(guest)}, mode="{mode}")'
+
+
+def _check_no_mode(text: str, path: str) -> None:
+    before, colon, word = path.rpartition(":")
+    if not colon:
+        return
+    said = f"directory {text!r}: {word!r} is no mode"
+    if word.startswith("/") and before:
+        raise UsageError(f'{said}; write HOST::GUEST, for example "{before}::{word}"')
+    raise UsageError(f'{said}; write ":ro" or ":rw", or, if it is in the path, "{text}:rw"')
 
 
 def listening(texts: Sequence[str]) -> tuple[list[str], list[str]]:
