@@ -165,6 +165,26 @@ def test_asking_needs_a_terminal(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("flags", "env", "said"),
+    [
+        (["--allow", "console"], {}, "--allow"),
+        ([], {"WASMOS_ALLOW": "console"}, "WASMOS_ALLOW"),
+        (["-q", "--allow", "console"], {"WASMOS_ALLOW": "args"}, "--allow"),
+    ],
+)
+def test_what_reads_like_a_limit_is_not_ignored(
+    tmp_path: Path, flags: list[str], env: dict[str, str], said: str
+) -> None:
+    done = wasmos_("learn", *flags, HELLO, cwd=tmp_path, env=env)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: {said} goes with --ask, and says what isn't asked about; without it everything "
+        "is allowed but what --deny says\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_asking(tmp_path: Path) -> None:
     policy = tmp_path / "p.toml"
     with person("learn", "--ask", "--allow", "args", "-o", policy, HELLO, "Ann") as you:

@@ -23,6 +23,12 @@ STDOUT = "-"
 def main(options: argparse.Namespace) -> int:
     path = options.output or f"{_stem(options.module)}.policy.toml"
     _check(path, options)
+    allow = rules(options.allow, "--allow")
+    if allow and not options.ask:
+        raise UsageError(
+            f"{allow[0].origin} goes with --ask, and says what isn't asked about; without it "
+            "everything is allowed but what --deny says"
+        )
     ask = prompt.asking(options.module, None, keeps=False) if options.ask else None
     if options.ask and ask is None:
         raise UsageError("--ask needs a terminal to ask on; without it everything is allowed")
@@ -34,7 +40,7 @@ def main(options: argparse.Namespace) -> int:
         options.module,
         options.args,
         ask=ask,
-        allow=rules(options.allow, "--allow"),
+        allow=allow,
         deny=rules(options.deny, "--deny"),
         generalise=options.generalise,
         dirs=options.dir,

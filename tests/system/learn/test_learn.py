@@ -532,3 +532,8 @@ def test_a_deadline_ends_it_and_what_was_learnt_is_not_lost() -> None:
 def test_waiting_for_ever_ends_it_as_well() -> None:
     found = learn(program("(drop (call $ask @pong #9 #1)) (drop (call $recv #0 #1024)) #0"))
     assert rules(found) == ["pong.ping"]
+
+
+def test_rules_that_need_no_question_need_somebody_who_asks() -> None:
+    with pytest.raises(wasmos.UsageError, match="allow= goes with ask="):
+        learn(HELLO, allow=["console"])

@@ -92,6 +92,9 @@ def learn(
 
     Raises ModuleRefused, CompileLimitExceeded, UsageError, OSError.
     """
+    allow = list(allow)
+    if allow and ask is None:  # it would read like a limit, and be none
+        raise UsageError("allow= goes with ask=; without it everything is allowed but deny=")
     limits = limits or Limits()
     if timeout is not None:
         limits = limits.replace(deadline_seconds=timeout)
