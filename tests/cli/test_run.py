@@ -149,9 +149,32 @@ def test_the_advice_works(made: Make) -> None:
 
 
 def test_a_port_has_to_be_one_of_the_hosts_too(made: Make) -> None:
-    for flags in (["--allow", "tcpip"], ["--allow", "tcpip.connect"]):
-        done = wasmos_("run", *flags, "--allow", "console", GUESTS / "webserver.wasm")
+    for rule in ("tcpip.listen", "tcpip.listen(listen_port=80)", "tcpip.connect"):
+        done = wasmos_("run", "--allow", f"console,{rule}", GUESTS / "webserver.wasm")
         assert done.stderr.splitlines()[-1] == "  to allow  --listen 8080:80"
+
+
+@pytest.mark.parametrize(
+    ("flags", "host"),
+    [
+        (["-A"], r"127\.0\.0\.1:(?!80$)\d+"), (["--allow", "console,tcpip"], r"127\.0\.0\.1:\d+"),
+        (["-A", "--listen", "127.0.0.2:0:80"], r"127\.0\.0\.2:\d+"),
+        (["-A", "--listen", "127.0.0.2:0:81"], r"127\.0\.0\.1:\d+"),
+    ],
+)  # fmt: skip
+def test_who_may_do_all_of_tcpip_has_any_free_port(flags: list[str], host: str) -> None:
+    """Nothing is refused by the advice of `check`, and where the port is is said."""
+    done = wasmos_("run", *flags, "--timeout", "300ms", GUESTS / "webserver.wasm")
+    assert (done.returncode, done.stdout) == (124, "webserver: listening on port 80\n")
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("tcpip: ")]
+    assert re.fullmatch(f"tcpip: port 80 is {host}", said)
+    assert "refused" not in done.stderr
+
+
+def test_a_denial_of_ports_holds_for_any_free_one(tmp_path: Path) -> None:
+    done = wasmos_("run", "-A", "--deny", "tcpip.listen", GUESTS / "webserver.wasm")
+    assert done.stdout == "webserver: can't listen on port 80\n"
+    assert "tcpip: port" not in done.stderr
 
 
 def test_many_refusals_are_counted(made: Make) -> None:

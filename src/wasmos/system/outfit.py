@@ -113,12 +113,13 @@ def tcpip(
     connect: Sequence[str] | None,
     log: Callable[[str], object],
     is_operator: Callable[[int], bool] | None = None,
+    unmapped: str = "refuse",
 ) -> Service:
-    """`connect` is a bound on what capabilities allow; None: there is no other. Raises UsageError
-    for ports and rules that make no sense or can't be had."""
+    """`connect` is a bound on what capabilities allow; None: there is no other. `unmapped` is as
+    for PortMap. Raises UsageError for ports and rules that make no sense or can't be had."""
     from wasmos.servers.tcpip import PortMap, Tcpip
 
-    ports = PortMap(listen)
+    ports = PortMap(listen, unmapped=unmapped)
     _check_free(ports)
     allowed = destinations(["all"] if connect is None else connect)
     options: dict[str, Any] = {

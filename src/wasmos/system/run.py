@@ -28,6 +28,7 @@ MAX_CAPTURED = 64 << 20  # bytes of output
 # What `allow` can name here. `vm` lets a program register services and spawn
 # nothing: there is no boot directory.
 SERVICES = ("console", "args", "env", "fs", "tcpip", "echo", "pong", "vm")
+_ALL_OF_TCPIP = (Rule(ALL), Rule("tcpip"))
 
 
 class Said(str):
@@ -160,7 +161,7 @@ def run(
         "args": lambda: outfit.args(given.arguments),
         "env": lambda: outfit.env(given.variables),
         "fs": lambda: outfit.fs(outfit.filled_image(files, log)),
-        "tcpip": lambda: outfit.tcpip(authority.ports, None, log),
+        "tcpip": lambda: outfit.tcpip(authority.ports, None, log, unmapped=authority.unmapped),
         "echo": outfit.echo,
         "pong": outfit.pong,
         "vm": lambda: outfit.vm(None),
@@ -255,6 +256,12 @@ class _Authority:
         """Which servers it takes, in the usual order."""
         named = {rule.service for rule, _ in self._allow}
         return SERVICES if ALL in named else [name for name in SERVICES if name in named]
+
+    @property
+    def unmapped(self) -> str:
+        """What becomes of a port that nothing says the place of: who may use all of tcpip may
+        listen, so it is somewhere; whoever wrote a rule for ports alone says where."""
+        return "any" if any(rule in _ALL_OF_TCPIP for rule, _ in self._allow) else "refuse"
 
     def add(self, texts: str | Iterable[str], origin: str, *, denies: bool = False) -> None:
         """Rules. Raises UsageError."""

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from wasmos.kernel import CompileLimits, Exit, Service, Source, Task
-    from wasmos.servers.tcpip import PortMap
     from wasmos.servers.tcpip.network import Endpoint, Network
     from wasmos.system.learn.learner import Ask
     from wasmos.system.learn.learnt import Line
@@ -185,9 +184,11 @@ class _World:
         self._learner = learner
 
     def _tcpip(self) -> Service:
+        from wasmos.servers.tcpip import PortMap
+
         return WatchedTcpip(
             self._resolved,
-            ports=_ports(self._listen),
+            ports=PortMap(self._listen, unmapped="any"),
             network=self._network,
             on_bound=self._bound,
         )
@@ -212,16 +213,3 @@ def _variables(env: Iterable[str]) -> dict[str, str]:
         if value is not None:
             found[name] = value
     return found
-
-
-def _ports(listen: list[str]) -> PortMap:
-    """The ports that were given, and any free one for each of the others."""
-    from wasmos.servers import tcpip
-    from wasmos.servers.tcpip.network import Endpoint
-    from wasmos.servers.tcpip.ports import LOOPBACK
-
-    class AnyPort(tcpip.PortMap):
-        def choices(self, guest_port: int) -> list[list[Endpoint]]:
-            return super().choices(guest_port) or [[Endpoint(LOOPBACK, 0)]]
-
-    return AnyPort(listen)
