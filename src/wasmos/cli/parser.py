@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 from wasmos.system import units
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import NoReturn
 
 DASHES = "\0--"  # no argument can be this
+LISTS = "lists them"
 
 EXIT_CODES = """\
 exit codes: the guest's own; 2 usage; 124 time limit; 126 refused or unreadable
@@ -26,10 +29,12 @@ module; 127 no such file; 77 no policy grants it anything; 130 interrupted,
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Options with the verb's function in `verb`. Exits for --help, --version
     and wrong usage."""
-    parser = argparse.ArgumentParser(
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
+    parser: argparse.ArgumentParser = _Parser(
         prog="wasmos",
         description="Run untrusted WebAssembly programs as tasks of a microkernel.",
-        epilog="Try: wasmos boot",
+        epilog="wasmos help COMMAND says more of one. Try: wasmos boot",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, help="show the version and exit")
@@ -40,9 +45,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         from wasmos.cli.parser_control import add_verbs
 
         add_verbs(lambda name, summary, epilog: _verb(verbs, name, summary, epilog))
+        name = next((word for word in arguments if not word.startswith("-")), None)
+        if name is not None and name not in verbs.choices:
+            _fail(parser, f"no command {name!r}{_meant(name, verbs.choices, repr)}", LISTS)
         return parser.parse_args(arguments)
     options = parser.parse_args([DASHES if word == "--" else word for word in arguments])
-    return _split(parser, options)
+    return _split(verbs.choices[arguments[0]], options)
 
 
 def _split(parser: argparse.ArgumentParser, options: argparse.Namespace) -> argparse.Namespace:
@@ -57,6 +65,56 @@ def _split(parser: argparse.ArgumentParser, options: argparse.Namespace) -> argp
         parser.error("the following arguments are required: FILE.wasm")
     options.module, *options.args = ["--" if word == DASHES else word for word in words]
     return options
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and what to do in another one, instead of the usage.
+
+    Each verb's parser says what is wrong with its own words: the one above it knows less."""
+
+    _words: Sequence[str] = ()
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        self._words = sys.argv[1:] if args is None else args
+        found, extras = super().parse_known_args(args, namespace)
+        if extras:
+            self._refuse_option()
+            self.error(f"unexpected argument {extras[0]!r}")
+        return found, extras
+
+    def error(self, message: str) -> NoReturn:
+        if self._words == [] and self.prog == "wasmos":
+            self.print_usage(sys.stderr)
+        if message.startswith("the following"):  # a value is taken for one of them
+            self._refuse_option()
+        _fail(self, message, "says more")
+
+    def _refuse_option(self) -> None:
+        """If one is misspelt: what is missing then, or too much, is not the matter."""
+        for word in self._words:
+            if word in ("--", DASHES):
+                return
+            name = word.partition("=")[0] if word.startswith("--") else word[:2]
+            if name[:1] == "-" != name and name not in self._option_string_actions:
+                verb = self.prog.partition(" ")[2]
+                near = _meant(name, self._option_string_actions, str)
+                _fail(self, f"no option {name}{verb and f' of {verb}'}{near}", LISTS)
+
+
+def _fail(parser: argparse.ArgumentParser, message: str, action: str) -> NoReturn:
+    from wasmos.cli import EXIT_USAGE, say
+
+    say(f"error: {message}")
+    say(f"{parser.prog} --help {action}")
+    parser.exit(EXIT_USAGE)
+
+
+def _meant(name: str, known: Iterable[str], show: Callable[[str], str]) -> str:
+    """The rest of a sentence that says that a name isn't known."""
+    import difflib
+
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {show(near[0])}?" if near else ""
 
 
 class _Version(argparse.Action):
@@ -157,7 +215,7 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _control(parser)
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
-    add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+    _arguments(parser)
 
 
 def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -191,7 +249,13 @@ def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
-    add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+    _arguments(parser)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    args = add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+    args.required = False  # some versions say so of what may be nothing
 
 
 def _directories(parser: argparse.ArgumentParser) -> None:
