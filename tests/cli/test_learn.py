@@ -13,8 +13,9 @@ import pytest
 
 from tests.support.command import GUESTS, HELLO, WASMOS, Running, environment, wasmos_
 from tests.support.screen import CTRL_C, person
-from tests.support.wat import TRAP
+from tests.support.wat import TRAP, program
 from tests.system.learn.test_learn import visit
+from wasmos import abi
 
 WEBSERVER = str(GUESTS / "webserver.wasm")
 PING = str(GUESTS / "ping.wasm")
@@ -139,6 +140,34 @@ def test_denying(tmp_path: Path) -> None:
     }  # fmt: skip
     assert "#   console.write: a rule denies it\n" in done.stdout
     assert done.stderr == ""
+
+
+# Its exit code is the first letter of what the variable MINE has in it.
+GETS = program(
+    f"""(i32.store #1024 #{abi.EnvGet.TYPE}) (memory.copy #1032 #512 #5)
+        (drop (call $call @env #1024)) (i32.load8_u offset=8 #1024)""",
+    fields='(data (i32.const 512) "MINE\\00")',
+)
+
+
+@pytest.mark.parametrize("flags", [[], ["--env", "MINE=S"], ["--env", "OTHER"]])
+def test_the_environment_is_that_of_a_run(tmp_path: Path, flags: list[str]) -> None:
+    """What it reads while it is learnt it reads by the policy, and nobody else is shown it."""
+    (tmp_path / "guest.wat").write_text(GETS)
+    env = {"MINE": "SECRET-VALUE"}
+    done = wasmos_("learn", *flags, "guest.wat", cwd=tmp_path, env=env)
+    assert done.returncode == ord("S"), done.stderr
+    policy = tmp_path / "guest.policy.toml"
+    assert allowed(policy) == ['env.get(name="MINE")']
+    assert "SECRET-VALUE" not in done.stdout + done.stderr + policy.read_text()
+    again = wasmos_("run", "--policy", policy, "guest.wat", cwd=tmp_path, env=env)
+    assert (again.returncode, again.stderr) == (ord("S"), "")
+
+
+def test_the_environment_can_be_denied(tmp_path: Path) -> None:
+    (tmp_path / "guest.wat").write_text(GETS)
+    done = wasmos_("learn", "--deny", "env", "guest.wat", cwd=tmp_path, env={"MINE": "S"})
+    assert done.returncode == ord("M")  # its own request, which stayed as it was
 
 
 def test_the_guests_own_code_passes_through(tmp_path: Path) -> None:

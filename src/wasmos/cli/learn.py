@@ -33,8 +33,8 @@ def main(options: argparse.Namespace) -> int:
     if options.ask and ask is None:
         raise UsageError("--ask needs a terminal to ask on; without it everything is allowed")
     if ask is None and not options.quiet:
-        say("learning: it may do everything, and reach every host that this one can;")
-        say("  --deny or --ask, if it isn't to be trusted so far. Ctrl-C ends it")
+        say("learning: it may do everything, read this environment, and reach every host that this")
+        say("  one can; --deny or --ask, if it isn't to be trusted so far. Ctrl-C ends it")
     end_in_order()
     found = learn(
         options.module,

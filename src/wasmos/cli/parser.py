@@ -242,7 +242,7 @@ def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _directories(parser)
     _list(parser, "--listen", "[ADDR:]HOST:GUEST",
           "its port GUEST is port HOST of 127.0.0.1; others are any free one")  # fmt: skip
-    _list(parser, "--env", "NAME[=VALUE]", "let it read a variable")
+    _list(parser, "--env", "NAME[=VALUE]", "a variable besides the environment here, or instead")
     _text(parser, "--files", "PATH", "a directory or tar file to start fs with, as a copy")
     _limit(parser, "--timeout", units.seconds, "TIME", None, "end it after, for example 5s")
     _limit(parser, "--cpu", units.seconds, "TIME", None, "end it after so much processor time")

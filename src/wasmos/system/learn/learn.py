@@ -85,8 +85,8 @@ def learn(
     dirs: host directories, as in `./data::/data:ro`; without them it has files in memory, `files`
         at first.
     listen: ports, as in `8080:80`; every other port that it wants is any free one of 127.0.0.1.
-    env: the variables that it finds, NAME for the host's or NAME=VALUE: what it asks for besides
-        is learnt, but not there. network: the host's own, unless another one is given.
+    env: variables that it finds besides the host's, or instead: NAME=VALUE. network: the host's
+        own, unless another one is given.
     generalise: allow more than was seen where a list would be long, and say so.
 
     Raises ModuleRefused, CompileLimitExceeded, UsageError, OSError.
@@ -205,11 +205,8 @@ class _World:
 
 
 def _variables(env: Iterable[str]) -> dict[str, str]:
+    """As in `run`: which of them it may read there, the policy says, and here it may do all."""
     from wasmos.system import flags
 
-    found = {}
-    for name, value, _ in map(flags.variable, env):
-        value = os.environ.get(name) if value is None else value
-        if value is not None:
-            found[name] = value
-    return found
+    given = [(name, value) for name, value, _ in map(flags.variable, env)]
+    return {**os.environ, **{name: value for name, value in given if value is not None}}
