@@ -93,6 +93,7 @@ def host_port(guest: int) -> int:
 
 def connecting(text: str) -> list[str]:
     """The rules for a destination as in `example.com:443`. Raises UsageError."""
+    _check_form(text)
     where, colon, digits = text.partition(":")
     port = _port(text, digits) if colon else ""
     if where in WORDS:
@@ -106,6 +107,7 @@ def connecting(text: str) -> list[str]:
         hint = nearest(where, WORDS)
         hint = hint if hint.startswith("did") else 'a name has a dot in it; or write "any" or "all"'
         raise UsageError(f"no destination {text!r}; {hint}")
+    _check_name(text, where)
     name = quoted(where)
     rules = [f"tcpip.dns_resolve(hostname={name})", _connect(f"host={name}", port)]
     for rule in rules:
@@ -135,12 +137,45 @@ def _port(text: str, digits: str) -> str:
     return str(int(digits))
 
 
-def _check_network(text: str, where: str) -> None:
-    from ipaddress import IPv4Network
+def _check_form(text: str) -> None:
+    """Not what people write elsewhere."""
+    if "://" in text:
+        raise UsageError(f"destination {text!r} is a URL; write {_authority(text)}")
+    if text.startswith("[") or text.count(":") > 1:
+        raise UsageError(
+            f"destination {text!r} is no IPv4 address or name; tcpip connects over IPv4"
+        )
+
+
+def _authority(url: str) -> str:
+    """HOST:PORT of a URL."""
+    from urllib.parse import urlsplit
 
     try:
-        IPv4Network(where)
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
     except ValueError:
+        return "HOST:PORT"
+    if not host or ":" in host:
+        return "HOST:PORT"
+    return f"{host}:{port or {'http': 80, 'https': 443}.get(parts.scheme, 'PORT')}"
+
+
+def _check_name(text: str, where: str) -> None:
+    from wasmos.servers.tcpip.names import impossible
+
+    if why := impossible(where):
+        raise UsageError(f"destination {text!r}: {where!r} can't be a name: {why}")
+
+
+def _check_network(text: str, where: str) -> None:
+    from wasmos.kernel.address import parse
+
+    try:
+        parse(where)
+    except ValueError as error:
+        if "did you mean" in str(error):
+            raise UsageError(f'destination {text!r}: "{where}" {error}') from None
         raise UsageError(
             f'destination {text!r}: write a name, "any", an IPv4 address, or a network such as '
             '"10.1.0.0/16", each with or without ":PORT"'
