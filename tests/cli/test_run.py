@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import wasmos
 from tests.support import talkers, wat
 from tests.support.command import GUESTS, HELLO, WASMOS, environment, running, wasmos_
 from tests.support.talkers import printer, reader
@@ -521,7 +522,7 @@ def test_a_signal_is_128_and_its_number(made: Make, number: signal.Signals) -> N
         ("text", b"hello", 126, "it doesn't begin with"),
         ("half", b"\0asm\x01\0\0\0\x01\xff", 126, "not a module"),
         ("no_main", "(module)", 126, "nothing to run"),
-        ("bad_text", "(module", 126, "expected `)`"),
+        ("bad_text", "(module", 126, "bad_text.wasm:1:8: expected ')'"),
         ("other_main", '(module (func (export "main") (param i32)))', 126, "main"),
         ("unknown", '(module (import "env" "fork" (func)) (func (export "main")))', 126, "'fork'"),
         ("wasi", '(module (import "wasi_snapshot_preview1" "fd_write" (func)))', 126, "fd_write"),
@@ -548,6 +549,26 @@ def test_what_is_not_run(
         assert done.stderr.startswith("error: ") and error in done.stderr
         if verb == "run":
             assert done.stdout == ""
+
+
+@pytest.mark.parametrize("verb", ["run", "check"])
+def test_a_syntax_error_is_one_line_with_its_place(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "bad.wat").write_text("(module\n  (func $a call $b)\n")
+    done = wasmos_(verb, "bad.wat", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (126, "")
+    assert done.stderr == "error: bad.wat:3:1: expected ')'\n"
+    (tmp_path / "bad.wat").write_text("(module\n  (func $a call $b))\n")
+    done = wasmos_(verb, "bad.wat", cwd=tmp_path)
+    assert done.stderr == "error: bad.wat:2:17: unknown func: failed to find name '$b'\n"
+    (tmp_path / "bad.wat").write_bytes(b"(module \xff)")
+    done = wasmos_(verb, "bad.wat", cwd=tmp_path)
+    assert done.stderr == "error: bad.wat: input was not valid utf-8\n"
+
+
+def test_a_syntax_error_in_a_text_from_python() -> None:
+    with pytest.raises(wasmos.ModuleRefused) as caught:
+        wasmos.run("(module")
+    assert str(caught.value) == "module:1:8: expected ')'"
 
 
 @pytest.mark.parametrize("verb", ["run", "check"])
