@@ -202,6 +202,22 @@ def test_what_is_wrong_in_a_manifest(
     assert checked("system.toml")[2].startswith(f"error: {error}")
 
 
+def test_a_folder_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path, '[system]\nprograms = ["prgrams"]\n[task.pong]')
+    monkeypatch.chdir(tmp_path)
+    note = f"note: system.toml:2: programs: there is no directory {tmp_path}/prgrams\n"
+    status, out, err = checked("system.toml")
+    assert (status, err) == (0, note) and "can boot" in out
+    folder(tmp_path, '[system]\nprograms = ["prgrams"]\n[task.crash]')
+    status, out, err = checked("system.toml")
+    assert (status, out) == (2, "") and err.startswith(
+        f"{note}error: system.toml:3: [task.crash] no program 'crash' in {tmp_path}/prgrams "
+        "(there is no such directory), "
+    )
+
+
 def test_a_manifest_that_is_not_there() -> None:
     assert checked("no.toml") == (127, "", "error: no.toml: no such file or directory\n")
 
