@@ -219,7 +219,7 @@ def test_a_folder_that_is_not_there_is_named(
 
 
 def test_a_manifest_that_is_not_there() -> None:
-    assert checked("no.toml") == (127, "", "error: no.toml: no such file or directory\n")
+    assert checked("no.toml") == (2, "", "error: no.toml: no such file or directory\n")
 
 
 def test_what_is_to_be_checked_has_to_be_said() -> None:

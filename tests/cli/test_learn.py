@@ -104,6 +104,7 @@ def test_hello(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "Hello from WasmOS!\nMy arguments: Ann\n")
     policy = tmp_path / "hello.policy.toml"
     assert allowed(policy) == ["args.get", "console.write"]
+    assert f"{policy.name}: 2 rules; try: " in done.stderr
     again = wasmos_("run", "--policy", policy, HELLO, "Ann")
     assert (again.stdout, again.stderr) == (done.stdout, "")
 
@@ -118,13 +119,20 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
         f"error: {policy} is there already; --force replaces it, --merge adds to it\n"
     )
     done = wasmos_("learn", "-o", policy, "--merge", HELLO, cwd=tmp_path)
-    assert f"{policy}: 1 rules more" in done.stderr
+    assert f"{policy}: 1 rule more" in done.stderr
     assert policy.read_text() == (
         "# mine\n[task.hello]\nallow = ['console.write', 'args.get']  # mine\n"
     )
+    done = wasmos_("learn", "-o", policy, "--merge", HELLO, cwd=tmp_path)
+    assert f"{policy}: nothing new; try: wasmos run" in done.stderr
     done = wasmos_("learn", "-o", policy, "--force", HELLO, cwd=tmp_path)
     assert done.returncode == 0 and "# mine" not in policy.read_text()
     assert policy.stat().st_mode & 0o777 == 0o600
+
+
+def test_one_rule_is_one_rule(tmp_path: Path) -> None:
+    done = wasmos_("learn", "--deny", "console", HELLO, cwd=tmp_path)
+    assert "hello.policy.toml: 1 rule; try: " in done.stderr
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -139,6 +147,7 @@ def test_denying(tmp_path: Path) -> None:
         "allow": ["args.get"], "deny": ["console"],
     }  # fmt: skip
     assert "#   console.write: a rule denies it\n" in done.stdout
+    assert "looked up" not in done.stdout  # that is said by the line above
     assert done.stderr == ""
 
 

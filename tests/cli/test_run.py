@@ -672,6 +672,44 @@ def test_files_are_a_copy(made: Make, tmp_path: Path, kind: str) -> None:
     assert wasmos_("run", "-q", "--allow", "fs", made(READS)).returncode == 256 - 7
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["run", "--policy", "no.toml", HELLO], ["boot", "no.toml"], ["check", "no.toml"],
+     ["run", "--files", "no.toml", HELLO], ["audit", "no.toml"]],
+)  # fmt: skip
+def test_127_is_for_the_program_alone(tmp_path: Path, arguments: list[str]) -> None:
+    done = wasmos_(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "error: no.toml: no such file or directory\n")
+
+
+def test_output_that_is_cut_is_noted(made: Make) -> None:
+    done = wasmos_("run", "--allow", "console", "--max-output", "5", HELLO)
+    assert (done.returncode, done.stdout) == (0, "Hello")
+    assert done.stderr == (
+        "note: hello may print 5 bytes, and the rest was left out; to allow more: --max-output\n"
+    )
+    done = wasmos_("run", "--allow", "console", "--max-output", "19", HELLO)
+    assert (done.stdout, done.stderr) == ("Hello from WasmOS!\n", "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "said"),
+    [
+        (["--env", "NOSUCHVAR"], {}, "note: --env: NOSUCHVAR isn't set here\n"),
+        ([], {"WASMOS_ENV": "NOSUCHVAR"}, "note: WASMOS_ENV: NOSUCHVAR isn't set here\n"),
+        (["--env", "NOSUCHVAR="], {}, ""), (["--env", "NOSUCHVAR"], {"NOSUCHVAR": ""}, ""),
+    ],
+)  # fmt: skip
+def test_a_variable_that_is_not_set_is_noted(
+    made: Make, flags: list[str], env: dict[str, str], said: str
+) -> None:
+    for verb in ("run", "learn"):
+        more = ["-o", "-"] if verb == "learn" else []
+        done = wasmos_(verb, *more, *flags, made(wat.program("#0")), env=env)
+        notes = [line for line in done.stderr.splitlines(True) if line.startswith("note: ")]
+        assert notes == ([said] if said else [])
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     done = wasmos_("run", "--files", tmp_path / "none", HELLO)
     assert (done.returncode, done.stderr) == (

@@ -23,8 +23,8 @@ VERSION = 1
 
 
 def main(options: argparse.Namespace) -> int:
-    if not os.path.exists(options.module):
-        raise FileNotFoundError(2, "no such file or directory", options.module)
+    if not os.path.exists(options.module):  # 127 is for a program
+        raise ManifestError(f"{options.module}: no such file or directory")
     if os.path.basename(options.module) == "policy.toml" or options.module.endswith(".policy.toml"):
         read_policy(options.module)
         print(shown(f"{options.module}: a policy; check the manifest to see what it grants"))

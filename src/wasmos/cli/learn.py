@@ -81,16 +81,20 @@ def _write(path: str, found: Learnt, options: argparse.Namespace) -> None:
         return
     if options.merge and os.path.exists(path):
         added = _merge(path, found)
-        done = f"{path}: {added} rules more"
+        done = f"{path}: {_rules(added)} more" if added else f"{path}: nothing new"
     else:
         policy_edit.replace(path, found.policy)
-        done = f"{path}: {len(found.lines)} rules"
+        done = f"{path}: {_rules(len(found.lines))}"
     if options.quiet:
         return
     for note in found.notes:
         say(f"note: not allowed there: {note}")
     words = ("wasmos", "run", "--policy", path, options.module, *options.args)
     say(f"{done}; try: {shlex.join(words)}")
+
+
+def _rules(count: int) -> str:
+    return f"{count} rule{'' if count == 1 else 's'}"
 
 
 def _merge(path: str, found: Learnt) -> int:

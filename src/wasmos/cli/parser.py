@@ -22,7 +22,7 @@ LISTS = "lists them"
 
 EXIT_CODES = """\
 exit codes: the guest's own; 2 usage; 124 time limit; 126 refused or unreadable
-module; 127 no such file; 77 no policy grants it anything; 130 interrupted,
+module; 127 no such program; 77 no policy grants it anything; 130 interrupted,
 143 and 129 ended by SIGTERM, SIGHUP; 134 trap; 137 killed"""
 
 
@@ -227,7 +227,7 @@ def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "it did becomes a line of the policy: for wasmos run --policy. A server is ended\n"
         "by Ctrl-C, SIGTERM or --timeout; what it needed is written all the same.\n\n"
         "exit codes: the guest's own, 0 if it was ended from outside; 2 usage, or the\n"
-        "policy is there already; 126 refused or unreadable module; 127 no such file",
+        "policy is there already; 126 refused or unreadable module; 127 no such program",
     )
     add = parser.add_argument
     add("-o", dest="output", metavar="FILE",
@@ -270,7 +270,7 @@ def _check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "say whether a program or a manifest would be accepted, and what it wants",
         "Of a manifest it says what the policy grants, or what is missing.\n\n"
         "exit codes: 0 accepted; 2 something is wrong in a manifest or a policy; 77 a\n"
-        "task asks for more than is granted; 126 refused; 127 no such file",
+        "task asks for more than is granted; 126 refused; 127 no such program",
     )
     _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
     parser.add_argument(
@@ -292,7 +292,7 @@ def _audit(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "audit",
         "show what was asked and decided, from an audit log",
         "A time is 2026-11-25T09:30 (UTC), 09:30 (today) or 5m (ago).\n\n"
-        "exit codes: 0; 1 --verify found damage; 2 usage; 127 no such file",
+        "exit codes: 0; 1 --verify found damage; 2 usage, or no such file",
     )
     add = parser.add_argument
     add("--task", metavar="NAME|ID", help="only of this task")

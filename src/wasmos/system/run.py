@@ -144,6 +144,9 @@ def run(
     authority.add(deny, "deny=", denies=True)
     authority.imply("args", bool(args), "its args")
     authority.imply("fs", files is not None, "--files")
+    if env:
+        for note in outfit.unset(_variables(env)):
+            log(note)
     if dirs or listen or connect or env:
         authority.add_flags(_listed(dirs), _listed(listen), _listed(connect), env)
     limits = limits or Limits()
@@ -156,7 +159,13 @@ def run(
     given = _Given(args, authority.variables)
     makers: dict[str, Callable[[], Service]] = {
         "console": lambda: outfit.console(
-            output if captured is None else captured, stdin, output_limit=output_limit
+            output if captured is None else captured,
+            stdin,
+            output_limit=output_limit,
+            on_cut=lambda _: log(
+                f"note: {task.name} may print {output_limit:,} bytes, and the rest was left out; "
+                "to allow more: --max-output"
+            ),
         ),
         "args": lambda: outfit.args(given.arguments),
         "env": lambda: outfit.env(given.variables),

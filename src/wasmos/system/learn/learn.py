@@ -91,7 +91,7 @@ def learn(
 
     Raises ModuleRefused, CompileLimitExceeded, UsageError, OSError.
     """
-    allow = list(allow)
+    allow, env = list(allow), list(env)
     if allow and ask is None:  # it would read like a limit, and be none
         raise UsageError("allow= goes with ask=; without it everything is allowed but deny=")
     limits = limits or Limits()
@@ -104,6 +104,8 @@ def learn(
         denied = [kernel.parse_rule(rule) for rule in deny]
         approved = [kernel.parse_rule(rule) for rule in allow]
         world = _World(kernel, dirs, files, listen, network, log)
+        for note in outfit.unset(env):
+            log(note)
         world.serve(input, output, output_limit)
         task = kernel.spawn(program, name=name, limits=limits)
         for rule in denied:
