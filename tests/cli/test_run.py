@@ -19,6 +19,7 @@ import pytest
 import wasmos
 from tests.support import talkers, wat
 from tests.support.command import GUESTS, HELLO, WASMOS, environment, running, wasmos_
+from tests.support.sender import sends
 from tests.support.talkers import printer, reader
 from wasmos import abi
 from wasmos.system.run import SERVICES
@@ -708,6 +709,31 @@ def test_a_variable_that_is_not_set_is_noted(
         done = wasmos_(verb, *more, *flags, made(wat.program("#0")), env=env)
         notes = [line for line in done.stderr.splitlines(True) if line.startswith("note: ")]
         assert notes == ([said] if said else [])
+
+
+IN_MEMORY = "  these are files in memory; for a directory of this machine: --dir HOST::GUEST\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "notes"),
+    [
+        ([], "note: guest was refused fs; to allow: --allow fs\n" + IN_MEMORY),
+        (["--allow", "fs.mkfile"],
+         "note: guest was refused fs.open(path=\"/note.txt\")\n  asked by  task 3 'guest'\n"
+         "  rule      what it holds is for other messages: fs.mkfile    (--allow)\n"
+         "  to allow  --allow 'fs.open(path=\"/note.txt\")'\n" + IN_MEMORY),
+        (["--dir", "{tmp}::/d", "--deny", "fs.open"],
+         "note: guest was refused fs.open(path=\"/note.txt\")\n  asked by  task 3 'guest'\n"
+         "  rule      a rule denies it: fs.open    (--deny)\n"
+         "  to allow  take out fs.open (--deny)\n"),
+    ],
+)  # fmt: skip
+def test_what_the_right_to_files_is_for(
+    made: Make, tmp_path: Path, flags: list[str], notes: str
+) -> None:
+    guest = made(sends(("fs", abi.FsOpen("note.txt", 0))))
+    done = wasmos_("run", *(flag.format(tmp=tmp_path) for flag in flags), guest)
+    assert re.sub(r"task \d+", "task 3", done.stderr) == notes
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

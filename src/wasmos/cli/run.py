@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wasmos.system.run import Ask, Completed
 
 MAX_NOTES = 10
+IN_MEMORY = "these are files in memory; for a directory of this machine: --dir HOST::GUEST"
 
 
 def main(options: argparse.Namespace) -> int:
@@ -90,11 +91,15 @@ def _note_denials(completed: Completed, policy: str | None, log: Callable[[str],
         names = ", ".join(name if name.isprintable() else repr(name) for name in denied)
         wanted = " ".join(f"--allow {name}" for name in denied if name in SERVICES)
         log(f"note: {name} was refused {names}" + (wanted and f"; to allow: {wanted}"))
+        if "fs" in denied:
+            log(f"  {IN_MEMORY}")
     for denial in completed.denials[:MAX_NOTES]:
         log(f"note: {name} was refused {denial.rule}")
         log(f"  asked by  task {denial.task} {name!r}")
         log(f"  rule      {_reason(denial)}")
         log(f"  to allow  {_remedy(denial, policy)}")
+        if denial.service == "fs" and denial.cause not in ("denied", "server"):
+            log(f"  {IN_MEMORY}")
     if (more := len(completed.denials) - MAX_NOTES) > 0:
         log(f"note: and {more} more")
 
