@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 
-from wasmos.errors import UsageError
+from wasmos.errors import RuleError, UsageError
 from wasmos.kernel import Rule
 from wasmos.system.units import nearest
 
@@ -169,13 +169,12 @@ def _check_name(text: str, where: str) -> None:
 
 
 def _check_network(text: str, where: str) -> None:
-    from wasmos.kernel.address import parse
-
     try:
-        parse(where)
-    except ValueError as error:
-        if "did you mean" in str(error):
-            raise UsageError(f'destination {text!r}: "{where}" {error}') from None
+        Rule.parse(_connect(f'dst_addr="{where}"', ""))
+    except RuleError as error:
+        why = str(error).rpartition("dst_addr: ")[2]
+        if "did you mean" in why:
+            raise UsageError(f"destination {text!r}: {why}") from None
         raise UsageError(
             f'destination {text!r}: write a name, "any", an IPv4 address, or a network such as '
             '"10.1.0.0/16", each with or without ":PORT"'
