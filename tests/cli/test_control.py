@@ -210,7 +210,7 @@ def test_wrong_words(booted: Running, say: Say, words: list[str], message: str) 
 def test_wrong_usage(say: Say, words: list[str]) -> None:
     done = say(*words)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: wasmos")
+    assert done.stderr.startswith("error: ") and "--help" in done.stderr.splitlines()[-1]
 
 
 def test_follow(booted: Running, say: Say, place: Path) -> None:

@@ -182,6 +182,19 @@ def test_a_name_as_a_files(name: str, file: str) -> None:
     assert file_name(name) == file
 
 
+def test_files_of_the_image_are_said_to_be_in_memory(tmp_path: Path) -> None:
+    guest = tmp_path / "guest.wat"
+    guest.write_text(sends(("fs", abi.FsMkfile("/data/x"))))
+    with person("run", "--prompt", guest) as you:
+        you.see(
+            "guest asks: .*",
+            "  note   these are files in memory; a directory of this machine is --dir HOST::GUEST",
+            "answer> ?",
+        )
+        you.enter("q")
+        assert you.status() == 1
+
+
 # --- in the shell of a system -----------------------------------------------------------------
 
 MANIFEST = """

@@ -185,6 +185,11 @@ def test_files_come_with_a_hint(kernel: wasmos.Kernel) -> None:
     assert denied == 0
     assert "  WIDER  [2] for this run: fs, may use fs" in you.lines
     assert "         allow fs before it is opened, and for more than once" in you.lines
+    of_host = [line for line in you.lines if "of this machine" in line]
+    assert of_host[0] == (
+        "  note   these are files in memory; a directory of this machine is "
+        'fs(dir="HOST", at="GUEST")'
+    )
 
 
 # --- the answers ------------------------------------------------------------------------------

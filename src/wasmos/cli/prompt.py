@@ -44,6 +44,8 @@ def asking(module: str, policy: str | None, *, keeps: bool = True) -> Ask | None
         from wasmos.system.prompt import Prompter
 
         class InRun(Prompter):
+            directory = "--dir HOST::GUEST"
+
             def amended(self, rule: Rule) -> Rule:
                 """A port of the program's needs one of the host's: any free one."""
                 if (rule.service, rule.message) != ("tcpip", "listen"):

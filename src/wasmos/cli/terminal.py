@@ -21,16 +21,16 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import cast
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.completion import WordCompleter
+from prompt_toolkit.completion import Completer, Completion
 from prompt_toolkit.history import FileHistory
-
-from wasmos.system.shell.commands import COMMANDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from types import TracebackType
     from typing import BinaryIO, TextIO
+
+    from prompt_toolkit.document import Document
 
 PROMPT = "shell> "
 FIRST = "press Enter to answer; your line is kept "
@@ -43,7 +43,7 @@ class Terminal:
         self._session: PromptSession[str] = PromptSession(
             PROMPT,
             history=FileHistory(_history_file()),
-            completer=WordCompleter(sorted(COMMANDS), sentence=False),
+            completer=_Words(self),
             complete_while_typing=False,
         )
         self._questions: PromptSession[str] = PromptSession()
@@ -52,6 +52,8 @@ class Terminal:
         self._kept = ""  # what was typed of the line before a question came
         self._is_typing = False  # somebody was, when it came
         self.at_line: Callable[[], object] = lambda: None  # called when a line begins
+        # Of a line: how much of its end Tab replaces, and what by.
+        self.complete: Callable[[str], Awaitable[tuple[int, list[str]]]] | None = None
         self._replaced = sys.stdout, sys.stderr
         self._above = _Above(sys.stdout, self._session)
         self.output = cast("BinaryIO", _Bytes(self._above))
@@ -133,6 +135,24 @@ class Terminal:
                 app.exit(exception=_Interrupted())
                 return
             await asyncio.sleep(0)  # it is just beginning, or just over
+
+
+class _Words(Completer):
+    """Asks whoever reads the lines."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+
+    def get_completions(self, *_: object) -> Iterator[Completion]:
+        raise NotImplementedError  # it takes messages, and so waits
+
+    async def get_completions_async(
+        self, document: Document, _event: object
+    ) -> AsyncGenerator[Completion]:
+        if self._terminal.complete is not None:
+            length, found = await self._terminal.complete(document.text_before_cursor)
+            for word in found:
+                yield Completion(word, start_position=-length)
 
 
 class _Interrupted(Exception):

@@ -36,6 +36,7 @@ MAX_REMEMBERED = 1024  # different questions that were answered with no; then no
 MAX_TRIES = 8  # lines that were no answer
 MAX_NEAR = 4  # grants that are shown
 PROMPT = "answer> "
+DIRECTORY = 'fs(dir="HOST", at="GUEST")'
 
 ONCE, RUN, ALWAYS, NO, NEVER, QUIET, EXPLAIN = "once", "run", "always", "no", "never", "quiet", "?"
 _WORDS = {
@@ -73,11 +74,12 @@ class Question:
     badge as well. `steps`: rules that are one step wider.
     module: where the task's program came from. policy: the file that `always` writes to, or None;
     then `unkept` may say why.
+    directory: what grants a directory of the host, which no answer does.
     """
 
     def __init__(
         self, task: Task, denial: Denial, exact: Rule, rule: Rule, *, module: str = "",
-        policy: str | None = None, unkept: str = "",
+        policy: str | None = None, unkept: str = "", directory: str = DIRECTORY,
     ) -> None:  # fmt: skip
         self.task = task
         self.unkept = unkept
@@ -86,6 +88,7 @@ class Question:
         self.rule = rule
         self.module = module
         self.policy = policy
+        self.directory = directory
         self.steps = wider(rule, task.name)
 
     def lines(self) -> list[str]:
@@ -105,6 +108,9 @@ class Question:
             found.append("         allow fs before it is opened, and for more than once")
         if self.unkept:
             found.append(f"  note   not [a]lways: {self.unkept}")
+        if self.exact.service == "fs" and not any("dir" in grant.badge for grant in self.near):
+            of_host = f"a directory of this machine is {self.directory}"
+            found.append(f"  note   these are files in memory; {of_host}")
         always = "" if self.policy is None else f", [a]lways (adds it to {self.policy})"
         found.append(f"  allow  [o]nce, for this [r]un{always}")
         found.append("  deny   [n]o, [N]ever in this run, [q]uiet: no to all it asks; [?] explains")
@@ -189,6 +195,8 @@ class _Decisions:
         self._refused: set[tuple[int, str]] = set()
         self._quiet: set[int] = set()
 
+    directory = DIRECTORY  # how a directory of the host is written where this is asked
+
     def amended(self, rule: Rule) -> Rule:
         """What is granted in place of the rule for a message: the same, with a badge perhaps."""
         return rule
@@ -230,6 +238,7 @@ class _Decisions:
             module=self._modules(task),
             policy=None if unkept else policy,
             unkept=unkept,
+            directory=self.directory,
         )
 
     def _unkept(self, path: str, task: Task, rule: Rule) -> str:

@@ -30,6 +30,7 @@ MAX_CAPTURED = 64 << 20  # bytes of output
 # What `allow` can name here. `vm` lets a program register services and spawn
 # nothing: there is no boot directory.
 SERVICES = ("console", "args", "env", "fs", "tcpip", "echo", "pong", "vm")
+_ALL_OF_TCPIP = (Rule(ALL), Rule("tcpip"))
 
 
 class Said(str):
@@ -148,6 +149,9 @@ def run(
     authority.add(deny, "deny=", denies=True)
     authority.imply("args", bool(args), "its args")
     authority.imply("fs", files is not None, "--files")
+    if env:
+        for note in outfit.unset(_variables(env)):
+            log(note)
     if dirs or listen or connect or env:
         authority.add_flags(_listed(dirs), _listed(listen), _listed(connect), env)
     limits = limits or Limits()
@@ -160,12 +164,18 @@ def run(
     given = _Given(args, authority.variables)
     makers: dict[str, Callable[[], Service]] = {
         "console": lambda: outfit.console(
-            output if captured is None else captured, stdin, output_limit=output_limit
+            output if captured is None else captured,
+            stdin,
+            output_limit=output_limit,
+            on_cut=lambda _: log(
+                f"note: {task.name} may print {output_limit:,} bytes, and the rest was left out; "
+                "to allow more: --max-output"
+            ),
         ),
         "args": lambda: outfit.args(given.arguments),
         "env": lambda: outfit.env(given.variables),
         "fs": lambda: outfit.fs(outfit.filled_image(files, log)),
-        "tcpip": lambda: outfit.tcpip(authority.ports, None, log),
+        "tcpip": lambda: outfit.tcpip(authority.ports, None, log, unmapped=authority.unmapped),
         "echo": outfit.echo,
         "pong": outfit.pong,
         "vm": lambda: outfit.vm(None),
@@ -268,6 +278,12 @@ class _Authority:
         """Those that there are if somebody is asked: all. But who is given no arguments misses
         nothing without `args`, and isn't worth a question."""
         return [name for name in SERVICES if name != "args" or name in self.services]
+
+    @property
+    def unmapped(self) -> str:
+        """What becomes of a port that nothing says the place of: who may use all of tcpip may
+        listen, so it is somewhere; whoever wrote a rule for ports alone says where."""
+        return "any" if any(rule in _ALL_OF_TCPIP for rule, _ in self._allow) else "refuse"
 
     def add(self, texts: str | Iterable[str], origin: str, *, denies: bool = False) -> None:
         """Rules. Raises UsageError."""

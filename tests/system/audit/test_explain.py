@@ -55,6 +55,13 @@ def test_a_denial_without_any_capability(path: Path) -> None:
     ]
 
 
+def test_a_task_that_became_a_service(path: Path) -> None:
+    record = {"event": "register", "task": 2, "name": "console", "service": "console"}
+    assert told(path, record) == [
+        "a task became a service", "  task      task 2 'console'", "  service   console",
+    ]  # fmt: skip
+
+
 def test_a_denial_with_a_near_miss(path: Path) -> None:
     record = denial(cause="field", grant=12, count=3)
     leaf = {**LEAF, "rule": "tcpip.listen(listen_port=[81, 82])"}

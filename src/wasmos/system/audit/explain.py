@@ -115,7 +115,8 @@ class _Telling:
 
     def _request(self) -> list[tuple[str, str]]:
         record = self.record
-        rows = [("message", asked(record))]
+        is_message = self._is_message() or "message" in record
+        rows = [("message" if is_message else "service", asked(record))]
         if "count" in record:
             what = "lines are missing" if record.get("event") == "dropped" else "times in a row"
             rows.append(("count", f"{record['count']} {what}"))
