@@ -136,6 +136,17 @@ def test_transcripts(tmp_path: Path) -> None:
         assert printed == promised, command
 
 
+def test_what_the_examples_write_is_ignored() -> None:
+    """Who follows the README has a clean working tree afterwards."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a clone")
+    for name in ("spin.wat", "boot/sum.c", "boot/sum.wasm"):
+        assert name in README
+        done = subprocess.run(["git", "check-ignore", "-q", name], cwd=ROOT, check=False)
+        assert done.returncode == 0, name
+    assert " sum.c" not in README and "`sum.c`" not in README
+
+
 @pytest.mark.parametrize("page", sorted(p.relative_to(ROOT) for p in ROOT.glob("docs/**/*.md")))
 def test_links(page: Path) -> None:
     check_links(page)

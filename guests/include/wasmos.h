@@ -370,7 +370,8 @@ struct fs_delete_fields {
 /* The answer to fs_delete. */
 #define FS_DELETE_REPLY_MSG 50
 
-/* Open a connection. */
+/* Open a connection. "Not found" if nobody listens there or no way leads there, "not allowed"
+ * if it may not be there, "try again" if no answer came in time. */
 #define TCPIP_CONNECT_MSG 51
 struct tcpip_connect_fields {
     uint32_t dst_addr;
@@ -427,7 +428,8 @@ struct tcpip_read_reply_fields {
     uint32_t data_len;
 };
 
-/* The address of a host. */
+/* The address of a host. "Not found" if no host has that name, "try again" if no name server
+ * answers. */
 #define TCPIP_DNS_RESOLVE_MSG 61
 struct tcpip_dns_resolve_fields {
     char hostname[256];

@@ -64,12 +64,15 @@ class ServiceError(WasmosError):
     """A service answers with an error code; raised by Python services, and by
     calls from Python that were answered so.
 
-    `code` is one of `wasmos.abi.ErrorCode`, a negative number.
+    `code` is one of `wasmos.abi.ErrorCode`, a negative number. `detail` is for whoever looks into
+    it, and names what of a badge stands against it as rules do: `mode="ro"`. `grant`: the number
+    of the capability that it is about, 0: the one that admitted the message.
     """
 
-    def __init__(self, code: int, detail: str = "") -> None:
+    def __init__(self, code: int, detail: str = "", *, grant: int = 0) -> None:
         self.code = int(code)
         self.detail = detail
+        self.grant = grant
         super().__init__(code, detail)
 
     def __str__(self) -> str:

@@ -114,10 +114,15 @@ def test_wrong_words(path: Path, options: list[str]) -> None:
 def test_no_file(tmp_path: Path, run: Run, options: list[str]) -> None:
     status, out, err = run(tmp_path / "nowhere", *options)
     assert (status, out, err) == (
-        127,
+        2,
         "",
         f"error: {tmp_path}/nowhere: no such file or directory\n",
     )
+
+
+@pytest.mark.parametrize("options", [["--denied", "--task", "x"], ["-o", "json", "--task", "x"]])
+def test_no_such_line(path: Path, run: Run, options: list[str]) -> None:
+    assert run(path, *options) == (0, "", "note: no such lines\n")
 
 
 def test_what_is_no_record_is_noted(path: Path, run: Run) -> None:

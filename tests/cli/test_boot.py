@@ -413,6 +413,15 @@ def test_what_http_refuses(system: Path) -> None:
     assert done.stdout == "pong answers 42\n"
     lines = done.stderr.splitlines()
     assert len(lines) == 8 and all(line.startswith("http") for line in lines)
+    assert lines[6] == (
+        f"http: 127.0.0.1 port {port}: connection refused; nobody listens there, or no way leads "
+        "there"
+    )
+    # Without a network no name server answers.
+    assert re.fullmatch(
+        "http: (no host is called 'nowhere.invalid'|the name servers don't answer for "
+        "'nowhere.invalid'; try it again)", lines[7],
+    )  # fmt: skip
 
 
 CONNECTS = """
@@ -444,7 +453,9 @@ def test_the_shell_may_connect_where_guests_may_not(tmp_path: Path) -> None:
     lines = stderr.splitlines()
     assert lines[0].endswith("'connects' exited with code -8")
     assert lines[1].endswith("'resolves' exited with code -8")
-    assert lines[2] == "http http://127.0.0.1:9/: not found"  # and not "not allowed"
+    assert lines[2] == (  # and not "not allowed"
+        "http: 127.0.0.1 port 9: connection refused; nobody listens there, or no way leads there"
+    )
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

@@ -42,8 +42,7 @@ def test_the_advice_is_good() -> None:
         advice = wasmos_("check", GUESTS / f"{guest}.wasm").stdout.splitlines()[-1]
         words = advice.split("wasmos ")[1].split()
         done = wasmos_(words[0], "--timeout", "100ms", *words[1:])
-        # A port of the host's it can't know.
-        assert "to allow" not in done.stderr.replace("to allow  --listen 8080:80", "")
+        assert "to allow" not in done.stderr
 
 
 def test_a_passive_service() -> None:
@@ -203,8 +202,24 @@ def test_what_is_wrong_in_a_manifest(
     assert checked("system.toml")[2].startswith(f"error: {error}")
 
 
+def test_a_folder_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path, '[system]\nprograms = ["prgrams"]\n[task.pong]')
+    monkeypatch.chdir(tmp_path)
+    note = f"note: system.toml:2: programs: there is no directory {tmp_path}/prgrams\n"
+    status, out, err = checked("system.toml")
+    assert (status, err) == (0, note) and "can boot" in out
+    folder(tmp_path, '[system]\nprograms = ["prgrams"]\n[task.crash]')
+    status, out, err = checked("system.toml")
+    assert (status, out) == (2, "") and err.startswith(
+        f"{note}error: system.toml:3: [task.crash] no program 'crash' in {tmp_path}/prgrams "
+        "(there is no such directory), "
+    )
+
+
 def test_a_manifest_that_is_not_there() -> None:
-    assert checked("no.toml") == (127, "", "error: no.toml: no such file or directory\n")
+    assert checked("no.toml") == (2, "", "error: no.toml: no such file or directory\n")
 
 
 def test_what_is_to_be_checked_has_to_be_said() -> None:

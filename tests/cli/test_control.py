@@ -124,7 +124,7 @@ def test_caps(booted: Running, say: Say) -> None:
     ET.fromstring(say("caps", "--format", "svg").stdout)
     assert say("caps", "--format", "dot").stdout.startswith("digraph capabilities {\n")
     assert say("caps", "--format", "mermaid").stdout.startswith("flowchart LR\n")
-    say("grant", "idle", f'fs(dir="/{"é" * 1500}{"x" * 500}")')
+    say("grant", "idle", f'vm.service_lookup(name=["{"é" * 30}", "{"x" * 30}"])')
     ET.fromstring(say("caps", "--format", "svg").stdout)  # nothing of a long line is cut
     for options in (["--format", "json"], ["-o", "json"]):
         [system] = json.loads(say("caps", *options).stdout)["systems"]
@@ -142,6 +142,9 @@ def test_grant_and_revoke(booted: Running, say: Say) -> None:
     )
     assert error(say("revoke", number)) == f"error: grant {number} is revoked already\n"
     assert lines(say("revoke", "idle", "console"))[0].endswith("of task 5 idle: console")
+    assert error(say("revoke", "idle", "console")).endswith(
+        " of task 5 'idle', console, is revoked already\n"
+    )
     assert len(lines(say("revoke", "--all", "5"))) == 1
     assert lines(say("revoke", "idle")) == ["nothing was granted to it"]
 
@@ -155,6 +158,16 @@ def test_deny_and_json(booted: Running, say: Say) -> None:
     ]
     gone = json.loads(say("revoke", "idle", "-o", "json").stdout)
     assert {row["rule"] for row in gone["revoked"]} >= {"console"}
+
+
+def test_a_service_that_nobody_can_be(booted: Running, say: Say) -> None:
+    """One of the manifest that is down is no error: somebody is to be it."""
+    say("kill", "pong")
+    assert lines(say("grant", "idle", "pong"))
+    for name in ("nosuch", "tcpip"):
+        assert error(say("grant", "idle", name)) == (
+            f"error: no service {name!r} here; there are: vm, console, echo, pong, idle\n"
+        )
 
 
 def test_kill(booted: Running, say: Say) -> None:
@@ -172,6 +185,12 @@ def test_kill(booted: Running, say: Say) -> None:
         (["grant", "idle", "console for 0s"], 'rule "console for 0s"'),
         (["grant", "idle", "console", "--uses", "0"], "a grant is used 1 to"),
         (["deny", "idle", "console once"], "console once: a rule that denies has no lifetime"),
+        (["deny", "idle", "consol"], "no service 'consol' to deny; did you mean 'console'?"),
+        (["deny", "idle", "nosuch"], "no service 'nosuch' to deny; there are: "),
+        (["revoke", "idle", "consol"], "task 5 'idle' was not granted consol, but console, vm; "
+         "did you mean 'console'?"),
+        (["revoke", "idle", "nosuch"], "task 5 'idle' was not granted nosuch, but console, vm; "
+         "to forbid a part of that, deny it"),
         (["revoke", "999"], "there is no grant 999; caps lists them"),
         (["revoke", "idle", "console", "--all"], "a rule, or --all: not both"),
         (["ps", "-S", "sistem"], "no system 'sistem' is running; did you mean 'system'?"),
@@ -191,7 +210,7 @@ def test_wrong_words(booted: Running, say: Say, words: list[str], message: str) 
 def test_wrong_usage(say: Say, words: list[str]) -> None:
     done = say(*words)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: wasmos")
+    assert done.stderr.startswith("error: ") and "--help" in done.stderr.splitlines()[-1]
 
 
 def test_follow(booted: Running, say: Say, place: Path) -> None:
@@ -313,6 +332,43 @@ def test_ctrl_c_still_ends_it(tmp_path: Path, place: Path, say: Say) -> None:
     assert list(place.iterdir()) == []
 
 
+FILES = 'fs(dir="data", at="/data", mode="ro")'
+
+
+def test_a_directory_is_one_of_who_types(tmp_path: Path, place: Path) -> None:
+    """And not of the system, which may have been started anywhere."""
+    here = tmp_path / "here"
+    (here / "data").mkdir(parents=True)
+    made = FILES.replace("data", f"{here}/data", 1)
+
+    def say(verb: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return wasmos_(verb, *words, env={"WASMOS_CONTROL": str(place)}, cwd=here)
+
+    (tmp_path / "spin.wat").write_text(wat.SPIN)
+    with started(place, "run", tmp_path / "spin.wat") as system:
+        assert lines(say("grant", "spin", FILES)) == [f"grant 1 of task 2 spin: {made}"]
+        assert lines(say("revoke", "spin", FILES)) == [f"revoked: grant 1 of task 2 spin: {made}"]
+        missing = FILES.replace('"data"', '"dat"')
+        assert error(say("grant", "spin", missing)) == (
+            f"error: rule \"{missing.replace('dat', f'{here}/dat', 1)}\": fs: dir '{here}/dat': "
+            "no such file or directory; name a directory\n"
+        )
+        assert error(say("grant", "spin", 'fs(at="x")')).startswith('error: rule "fs(at=')
+        system.process.kill()
+
+
+def test_a_directory_in_the_shell(tmp_path: Path) -> None:
+    manifest = written(tmp_path)
+    manifest.write_text(BOOT.replace('"echo"', '"fs"'))
+    (tmp_path / "data").mkdir()
+    commands = f"grant idle '{FILES}'\ngrant idle '{FILES.replace('data', 'dat', 1)}'\n"
+    done = wasmos_("boot", "-q", manifest, input=commands, cwd=tmp_path)
+    assert done.stdout.endswith(
+        f" of task 5 idle: {FILES.replace('data', f'{tmp_path}/data', 1)}\n"
+    )
+    assert done.stderr.endswith(f"'{tmp_path}/dat': no such file or directory; name a directory\n")
+
+
 def test_two_systems(tmp_path: Path, place: Path, say: Say) -> None:
     for name in ("spin", "spun"):
         (tmp_path / f"{name}.wat").write_text(wat.SPIN)
@@ -332,6 +388,25 @@ def test_two_systems(tmp_path: Path, place: Path, say: Say) -> None:
         assert lines(say("kill", "spun", "-S", two.process.pid))
 
 
+def test_a_service_that_is_granted_later_is_started(tmp_path: Path, place: Path, say: Say) -> None:
+    """Nothing is allowed at first, so no server is up, and it looks one up in a loop."""
+    until_found = "(loop $again (br_if $again (i32.lt_s @console #0)))"
+    module = tmp_path / "loop.wat"
+    module.write_text(talkers.printer("here\n", first=until_found))
+    with started(place, "run", "--timeout", str(SECONDS / 2), module) as system:
+        assert error(say("grant", "loop", "consol")) == (
+            "error: no service 'consol' here; did you mean 'console'?\n"
+        )
+        assert error(say("grant", "loop", "nosuch")) == (
+            "error: no service 'nosuch' here; "
+            "there are: console, args, env, fs, tcpip, echo, pong, vm\n"
+        )
+        assert lines(say("grant", "loop", "console"))[0].endswith(" of task 2 loop: console")
+        code, out, notes = system.end()
+    assert (code, out) == (0, "here\n")
+    assert notes == "note: loop was refused console; to allow: --allow console\n"
+
+
 def test_one_that_deadlocks_or_is_over_is_as_before(tmp_path: Path, place: Path, say: Say) -> None:
     (tmp_path / "sleep.wat").write_text(wat.SLEEP)
     assert error(say("run", tmp_path / "sleep.wat")) == (
@@ -348,6 +423,7 @@ def test_one_that_deadlocks_or_is_over_is_as_before(tmp_path: Path, place: Path,
 def test_the_same_in_the_shell(tmp_path: Path, say: Say) -> None:
     manifest = written(tmp_path)
     commands = (
+        "deny idle ecko",
         "grant idle 'echo for 60s' once", "deny idle console.write", "caps", "revoke idle echo",
         "revoke 999", "grant idle", "grant idle ecko.x", "caps xml", "revoke idle", "caps",
     )  # fmt: skip
@@ -359,9 +435,10 @@ def test_the_same_in_the_shell(tmp_path: Path, say: Say) -> None:
     assert any(line.endswith("from the shell") for line in out)
     assert sum(line.startswith("revoked: ") for line in out) == 3
     assert done.stderr.splitlines() == [
+        "deny: no service 'ecko' to deny; did you mean 'echo'?",
         "revoke: there is no grant 999; caps lists them",
         "usage: grant TASK RULE",
-        done.stderr.splitlines()[2],
+        done.stderr.splitlines()[3],
         "caps: no format 'xml'; there are: tree, dot, mermaid, svg, json",
     ]
-    assert done.stderr.splitlines()[2].startswith('grant: rule "ecko.x": ')
+    assert done.stderr.splitlines()[3].startswith('grant: rule "ecko.x": ')

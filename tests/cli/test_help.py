@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import wasmos
-from tests.support.command import wasmos_
+from tests.support.command import HELLO, wasmos_
 
 VERBS = ["boot", "run", "learn", "check", "audit", "ps", "caps", "kill", "grant", "deny", "revoke"]
 
@@ -38,19 +38,66 @@ def test_help_of_a_command(verb: str) -> None:
     for line in done.stdout.split("options:")[1].splitlines():
         if line.startswith("  -") and "  " not in line.strip():
             assert line.strip().endswith(
-                ("HOST[:PORT]", "[:ro]", "HOST:GUEST", "RULE,...", "}", "NAME|PID")
+                ("HOST[:PORT]", "[:ro|:rw]", "HOST:GUEST", "RULE,...", "}", "NAME|PID")
             )
 
 
 @pytest.mark.parametrize(
     "arguments",
     [["nothing"], ["run"], ["check"], ["boot", "a", "b"], ["run", "--nothing", "x"],
-     ["run", "--time", "5s", "x"], ["check", "-o", "xml", "x"], ["--nothing"]],
+     ["run", "--time", "5s", "x"], ["check", "-o", "xml", "x"], ["--nothing"], ["grant", "x"]],
 )  # fmt: skip
-def test_wrong_usage_is_2(arguments: list[str]) -> None:
+def test_wrong_usage_is_2_and_says_what_to_do(arguments: list[str]) -> None:
     done = wasmos_(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: wasmos")
+    error, action = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    known = arguments[0] in VERBS
+    assert action.startswith(f"wasmos {arguments[0]} --help " if known else "wasmos --help ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "action"),
+    [
+        ("run --alow console hello.wasm", "no option --alow of run; did you mean --allow?", "run"),
+        ("run --alow=console", "no option --alow of run; did you mean --allow?", "run"),
+        ("run -Q", "no option -Q of run", "run"),
+        ("run --no-promt --quiet x.wasm", "no option --no-promt of run; did you mean --no-prompt?",
+         "run"),
+        ("boot --pompt p.toml", "no option --pompt of boot; did you mean --prompt?", "boot"),
+        ("ps --sytem x", "no option --sytem of ps; did you mean --system?", "ps"),
+        ("learn -o - --mrge", "no option --mrge of learn; did you mean --merge?", "learn"),
+        ("run --zzz x.wasm", "no option --zzz of run", "run"),
+        ("rn", "no command 'rn'; did you mean 'run'?", ""),
+        ("kil stranger", "no command 'kil'; did you mean 'kill'?", ""),
+        ("zzz", "no command 'zzz'", ""),
+        ("--versoin", "no option --versoin; did you mean --version?", ""),
+        ("help rn", "no command 'rn'; did you mean 'run'?", ""),
+    ],
+)  # fmt: skip
+def test_what_is_misspelt(arguments: str, error: str, action: str) -> None:
+    done = wasmos_(*arguments.split())
+    verb = action and f" {action}"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {error}\nwasmos{verb} --help lists them\n"
+
+
+def test_what_is_missing() -> None:
+    for arguments, verb in (["run"], "run"), (["learn", "--"], "learn"), (["run", "-q"], "run"):
+        assert wasmos_(*arguments).stderr == (
+            "error: the following arguments are required: FILE.wasm\n"
+            f"wasmos {verb} --help says more\n"
+        )
+
+
+def test_an_option_of_the_guests_is_no_mistake() -> None:
+    assert wasmos_("run", "-q", HELLO, "--alow").returncode == 0
+
+
+def test_help_is_a_command_too() -> None:
+    assert wasmos_("help").stdout == wasmos_("--help").stdout
+    assert wasmos_("help", "run").stdout == wasmos_("run", "--help").stdout
+    assert wasmos_("help", "grant").stdout == wasmos_("grant", "--help").stdout
 
 
 @pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"FORCE_COLOR": "1"}, {"TERM": "dumb"}])

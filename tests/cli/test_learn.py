@@ -13,8 +13,9 @@ import pytest
 
 from tests.support.command import GUESTS, HELLO, WASMOS, Running, environment, wasmos_
 from tests.support.screen import CTRL_C, person
-from tests.support.wat import TRAP
+from tests.support.wat import TRAP, program
 from tests.system.learn.test_learn import visit
+from wasmos import abi
 
 WEBSERVER = str(GUESTS / "webserver.wasm")
 PING = str(GUESTS / "ping.wasm")
@@ -103,6 +104,7 @@ def test_hello(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "Hello from WasmOS!\nMy arguments: Ann\n")
     policy = tmp_path / "hello.policy.toml"
     assert allowed(policy) == ["args.get", "console.write"]
+    assert f"{policy.name}: 2 rules; try: " in done.stderr
     again = wasmos_("run", "--policy", policy, HELLO, "Ann")
     assert (again.stdout, again.stderr) == (done.stdout, "")
 
@@ -117,13 +119,20 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
         f"error: {policy} is there already; --force replaces it, --merge adds to it\n"
     )
     done = wasmos_("learn", "-o", policy, "--merge", HELLO, cwd=tmp_path)
-    assert f"{policy}: 1 rules more" in done.stderr
+    assert f"{policy}: 1 rule more" in done.stderr
     assert policy.read_text() == (
         "# mine\n[task.hello]\nallow = ['console.write', 'args.get']  # mine\n"
     )
+    done = wasmos_("learn", "-o", policy, "--merge", HELLO, cwd=tmp_path)
+    assert f"{policy}: nothing new; try: wasmos run" in done.stderr
     done = wasmos_("learn", "-o", policy, "--force", HELLO, cwd=tmp_path)
     assert done.returncode == 0 and "# mine" not in policy.read_text()
     assert policy.stat().st_mode & 0o777 == 0o600
+
+
+def test_one_rule_is_one_rule(tmp_path: Path) -> None:
+    done = wasmos_("learn", "--deny", "console", HELLO, cwd=tmp_path)
+    assert "hello.policy.toml: 1 rule; try: " in done.stderr
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -138,7 +147,36 @@ def test_denying(tmp_path: Path) -> None:
         "allow": ["args.get"], "deny": ["console"],
     }  # fmt: skip
     assert "#   console.write: a rule denies it\n" in done.stdout
+    assert "looked up" not in done.stdout  # that is said by the line above
     assert done.stderr == ""
+
+
+# Its exit code is the first letter of what the variable MINE has in it.
+GETS = program(
+    f"""(i32.store #1024 #{abi.EnvGet.TYPE}) (memory.copy #1032 #512 #5)
+        (drop (call $call @env #1024)) (i32.load8_u offset=8 #1024)""",
+    fields='(data (i32.const 512) "MINE\\00")',
+)
+
+
+@pytest.mark.parametrize("flags", [[], ["--env", "MINE=S"], ["--env", "OTHER"]])
+def test_the_environment_is_that_of_a_run(tmp_path: Path, flags: list[str]) -> None:
+    """What it reads while it is learnt it reads by the policy, and nobody else is shown it."""
+    (tmp_path / "guest.wat").write_text(GETS)
+    env = {"MINE": "SECRET-VALUE"}
+    done = wasmos_("learn", *flags, "guest.wat", cwd=tmp_path, env=env)
+    assert done.returncode == ord("S"), done.stderr
+    policy = tmp_path / "guest.policy.toml"
+    assert allowed(policy) == ['env.get(name="MINE")']
+    assert "SECRET-VALUE" not in done.stdout + done.stderr + policy.read_text()
+    again = wasmos_("run", "--policy", policy, "guest.wat", cwd=tmp_path, env=env)
+    assert (again.returncode, again.stderr) == (ord("S"), "")
+
+
+def test_the_environment_can_be_denied(tmp_path: Path) -> None:
+    (tmp_path / "guest.wat").write_text(GETS)
+    done = wasmos_("learn", "--deny", "env", "guest.wat", cwd=tmp_path, env={"MINE": "S"})
+    assert done.returncode == ord("M")  # its own request, which stayed as it was
 
 
 def test_the_guests_own_code_passes_through(tmp_path: Path) -> None:
@@ -163,6 +201,26 @@ def test_asking_needs_a_terminal(tmp_path: Path) -> None:
     assert done.stderr.endswith(
         "error: --ask needs a terminal to ask on; without it everything is allowed\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "said"),
+    [
+        (["--allow", "console"], {}, "--allow"),
+        ([], {"WASMOS_ALLOW": "console"}, "WASMOS_ALLOW"),
+        (["-q", "--allow", "console"], {"WASMOS_ALLOW": "args"}, "--allow"),
+    ],
+)
+def test_what_reads_like_a_limit_is_not_ignored(
+    tmp_path: Path, flags: list[str], env: dict[str, str], said: str
+) -> None:
+    done = wasmos_("learn", *flags, HELLO, cwd=tmp_path, env=env)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: {said} goes with --ask, and says what isn't asked about; without it everything "
+        "is allowed but what --deny says\n"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_asking(tmp_path: Path) -> None:
@@ -191,9 +249,9 @@ def test_what_is_allowed_once_is_a_comment(tmp_path: Path, merged: bool) -> None
         shown = " ".join(str(you.screen).split())
     if merged:
         assert "note: allowed once, and not added: console.write" in shown
-        assert f"{policy}: 0 rules more; try:" in shown
+        assert f"{policy}: nothing new; try:" in shown
     else:
-        assert f"{policy}: 1 rules, and 1 as comments, which you allowed once; try:" in shown
+        assert f"{policy}: 1 rule, and 1 as comments, which you allowed once; try:" in shown
     assert allowed(policy) == ["args.get"]
     assert ("# once: 'console.write'," in policy.read_text()) is not merged
 

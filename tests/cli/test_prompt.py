@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import talkers
 from tests.support.command import GUESTS, HELLO, SECONDS, folder, wasmos_
 from tests.support.screen import CTRL_C, CTRL_D, Person, person
 from tests.support.sender import sends
@@ -46,6 +47,37 @@ def test_always_is_kept_and_not_asked_again(tmp_path: Path) -> None:
             assert you.status() == 0
             assert ("asks:" in str(you.screen)) == asks
     assert tomllib.loads(policy.read_text()) == {"task": {"hello": {"allow": ["console.write"]}}}
+
+
+def test_a_file_that_lies_there_grants_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else may have put it there. How to use it is said."""
+    monkeypatch.chdir(tmp_path)
+    note = "note: hello.policy.toml is there, and isn't used; --policy hello.policy.toml uses it"
+    for is_there in (False, True):
+        with person("run", "--prompt", HELLO) as you:
+            you.see(QUESTION, "answer>")
+            you.enter("a")
+            you.see("Hello from WasmOS!")
+            assert you.status() == 0
+        assert (note in you.screen.lines) == is_there
+    with person("run", "--prompt", "--policy", "hello.policy.toml", HELLO) as you:
+        you.see("Hello from WasmOS!")
+        assert you.status() == 0
+    assert "asks:" not in str(you.screen) and "note" not in str(you.screen)
+
+
+def test_who_is_given_no_arguments_is_not_asked_about_them(tmp_path: Path) -> None:
+    """And misses nothing, so that nothing is said of them."""
+    for words in (["run", "--prompt"], ["learn", "--ask", "-o", tmp_path / "p.toml"]):
+        with person(*words, HELLO) as you:
+            you.see(QUESTION, "answer>")
+            you.enter("r")
+            you.see("Hello from WasmOS!")
+            assert you.status() == 0
+        assert str(you.screen).count(" asks: ") == 1
+        assert "to allow" not in str(you.screen)
 
 
 def test_a_port_gets_one_of_the_hosts(tmp_path: Path) -> None:
@@ -150,6 +182,19 @@ def test_a_name_as_a_files(name: str, file: str) -> None:
     assert file_name(name) == file
 
 
+def test_files_of_the_image_are_said_to_be_in_memory(tmp_path: Path) -> None:
+    guest = tmp_path / "guest.wat"
+    guest.write_text(sends(("fs", abi.FsMkfile("/data/x"))))
+    with person("run", "--prompt", guest) as you:
+        you.see(
+            "guest asks: .*",
+            "  note   these are files in memory; a directory of this machine is --dir HOST::GUEST",
+            "answer> ?",
+        )
+        you.enter("q")
+        assert you.status() == 1
+
+
 # --- in the shell of a system -----------------------------------------------------------------
 
 MANIFEST = """
@@ -196,6 +241,46 @@ def test_a_task_of_the_system_asks_in_place_of_the_line(system: Path) -> None:
         you.prompt()
         you.enter("echo it goes on")
         you.see("it goes on", "shell>")
+        leave(you)
+
+
+def test_until_it_is_answered_what_is_typed_is_an_answer(system: Path) -> None:
+    """The shell doesn't come back in between, where an answer would be a command."""
+    with shell(system) as you:
+        you.see("asks asks: .*", "answer>")
+        for word in ("zzz", "uptime", "?"):
+            you.enter(word)
+            you.see(f"answer> {re.escape(word)}", "answer>")
+        assert not re.search(r"(?m)^shell>|^\d+ seconds", str(you.screen))
+        you.enter("r")
+        you.see(r"answer> \?", "answer> r", "it may", "twice")
+        you.prompt()
+        assert str(you.screen).count(" asks: ") == 1  # it was in view all the time
+        you.enter("echo it goes on")
+        you.see("it goes on", "shell>")
+        leave(you)
+
+
+def test_a_question_is_shown_again_if_something_came_between(system: Path) -> None:
+    at = 4096  # beside what is printed
+    talks = talkers.printer("here I am\n", first=(
+        f"(call $put #{at} #53 #80) (i32.store16 #{at + 8} #80) (drop (call $call @tcpip #{at}))"
+        f"(drop (call $recv #0 #{at}))"
+    ))  # fmt: skip
+    manifest = MANIFEST.replace('"fs"]', '"fs", "tcpip"]') + (
+        '[tcpip]\nlisten = ["0:80"]\n[task.talks]\nuse = ["console", "tcpip"]\n'
+    )
+    folder(system.parent, manifest, asks=LATER, talks=talks)
+    with shell(system) as you:
+        you.see("asks asks: .*", "answer>")
+        match = re.search(r"port 80 is 127.0.0.1:(\d+)", str(you.screen))
+        assert match is not None
+        with socket.create_connection(("127.0.0.1", int(match[1])), timeout=SECONDS) as peer:
+            peer.sendall(b"x")
+            you.see("here I am", "answer>")
+        you.enter("zzz")
+        you.see("here I am", "answer> zzz", "  one of o, .*", "asks asks: .*", "answer>")
+        you.enter("q")
         leave(you)
 
 
@@ -272,6 +357,21 @@ def test_a_program_without_a_section_gets_none(system: Path) -> None:
         you.see("other asks: .*", r"  allow  \[o\]nce, for this \[r\]un", "answer>")
         you.enter("r")
         you.see("it may", "twice")
+        leave(you)
+
+
+def test_arguments_in_the_shell(system: Path) -> None:
+    with shell(system) as you:
+        you.see("asks asks: .*", "answer>")
+        you.enter("q")
+        for start in ("start hello", "start hello Ann"):  # with some it has them, unasked
+            you.prompt()
+            you.enter(start)
+            you.see(f"shell> {start}", QUESTION, "answer>")
+            you.enter("r")
+            you.see(f"shell> {start}", "Hello from WasmOS!")
+        you.see("My arguments: Ann")
+        assert "(args)" not in str(you.screen)
         leave(you)
 
 

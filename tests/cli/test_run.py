@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+import wasmos
 from tests.support import talkers, wat
 from tests.support.command import GUESTS, HELLO, WASMOS, environment, running, wasmos_
+from tests.support.sender import sends
 from tests.support.talkers import printer, reader
 from wasmos import abi
 from wasmos.system.run import SERVICES
@@ -180,10 +182,58 @@ def test_the_advice_works(made: Make) -> None:
         assert (done.returncode, done.stderr) == (256 - 7, "")  # nobody is there
 
 
+@pytest.mark.parametrize("message", [abi.FsMkfile, abi.FsMkdir, abi.FsDelete])
+def test_the_advice_for_a_directory_that_may_be_read(
+    made: Make, tmp_path: Path, message: type[abi.FsMkfile]
+) -> None:
+    """It is about the directory: a rule more would be for files elsewhere."""
+    guest = made(sends(("fs", message("/data/new.txt"))))
+    (tmp_path / "data").mkdir()
+    rule = f'fs(dir="{tmp_path}/data", at="/data", mode="ro")'
+    wide = rule.replace(', mode="ro"', "")
+    advice = {
+        "--dir ./data::/data:ro": "--dir ./data::/data  in place of the one that ends in :ro",
+        f"--allow '{rule}'": f"--allow '{wide}'  in place of  {rule}",
+    }
+    for flags, remedy in advice.items():
+        done = wasmos_("run", *shlex.split(flags), guest, cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-2:] == [
+            f'  rule      it is for reading: mode="ro": {rule}    ({flags.split()[0]})',
+            f"  to allow  {remedy}",
+        ]
+        works = shlex.split(remedy.partition("  ")[0])
+        done = wasmos_("run", *works, guest, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_port_has_to_be_one_of_the_hosts_too(made: Make) -> None:
-    for flags in (["--allow", "tcpip"], ["--allow", "tcpip.connect"]):
-        done = wasmos_("run", *flags, "--allow", "console", GUESTS / "webserver.wasm")
+    for rule in ("tcpip.listen", "tcpip.listen(listen_port=80)", "tcpip.connect"):
+        done = wasmos_("run", "--allow", f"console,{rule}", GUESTS / "webserver.wasm")
         assert done.stderr.splitlines()[-1] == "  to allow  --listen 8080:80"
+
+
+@pytest.mark.parametrize(
+    ("flags", "host"),
+    [
+        (["-A"], r"127\.0\.0\.1:(?!80$)\d+"), (["--allow", "console,tcpip"], r"127\.0\.0\.1:\d+"),
+        (["-A", "--listen", "127.0.0.2:0:80"], r"127\.0\.0\.2:\d+"),
+        (["-A", "--listen", "127.0.0.2:0:81"], r"127\.0\.0\.1:\d+"),
+    ],
+)  # fmt: skip
+def test_who_may_do_all_of_tcpip_has_any_free_port(flags: list[str], host: str) -> None:
+    """Nothing is refused by the advice of `check`, and where the port is is said."""
+    done = wasmos_("run", *flags, "--timeout", "300ms", GUESTS / "webserver.wasm")
+    assert (done.returncode, done.stdout) == (124, "webserver: listening on port 80\n")
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("tcpip: ")]
+    assert re.fullmatch(f"tcpip: port 80 is {host}", said)
+    assert "refused" not in done.stderr
+
+
+def test_a_denial_of_ports_holds_for_any_free_one(tmp_path: Path) -> None:
+    done = wasmos_("run", "-A", "--deny", "tcpip.listen", GUESTS / "webserver.wasm")
+    assert done.stdout == "webserver: can't listen on port 80\n"
+    assert "tcpip: port" not in done.stderr
 
 
 def test_many_refusals_are_counted(made: Make) -> None:
@@ -225,6 +275,8 @@ def test_rules_and_their_commas(made: Make) -> None:
          "rule \"tcpip.listen(port=80)\": unknown field 'port' of tcpip.listen; "
          "there is: listen_port"),
         (["--deny", "consol"], "no service 'consol' to deny; did you mean 'console'?"),
+        (["--dir", ".::/data:r0"], "directory '.::/data:r0': 'r0' is no mode; "
+         'write ":ro" or ":rw", or, if it is in the path, ".::/data:r0:rw"'),
         (["--dir", "x::y"], "directory 'x::y': 'y' is no absolute path; write \"/y\""),
         (["--env", "=1"], "variable '=1': write NAME or NAME=VALUE"),
     ],
@@ -528,7 +580,7 @@ def test_a_signal_is_128_and_its_number(made: Make, number: signal.Signals) -> N
         ("text", b"hello", 126, "it doesn't begin with"),
         ("half", b"\0asm\x01\0\0\0\x01\xff", 126, "not a module"),
         ("no_main", "(module)", 126, "nothing to run"),
-        ("bad_text", "(module", 126, "expected `)`"),
+        ("bad_text", "(module", 126, "bad_text.wasm:1:8: expected ')'"),
         ("other_main", '(module (func (export "main") (param i32)))', 126, "main"),
         ("unknown", '(module (import "env" "fork" (func)) (func (export "main")))', 126, "'fork'"),
         ("wasi", '(module (import "wasi_snapshot_preview1" "fd_write" (func)))', 126, "fd_write"),
@@ -555,6 +607,26 @@ def test_what_is_not_run(
         assert done.stderr.startswith("error: ") and error in done.stderr
         if verb == "run":
             assert done.stdout == ""
+
+
+@pytest.mark.parametrize("verb", ["run", "check"])
+def test_a_syntax_error_is_one_line_with_its_place(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "bad.wat").write_text("(module\n  (func $a call $b)\n")
+    done = wasmos_(verb, "bad.wat", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (126, "")
+    assert done.stderr == "error: bad.wat:3:1: expected ')'\n"
+    (tmp_path / "bad.wat").write_text("(module\n  (func $a call $b))\n")
+    done = wasmos_(verb, "bad.wat", cwd=tmp_path)
+    assert done.stderr == "error: bad.wat:2:17: unknown func: failed to find name '$b'\n"
+    (tmp_path / "bad.wat").write_bytes(b"(module \xff)")
+    done = wasmos_(verb, "bad.wat", cwd=tmp_path)
+    assert done.stderr == "error: bad.wat: input was not valid utf-8\n"
+
+
+def test_a_syntax_error_in_a_text_from_python() -> None:
+    with pytest.raises(wasmos.ModuleRefused) as caught:
+        wasmos.run("(module")
+    assert str(caught.value) == "module:1:8: expected ')'"
 
 
 @pytest.mark.parametrize("verb", ["run", "check"])
@@ -656,6 +728,69 @@ def test_files_are_a_copy(made: Make, tmp_path: Path, kind: str) -> None:
     assert done.stderr == expected
     # Without the flag there are no files, but there is a server to say so.
     assert wasmos_("run", "-q", "--allow", "fs", made(READS)).returncode == 256 - 7
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["run", "--policy", "no.toml", HELLO], ["boot", "no.toml"], ["check", "no.toml"],
+     ["run", "--files", "no.toml", HELLO], ["audit", "no.toml"]],
+)  # fmt: skip
+def test_127_is_for_the_program_alone(tmp_path: Path, arguments: list[str]) -> None:
+    done = wasmos_(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "error: no.toml: no such file or directory\n")
+
+
+def test_output_that_is_cut_is_noted(made: Make) -> None:
+    done = wasmos_("run", "--allow", "console", "--max-output", "5", HELLO)
+    assert (done.returncode, done.stdout) == (0, "Hello")
+    assert done.stderr == (
+        "note: hello may print 5 bytes, and the rest was left out; to allow more: --max-output\n"
+    )
+    done = wasmos_("run", "--allow", "console", "--max-output", "19", HELLO)
+    assert (done.stdout, done.stderr) == ("Hello from WasmOS!\n", "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "said"),
+    [
+        (["--env", "NOSUCHVAR"], {}, "note: --env: NOSUCHVAR isn't set here\n"),
+        ([], {"WASMOS_ENV": "NOSUCHVAR"}, "note: WASMOS_ENV: NOSUCHVAR isn't set here\n"),
+        (["--env", "NOSUCHVAR="], {}, ""), (["--env", "NOSUCHVAR"], {"NOSUCHVAR": ""}, ""),
+    ],
+)  # fmt: skip
+def test_a_variable_that_is_not_set_is_noted(
+    made: Make, flags: list[str], env: dict[str, str], said: str
+) -> None:
+    for verb in ("run", "learn"):
+        more = ["-o", "-"] if verb == "learn" else []
+        done = wasmos_(verb, *more, *flags, made(wat.program("#0")), env=env)
+        notes = [line for line in done.stderr.splitlines(True) if line.startswith("note: ")]
+        assert notes == ([said] if said else [])
+
+
+IN_MEMORY = "  these are files in memory; for a directory of this machine: --dir HOST::GUEST\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "notes"),
+    [
+        ([], "note: guest was refused fs; to allow: --allow fs\n" + IN_MEMORY),
+        (["--allow", "fs.mkfile"],
+         "note: guest was refused fs.open(path=\"/note.txt\")\n  asked by  task 3 'guest'\n"
+         "  rule      what it holds is for other messages: fs.mkfile    (--allow)\n"
+         "  to allow  --allow 'fs.open(path=\"/note.txt\")'\n" + IN_MEMORY),
+        (["--dir", "{tmp}::/d", "--deny", "fs.open"],
+         "note: guest was refused fs.open(path=\"/note.txt\")\n  asked by  task 3 'guest'\n"
+         "  rule      a rule denies it: fs.open    (--deny)\n"
+         "  to allow  take out fs.open (--deny)\n"),
+    ],
+)  # fmt: skip
+def test_what_the_right_to_files_is_for(
+    made: Make, tmp_path: Path, flags: list[str], notes: str
+) -> None:
+    guest = made(sends(("fs", abi.FsOpen("note.txt", 0))))
+    done = wasmos_("run", *(flag.format(tmp=tmp_path) for flag in flags), guest)
+    assert re.sub(r"task \d+", "task 3", done.stderr) == notes
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

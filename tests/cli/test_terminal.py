@@ -108,6 +108,25 @@ def test_tab_completes_commands(you: Person) -> None:
     leave(you)
 
 
+@pytest.mark.parametrize(
+    ("typed", "completed", "answer"),
+    [
+        ("cat hel", "cat hello.txt", "Hello from a file."),
+        ("start hel", "start hello", "Hello from WasmOS!"),
+        ("echo hel", "echo hel", "hel"),
+    ],
+)
+def test_tab_completes_what_a_command_takes(
+    you: Person, typed: str, completed: str, answer: str
+) -> None:
+    you.prompt()
+    you.type(typed + TAB)
+    you.see(f"shell> {completed}")
+    you.type(ENTER)
+    you.see(f"shell> {completed}", answer)
+    leave(you)
+
+
 @pytest.mark.parametrize("how", ["start colours", "start colours &"])
 def test_control_characters_of_guests_are_shown_and_not_sent(you: Person, how: str) -> None:
     you.prompt()

@@ -23,10 +23,12 @@ def _say(length: int) -> str:
     )
 
 
-def printer(text: str | bytes, code: int = 0, then: str = "") -> str:
-    """Prints a text of at most 1,024 bytes, does `then`, and returns `code`."""
+def printer(text: str | bytes, code: int = 0, then: str = "", first: str = "") -> str:
+    """Does `first`, prints a text of at most 1,024 bytes, does `then`, and returns `code`."""
     content = text.encode() if isinstance(text, str) else text
-    return wat.program(f"{_say(len(content))} {then} #{code}", fields=_bytes(M + DATA, content))
+    return wat.program(
+        f"{first} {_say(len(content))} {then} #{code}", fields=_bytes(M + DATA, content)
+    )
 
 
 def flooder(text: str) -> str:

@@ -185,6 +185,34 @@ def test_a_name_that_two_tasks_want(tmp_path: Path) -> None:
         asyncio.run(booted.system.boot())
 
 
+@pytest.mark.parametrize(
+    ("module", "error"),
+    [
+        ("crash", "[task.x] no program 'crash' in {tmp}/prgrams (there is no such directory), "),
+        ("./crash.wasm", "[task.x] {tmp}/./crash.wasm: no such file or directory"),
+        ("./programs", "[task.x] {tmp}/./programs: is a directory"),
+    ],
+)
+def test_modules_are_found_before_anything_starts(tmp_path: Path, module: str, error: str) -> None:
+    text = SYSTEM.replace('["programs"]', '["prgrams"]') + f"[task.x]\nmodule = '{module}'\n"
+    before = _core.live_objects()
+    booted = Booted(folder(tmp_path, text), audit=tmp_path / "log")
+    with pytest.raises(ManifestError) as caught:
+        asyncio.run(booted.system.boot())
+    assert error.format(tmp=tmp_path) in str(caught.value)
+    assert booted.log == [f"programs: there is no directory {tmp_path}/prgrams"]
+    assert _core.live_objects() == before
+    assert not (tmp_path / "log").exists()
+
+
+def test_who_ends_with_a_boot_that_failed_is_not_said_to_be_killed(tmp_path: Path) -> None:
+    text = f"{SYSTEM}[task.x]\nmodule = 'refused'\n"
+    booted = Booted(folder(tmp_path, text, refused="(module)"))
+    with pytest.raises(ModuleRefused):
+        asyncio.run(booted.system.boot())
+    assert not any("killed" in line for line in booted.log)
+
+
 def test_folders_that_are_not_there(tmp_path: Path) -> None:
     manifest = folder(tmp_path, SYSTEM.replace('"programs"', '"programs", "other"'))
     booted = drive(manifest, nothing)

@@ -25,6 +25,10 @@ from wasmos.system import flags
         ('a"b\\c::/x', r'fs(dir="{cwd}/a\"b\\c", at="/x", mode="rw")'),
         ("a\n::/x", r'fs(dir="{cwd}/a\n", at="/x", mode="rw")'),
         ("a:b::/x", 'fs(dir="{cwd}/a:b", at="/x", mode="rw")'),
+        # A colon in a path is one where the mode is said, too.
+        ("a::/x:y:ro", 'fs(dir="{cwd}/a", at="/x:y", mode="ro")'),
+        ("a::/data:r0:rw", 'fs(dir="{cwd}/a", at="/data:r0", mode="rw")'),
+        ("a:b:ro", 'fs(dir="{cwd}/a:b", at="/a:b", mode="ro")'),
     ],
 )
 def test_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, rule: str) -> None:
@@ -48,6 +52,13 @@ def test_the_parent_of_a_link_is_where_it_leads(
         ("::/x", "write HOST::GUEST"), (":ro", "write HOST::GUEST"),
         ("data::x", "'x' is no absolute path; write \"/x\""),
         ("..", 'say where the program sees it, for example "..::/data"'),
+        # What was to be read only isn't writable at another path.
+        (".::/data:r0", "directory '.::/data:r0': 'r0' is no mode; write \":ro\" or \":rw\", "
+                        'or, if it is in the path, ".::/data:r0:rw"'),
+        (".::/data:RO", "'RO' is no mode"), (".::/data:ro ", "'ro ' is no mode"),
+        (".::/data:", "'' is no mode"), (".::/data:ro,", "'ro,' is no mode"),
+        (".::/a:b/c", "'b/c' is no mode"), ("data:RO", "'RO' is no mode"), ("data:r", "'r' is no"),
+        (".:/data", "'/data' is no mode; write HOST::GUEST, for example \".::/data\""),
         ("../other", 'say where the program sees it, for example "../other::/other"'),
     ],
 )  # fmt: skip
@@ -82,6 +93,9 @@ def test_ports(ports: list[str], rules: list[str], mapped: list[str]) -> None:
     [
         ("example.com:443", ['tcpip.dns_resolve(hostname="example.com")',
                              'tcpip.connect(host="example.com", dst_port=443)']),
+        ("x.org.", ['tcpip.dns_resolve(hostname="x.org")', 'tcpip.connect(host="x.org.")']),
+        ("a_b-1.x.org:1", ['tcpip.dns_resolve(hostname="a_b-1.x.org")',
+                           'tcpip.connect(host="a_b-1.x.org", dst_port=1)']),
         ("*.x.org", ['tcpip.dns_resolve(hostname="*.x.org")', 'tcpip.connect(host="*.x.org")']),
         ("10.0.0.0/8", ['tcpip.connect(dst_addr="10.0.0.0/8")']),
         ("93.184.216.34:80", ['tcpip.connect(dst_addr="93.184.216.34", dst_port=80)']),
@@ -107,7 +121,24 @@ def test_destinations(text: str, rules: list[str]) -> None:
         ("10.0.0.0/99", 'a network such as "10.1.0.0/16"'),
         ("1.2.3", 'write a name, "any", an IPv4'),
         ("any:0", "'0' is no port; a port is 1 to 65535"), ("x.com:http", "'http' is no port"),
-        ("x.com:99999", "is no port"), ("http://x.com", "is no port"), ("[::1]:80", "is no port"),
+        ("x.com:99999", "is no port"),
+        ("http://x.com", "destination 'http://x.com' is a URL; write x.com:80"),
+        ("https://u:p@x.com:8443/a?b#c", "is a URL; write x.com:8443"),
+        ("https://x.com/a", "is a URL; write x.com:443"),
+        ("ftp://x.com/", "a URL; write x.com:PORT"),
+        ("http://", "'http://' is a URL; write HOST:PORT"),
+        ("http://[::1]:80/", "is a URL; write HOST:PORT"), ("http://x:y/", "write HOST:PORT"),
+        ("[::1]:80", "is no IPv4 address or name"), ("::1", "is no IPv4 address or name"),
+        ("fe80::1:80", "tcpip connects over IPv4"),
+        ("foo..bar:443", "'foo..bar' can't be a name: a part of it is empty"),
+        (".foo.bar", "a part of it is empty"), ("foo.bar..", "a part of it is empty"),
+        (f"{'a' * 64}.com", "a part of it is longer than 63 characters"),
+        (".".join(["a" * 60] * 5), "it is longer than 253 characters"),
+        ("f/o.bar:80", "letters, digits"), ("f o.bar", "letters, digits"), ("ü.de", "xn--"),
+        ("*..com", "a part of it is empty"), ("*.com:0", "is no port"),
+        ("10.0.0.1/8:443", "has bits behind the first 8; did you mean \"10.0.0.0/8\"?"),
+        ("10.0.0.1/8", "destination '10.0.0.1/8': \"10.0.0.1/8\" has bits behind the first 8"),
+        ("010.0.0.1", 'write a name, "any", an IPv4 address'),
         ("all:443", "'all' stands without a port; with one there are \"any:443\" and "
                     '"0.0.0.0/0:443"'),
         ("none:1", "'none' stands without a port"),

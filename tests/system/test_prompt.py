@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,44 @@ def test_without_a_policy_always_is_neither_offered_nor_taken(world: wasmos.Kern
     assert you.lines.count("  one of o, r, n, N, q, ? or a number") == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('[task.web]\ndeny = ["tcpip"]\n', "{path}:2 denies tcpip"),
+        ('[default]\ndeny = ["console", "tcpip.listen"]\n', "{path}:2 denies tcpip.listen"),
+        ('[run]\ndeny = ["tcpip.listen(listen_port=80)"]\n',
+         "{path}:2 denies tcpip.listen(listen_port=80)"),
+        ("[task.web]\ndenyy = []\n",
+         "{path}:2: unknown key 'denyy' in [task.web]; did you mean 'deny'?"),
+    ],
+)  # fmt: skip
+def test_always_is_not_offered_where_it_would_be_for_nothing(
+    world: wasmos.Kernel, tmp_path: Path, text: str, reason: str
+) -> None:
+    """The file denies it, and a denial there wins over what is added."""
+    path = tmp_path / "web.policy.toml"
+    path.write_text(text)
+    you = You(world, "a", "1a", "r")
+    _, denied = run(world, you, LISTEN, policy=str(path))
+    assert denied == 0
+    assert f"  note   not [a]lways: {reason.format(path=path)}" in you.lines
+    assert "  allow  [o]nce, for this [r]un" in you.lines
+    assert path.read_text() == text
+
+
+def test_always_is_offered_where_the_file_denies_others(
+    world: wasmos.Kernel, tmp_path: Path
+) -> None:
+    path = tmp_path / "web.policy.toml"
+    path.write_text('[task.web]\ndeny = ["tcpip.listen(listen_port=443)", "console"]\n'
+                    '[task.other]\ndeny = ["*"]\n')  # fmt: skip
+    you = You(world, "a")
+    assert run(world, you, LISTEN, policy=str(path))[1] == 0
+    assert tomllib.loads(path.read_text())["task"]["web"]["allow"] == [
+        "tcpip.listen(listen_port=80)"
+    ]
+
+
 def test_who_started_it(world: wasmos.Kernel) -> None:
     you = You(world, "n")
     parent = world.spawn(program("(drop (call $recv #0 #1024)) #0"), name="mother",
@@ -146,6 +185,11 @@ def test_files_come_with_a_hint(kernel: wasmos.Kernel) -> None:
     assert denied == 0
     assert "  WIDER  [2] for this run: fs, may use fs" in you.lines
     assert "         allow fs before it is opened, and for more than once" in you.lines
+    of_host = [line for line in you.lines if "of this machine" in line]
+    assert of_host[0] == (
+        "  note   these are files in memory; a directory of this machine is "
+        'fs(dir="HOST", at="GUEST")'
+    )
 
 
 # --- the answers ------------------------------------------------------------------------------
@@ -484,6 +528,65 @@ def test_a_question_that_is_over_is_not_asked(loop: asyncio.Runner) -> None:
             desk.answer("n", "r", "n")  # the last one is for a question too many
             assert [(await aio.wait(each)).code for each in (before, task)] == [1, 1]
             assert desk.asked == ["web asks: may ping (here)?"] * 2
+            serving.cancel()
+
+    loop.run(main())
+
+
+def test_a_question_has_its_turn_until_it_is_answered(loop: asyncio.Runner) -> None:
+    """What isn't understood is asked again in the same turn, and the question is shown again if
+    something else was printed."""
+    events: list[str] = []
+    answers = ["zzz", "zzz", "r"]
+
+    class Told(LaterPrompter):
+        @asynccontextmanager
+        async def turn(self) -> AsyncIterator[None]:
+            events.append("begin")
+            yield
+            events.append("end")
+
+        def printed(self) -> int:
+            return events.count("printed")
+
+    async def ask_line(_: str) -> str:
+        if len(answers) == 2:
+            events.append("printed")
+        events.append(answers[0])
+        return answers.pop(0)
+
+    def say(line: str) -> None:
+        events.extend([line] if " asks: " in line else [])
+
+    async def main() -> None:
+        async with wasmos.AsyncKernel() as aio:
+            aio.sync.serve(Plus())
+            prompter = Told(aio.sync, ask_line, say)
+            serving = asyncio.ensure_future(prompter.serve())
+            task = aio.sync.spawn(sends(PING), name="web", trusted=True)
+            aio.sync.ask(task, prompter)
+            assert (await aio.wait(task)).code == 0
+            serving.cancel()
+
+    loop.run(main())
+    question = "web asks: may ping (plus)?"
+    assert events == ["begin", question, "zzz", "printed", "zzz", question, "r", "end"]
+
+
+def test_a_question_about_a_task_that_has_ended(loop: asyncio.Runner) -> None:
+    async def main() -> None:
+        async with wasmos.AsyncKernel() as aio:
+            desk = Desk(aio)
+            serving = asyncio.ensure_future(desk.prompter.serve())
+            await desk.serve("here")
+            task = await desk.spawn("here")
+            await desk.is_asked.wait()
+            task.kill()
+            desk.answer("zzz")
+            other = await desk.spawn("here")
+            desk.answer("r")
+            assert (await aio.wait(other)).code == 0
+            assert "  web has ended meanwhile: nothing is changed" in desk.lines
             serving.cancel()
 
     loop.run(main())

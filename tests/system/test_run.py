@@ -14,6 +14,7 @@ import pytest
 import wasmos
 from tests.support import talkers, wat
 from tests.support.command import HELLO
+from tests.support.sender import sends
 from tests.support.talkers import printer, reader
 from wasmos import _core, abi
 from wasmos.errors import NotGranted
@@ -411,3 +412,17 @@ def test_a_directory_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     relative = f'fs(dir="{tmp_path.name}", at="/d")'
     assert wasmos.run(opens, allow=relative).returncode == opened
     assert wasmos.run(opens, allow="fs").returncode == 256 - 7
+
+
+@pytest.mark.parametrize("more", [[], ["fs.write"]])
+def test_a_write_to_what_may_be_read_names_what_is_for_reading(
+    tmp_path: Path, more: list[str]
+) -> None:
+    """And not the rule that would have admitted the message elsewhere."""
+    (tmp_path / "a").touch()
+    rule = f'fs(dir="{tmp_path}", at="/data", mode="ro")'
+    guest = sends(("fs", abi.FsOpen("/data/a", 0)), ("fs", abi.FsWrite(1, b"x")))
+    done = wasmos.run(guest, allow=[*more, rule])
+    [denial] = done.denials
+    assert denial.grant is not None and str(denial.grant.rule) == rule
+    assert 'mode="ro"' in denial.reason

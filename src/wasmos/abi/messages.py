@@ -880,7 +880,9 @@ class FsDeleteReply(Message):
 
 
 class TcpipConnect(Message):
-    """Open a connection."""
+    """Open a connection. \"Not found\" if nobody listens there or no way leads there, \"not allowed\"
+    if it may not be there, \"try again\" if no answer came in time.
+    """
 
     __slots__ = ("dst_addr", "dst_port")
     TYPE = 51
@@ -1010,7 +1012,9 @@ class TcpipReadReply(Message):
 
 
 class TcpipDnsResolve(Message):
-    """The address of a host."""
+    """The address of a host. \"Not found\" if no host has that name, \"try again\" if no name server
+    answers.
+    """
 
     __slots__ = ("hostname",)
     TYPE = 61

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import deque
 
-from wasmos.cli import EXIT_NOT_FOUND, EXIT_USAGE, fail, say, shown
+from wasmos.cli import EXIT_USAGE, fail, say, shown
 from wasmos.errors import UsageError
 from wasmos.system.audit.explain import explain
 from wasmos.system.audit.files import QUIET
@@ -33,19 +33,16 @@ RECENT = 10  # lines that --follow begins with
 
 
 def main(options: argparse.Namespace) -> int:
-    try:
-        if options.follow and options.file is None:
-            return _follow_system(options)
-        if options.system is not None:
-            raise UsageError("--system belongs to --follow without a file")
-        options.file = options.file or DEFAULT
-        if options.verify:
-            return _verify(options)
-        if options.explain is not None:
-            return _explain(options)
-        return _list(options)
-    except FileNotFoundError as error:
-        return fail(f"{error.filename}: no such file or directory", EXIT_NOT_FOUND)
+    if options.follow and options.file is None:
+        return _follow_system(options)
+    if options.system is not None:
+        raise UsageError("--system belongs to --follow without a file")
+    options.file = options.file or DEFAULT
+    if options.verify:
+        return _verify(options)
+    if options.explain is not None:
+        return _explain(options)
+    return _list(options)
 
 
 def poll() -> bool:
@@ -81,7 +78,8 @@ def _list(options: argparse.Namespace) -> int:
         raise UsageError("--head belongs to --verify")
     if not options.follow:
         found = filter(query.matches, read(options.file, _damaged))
-        _print(_last(found, options.number), options.output)
+        if not _print(_last(found, options.number), options.output) and options.number != 0:
+            say("note: no such lines")
         return 0
     with Follower(options.file, history=True) as follower:
         number = RECENT if options.number is None else options.number
@@ -95,16 +93,19 @@ def _last(records: Iterator[Record], number: int | None) -> Iterable[Record]:
     return records if number is None else deque(records, number)
 
 
-def _print(records: Iterable[Record], output: str) -> None:
+def _print(records: Iterable[Record], output: str) -> int:
+    """How many there were."""
     import json
 
-    for record in records:
+    count = 0
+    for count, record in enumerate(records, 1):  # noqa: B007 - the last one
         if output == "json":
             # As it was written, but what somebody else wrote plays no tricks either.
             print(json.dumps(record, separators=(",", ":")))
         else:
             print(shown(show(record)))
     sys.stdout.flush()
+    return count
 
 
 def _damaged(line: Line) -> None:

@@ -45,6 +45,7 @@ async def _main(options: argparse.Namespace) -> int:
 
         with Terminal() as tty:
             session = _Session(options, log, tty.output, sys.stdin.buffer)
+            tty.complete = session.complete
             if options.prompt and sys.stderr.isatty():
                 session.ask_on(tty)
             return await session.serve(tty.read_line)
@@ -96,6 +97,13 @@ class _Session:
 
         self.system.on_task = begin  # there is no kernel yet
 
+    async def complete(self, line: str) -> tuple[int, list[str]]:
+        """What Tab puts at the end of a line."""
+        from wasmos.system.shell.complete import words
+
+        assert self._shell is not None  # it asks for lines
+        return await words(self._shell, line)
+
     async def serve(self, read_line: ReadLine | None) -> int:
         """Boot, let the shell run, shut down. Signals end it in good order."""
         loop = asyncio.get_running_loop()
@@ -140,7 +148,8 @@ class _Session:
     async def _serve(self, read_line: ReadLine | None) -> None:
         await self.system.boot()
         if self._may_control:
-            self._control = start(self.system.kernel, self.system.manifest.name, self._log)
+            system = self.system
+            self._control = start(system.kernel, system.manifest.name, self._log, system.offer)
         self._watching = asyncio.ensure_future(self._watch())
         if read_line is None:
             await asyncio.get_running_loop().create_future()  # until a signal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from wasmos.cli import EXIT_REFUSED, fail, shown
+from wasmos.cli import EXIT_REFUSED, fail, say, shown
 from wasmos.errors import ManifestError, ModuleRefused, UsageError
 from wasmos.kernel import admit, read
 from wasmos.system.manifest.manifest import Manifest, load
@@ -24,14 +24,19 @@ VERSION = 1
 
 
 def main(options: argparse.Namespace) -> int:
-    if not os.path.exists(options.module):
-        raise FileNotFoundError(2, "no such file or directory", options.module)
+    if not os.path.exists(options.module):  # 127 is for a program
+        raise ManifestError(f"{options.module}: no such file or directory")
     if os.path.basename(options.module) == "policy.toml" or options.module.endswith(".policy.toml"):
         read_policy(options.module)
         print(shown(f"{options.module}: a policy; check the manifest to see what it grants"))
         return 0
     manifest = load(options.module, options.policy)
     programs = Programs(manifest.programs)
+    for number, folder in enumerate(manifest.programs):
+        if folder in programs.missing:
+            where = manifest.where("system", "programs", number)
+            say(f"note: {where}: programs: there is no directory {folder}")
+    programs.find(manifest)
     for plan in manifest.tasks.values():
         try:
             _check_module(manifest, programs, plan)
@@ -48,8 +53,6 @@ def _check_module(manifest: Manifest, programs: Programs, plan: TaskPlan) -> Non
     try:
         name, data = read(plan.path or programs.path(plan.module))
         admit(name, data, plan.limits)
-    except LookupError as error:
-        raise ManifestError(f"{where} {error}") from None
     except OSError as error:
         problem = (error.strerror or str(error)).lower()
         raise ManifestError(f"{where} {error.filename}: {problem}") from None

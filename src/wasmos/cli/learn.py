@@ -23,18 +23,24 @@ STDOUT = "-"
 def main(options: argparse.Namespace) -> int:
     path = options.output or f"{_stem(options.module)}.policy.toml"
     _check(path, options)
+    allow = rules(options.allow, "--allow")
+    if allow and not options.ask:
+        raise UsageError(
+            f"{allow[0].origin} goes with --ask, and says what isn't asked about; without it "
+            "everything is allowed but what --deny says"
+        )
     ask = prompt.asking(options.module, None, keeps=False) if options.ask else None
     if options.ask and ask is None:
         raise UsageError("--ask needs a terminal to ask on; without it everything is allowed")
     if ask is None and not options.quiet:
-        say("learning: it may do everything, and reach every host that this one can;")
-        say("  --deny or --ask, if it isn't to be trusted so far. Ctrl-C ends it")
+        say("learning: it may do everything, read this environment, and reach every host that this")
+        say("  one can; --deny or --ask, if it isn't to be trusted so far. Ctrl-C ends it")
     end_in_order()
     found = learn(
         options.module,
         options.args,
         ask=ask,
-        allow=rules(options.allow, "--allow"),
+        allow=allow,
         deny=rules(options.deny, "--deny"),
         generalise=options.generalise,
         dirs=options.dir,
@@ -75,11 +81,11 @@ def _write(path: str, found: Learnt, options: argparse.Namespace) -> None:
         return
     if options.merge and os.path.exists(path):
         added = _merge(path, found)
-        done = f"{path}: {added} rules more"
+        done = f"{path}: {_rules(added)} more" if added else f"{path}: nothing new"
         once = [f"allowed once, and not added: {line.rule}" for line in found.once]
     else:
         policy_edit.replace(path, found.policy)
-        done = f"{path}: {len(found.lines)} rules"
+        done = f"{path}: {_rules(len(found.lines))}"
         once = []
         if found.once:
             done += f", and {len(found.once)} as comments, which you allowed once"
@@ -91,6 +97,10 @@ def _write(path: str, found: Learnt, options: argparse.Namespace) -> None:
         say(f"note: not allowed there: {note}")
     words = ("wasmos", "run", "--policy", path, options.module, *options.args)
     say(f"{done}; try: {shlex.join(words)}")
+
+
+def _rules(count: int) -> str:
+    return f"{count} rule{'' if count == 1 else 's'}"
 
 
 def _merge(path: str, found: Learnt) -> int:

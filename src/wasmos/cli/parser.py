@@ -8,28 +8,33 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 from wasmos.system import units
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import NoReturn
 
 DASHES = "\0--"  # no argument can be this
+LISTS = "lists them"
 
 EXIT_CODES = """\
 exit codes: the guest's own; 2 usage; 124 time limit; 126 refused or unreadable
-module; 127 no such file; 77 no policy grants it anything; 130 interrupted,
+module; 127 no such program; 77 no policy grants it anything; 130 interrupted,
 143 and 129 ended by SIGTERM, SIGHUP; 134 trap; 137 killed"""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Options with the verb's function in `verb`. Exits for --help, --version
     and wrong usage."""
-    parser = argparse.ArgumentParser(
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
+    parser: argparse.ArgumentParser = _Parser(
         prog="wasmos",
         description="Run untrusted WebAssembly programs as tasks of a microkernel.",
-        epilog="Try: wasmos boot",
+        epilog="wasmos help COMMAND says more of one. Try: wasmos boot",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, help="show the version and exit")
@@ -40,9 +45,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         from wasmos.cli.parser_control import add_verbs
 
         add_verbs(lambda name, summary, epilog: _verb(verbs, name, summary, epilog))
+        name = next((word for word in arguments if not word.startswith("-")), None)
+        if name is not None and name not in verbs.choices:
+            _fail(parser, f"no command {name!r}{_meant(name, verbs.choices, repr)}", LISTS)
         return parser.parse_args(arguments)
     options = parser.parse_args([DASHES if word == "--" else word for word in arguments])
-    return _split(parser, options)
+    return _split(verbs.choices[arguments[0]], options)
 
 
 def _split(parser: argparse.ArgumentParser, options: argparse.Namespace) -> argparse.Namespace:
@@ -57,6 +65,56 @@ def _split(parser: argparse.ArgumentParser, options: argparse.Namespace) -> argp
         parser.error("the following arguments are required: FILE.wasm")
     options.module, *options.args = ["--" if word == DASHES else word for word in words]
     return options
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and what to do in another one, instead of the usage.
+
+    Each verb's parser says what is wrong with its own words: the one above it knows less."""
+
+    _words: Sequence[str] = ()
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        self._words = sys.argv[1:] if args is None else args
+        found, extras = super().parse_known_args(args, namespace)
+        if extras:
+            self._refuse_option()
+            self.error(f"unexpected argument {extras[0]!r}")
+        return found, extras
+
+    def error(self, message: str) -> NoReturn:
+        if self._words == [] and self.prog == "wasmos":
+            self.print_usage(sys.stderr)
+        if message.startswith("the following"):  # a value is taken for one of them
+            self._refuse_option()
+        _fail(self, message, "says more")
+
+    def _refuse_option(self) -> None:
+        """If one is misspelt: what is missing then, or too much, is not the matter."""
+        for word in self._words:
+            if word in ("--", DASHES):
+                return
+            name = word.partition("=")[0] if word.startswith("--") else word[:2]
+            if name[:1] == "-" != name and name not in self._option_string_actions:
+                verb = self.prog.partition(" ")[2]
+                near = _meant(name, self._option_string_actions, str)
+                _fail(self, f"no option {name}{verb and f' of {verb}'}{near}", LISTS)
+
+
+def _fail(parser: argparse.ArgumentParser, message: str, action: str) -> NoReturn:
+    from wasmos.cli import EXIT_USAGE, say
+
+    say(f"error: {message}")
+    say(f"{parser.prog} --help {action}")
+    parser.exit(EXIT_USAGE)
+
+
+def _meant(name: str, known: Iterable[str], show: Callable[[str], str]) -> str:
+    """The rest of a sentence that says that a name isn't known."""
+    import difflib
+
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {show(near[0])}?" if near else ""
 
 
 class _Version(argparse.Action):
@@ -140,7 +198,7 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _list(parser, "--allow", "RULE,...", "let it do what these rules say")
     _list(parser, "--deny", "RULE,...", "whatever is allowed, not this", adds=True)
     _switch(parser, "-A", "--allow-all", "let it do everything that there is here")
-    _list(parser, "--dir", "HOST::GUEST[:ro]", "let it use a directory, seen as GUEST")
+    _directories(parser)
     _list(parser, "--listen", "[ADDR:]HOST:GUEST",
           "let it listen on port GUEST, which is port HOST of 127.0.0.1")  # fmt: skip
     _list(parser, "--connect", "HOST[:PORT]",
@@ -157,7 +215,7 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _control(parser)
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
-    add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+    _arguments(parser)
 
 
 def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -169,7 +227,7 @@ def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "it did becomes a line of the policy: for wasmos run --policy. A server is ended\n"
         "by Ctrl-C, SIGTERM or --timeout; what it needed is written all the same.\n\n"
         "exit codes: the guest's own, 0 if it was ended from outside; 2 usage, or the\n"
-        "policy is there already; 126 refused or unreadable module; 127 no such file",
+        "policy is there already; 126 refused or unreadable module; 127 no such program",
     )
     add = parser.add_argument
     add("-o", dest="output", metavar="FILE",
@@ -181,17 +239,28 @@ def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="where many values were seen, allow what they have in common, and say so")  # fmt: skip
     _list(parser, "--allow", "RULE,...", "with --ask: allow this without asking")
     _list(parser, "--deny", "RULE,...", "whatever it needs, not this", adds=True)
-    _list(parser, "--dir", "HOST::GUEST[:ro]", "let it use a directory, seen as GUEST")
+    _directories(parser)
     _list(parser, "--listen", "[ADDR:]HOST:GUEST",
           "its port GUEST is port HOST of 127.0.0.1; others are any free one")  # fmt: skip
-    _list(parser, "--env", "NAME[=VALUE]", "let it read a variable")
+    _list(parser, "--env", "NAME[=VALUE]", "a variable besides the environment here, or instead")
     _text(parser, "--files", "PATH", "a directory or tar file to start fs with, as a copy")
     _limit(parser, "--timeout", units.seconds, "TIME", None, "end it after, for example 5s")
     _limit(parser, "--cpu", units.seconds, "TIME", None, "end it after so much processor time")
     _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
-    add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+    _arguments(parser)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    args = add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+    args.required = False  # some versions say so of what may be nothing
+
+
+def _directories(parser: argparse.ArgumentParser) -> None:
+    summary = "let it use a directory, seen as GUEST: :ro to read only, :rw (or neither) all"
+    _list(parser, "--dir", "HOST::GUEST[:ro|:rw]", summary)
 
 
 def _check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -201,7 +270,7 @@ def _check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "say whether a program or a manifest would be accepted, and what it wants",
         "Of a manifest it says what the policy grants, or what is missing.\n\n"
         "exit codes: 0 accepted; 2 something is wrong in a manifest or a policy; 77 a\n"
-        "task asks for more than is granted; 126 refused; 127 no such file",
+        "task asks for more than is granted; 126 refused; 127 no such program",
     )
     _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
     parser.add_argument(
@@ -223,7 +292,7 @@ def _audit(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "audit",
         "show what was asked and decided, from an audit log",
         "A time is 2026-11-25T09:30 (UTC), 09:30 (today) or 5m (ago).\n\n"
-        "exit codes: 0; 1 --verify found damage; 2 usage; 127 no such file",
+        "exit codes: 0; 1 --verify found damage; 2 usage, or no such file",
     )
     add = parser.add_argument
     add("--task", metavar="NAME|ID", help="only of this task")

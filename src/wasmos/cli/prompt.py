@@ -19,6 +19,7 @@ from wasmos.cli import say, shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
     from typing import TypeAlias
 
     from wasmos.cli.terminal import Terminal
@@ -43,6 +44,8 @@ def asking(module: str, policy: str | None, *, keeps: bool = True) -> Ask | None
         from wasmos.system.prompt import Prompter
 
         class InRun(Prompter):
+            directory = "--dir HOST::GUEST"
+
             def amended(self, rule: Rule) -> Rule:
                 """A port of the program's needs one of the host's: any free one."""
                 if (rule.service, rule.message) != ("tcpip", "listen"):
@@ -50,9 +53,19 @@ def asking(module: str, policy: str | None, *, keeps: bool = True) -> Ask | None
                 return kernel.parse_rule(str(rule).replace("(", '(bind="0", ', 1))
 
         path = (policy or f"{file_name(task.name)}.policy.toml") if keeps else None
+        if path is not None and policy is None and os.path.exists(path):
+            _note_unused(path)
         return InRun(kernel, ask_line, say, policy=path, modules=lambda _: module)
 
     return ask
+
+
+def _note_unused(path: str) -> None:
+    """What stands in it isn't granted because it lies there: whose file it is, is for whoever
+    starts the program to know."""
+    from shlex import quote
+
+    say(f"note: {path} is there, and isn't used; --policy {quote(path)} uses it")
 
 
 def prompt_in_shell(
@@ -66,11 +79,22 @@ def prompt_in_shell(
     manifest = system.manifest
 
     class InShell(LaterPrompter):
+        alone = False
+
         def policy_of(self, task: Task) -> str | None:
             """A section is for a task of the manifest, and the demonstration's isn't ours."""
             if manifest.path == DEMO or task.name not in manifest.tasks:
                 return None
             return policy or manifest.policy or beside(manifest.path)
+
+        def misses(self, task: Task, service: str) -> bool:
+            return system.has_for(task, service)
+
+        def turn(self) -> AbstractAsyncContextManager[None]:
+            return tty.question()
+
+        def printed(self) -> int:
+            return tty.printed
 
     async def ask(words: str) -> str | None:
         try:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wasmos.system.run import Ask, Completed
 
 MAX_NOTES = 10
+IN_MEMORY = "these are files in memory; for a directory of this machine: --dir HOST::GUEST"
 
 
 def main(options: argparse.Namespace) -> int:
@@ -91,6 +92,8 @@ def _note_denials(completed: Completed, policy: str | None, log: Callable[[str],
         names = ", ".join(each if each.isprintable() else repr(each) for each in unknown)
         wanted = " ".join(f"--allow {each}" for each in unknown if each in SERVICES)
         log(f"note: {name} was refused {names}" + (wanted and f"; to allow: {wanted}"))
+        if "fs" in unknown:
+            log(f"  {IN_MEMORY}")
     for each in denied:
         if (grant := rules.get(each)) is not None:
             what = each if each.isprintable() else repr(each)
@@ -98,6 +101,8 @@ def _note_denials(completed: Completed, policy: str | None, log: Callable[[str],
     for denial in completed.denials[:MAX_NOTES]:
         reason = _said(denial.reason, denial.grant)
         _note(log, completed.exit, denial.rule, reason, _remedy(denial, policy))
+        if denial.service == "fs" and denial.cause not in ("denied", "server"):
+            log(f"  {IN_MEMORY}")
     if (more := len(completed.denials) - MAX_NOTES) > 0:
         log(f"note: and {more} more")
 
@@ -121,11 +126,21 @@ def _remedy(denial: Denial, policy: str | None) -> str:
     grant = denial.grant
     if denial.cause == "denied" and grant is not None:
         return _take_out(grant)
+    if denial.cause == "server" and (about := _badge(denial)):
+        return about
     if denial.service not in SERVICES:
         return f"nothing here is the service {denial.service}; boot a system that has it"
     if denial.message == "tcpip.listen":  # a port of the guest's has to be one of the host's, too
         return _port(denial, policy)
     return _to_add(denial.rule, denial.name, policy)
+
+
+def _badge(denial: Denial) -> str:
+    """What to do about a badge that a service refused by. Here no task gives others anything."""
+    from wasmos.system.audit import remedy
+
+    grant = denial.grant
+    return "" if grant is None else remedy.badge(str(grant.rule), grant.origin, denial.reason)
 
 
 def _port(denial: Denial, policy: str | None) -> str:

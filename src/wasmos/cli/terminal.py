@@ -3,7 +3,8 @@
 Law: what programs print appears above the line that is being typed, at once and
 in order. Between two lines the terminal is an ordinary one, which edits, echoes
 and interrupts by itself, and belongs to the program in the foreground. A question
-takes the place of the line that is being typed, which comes back after it as it was.
+takes the place of the line that is being typed, which comes back after it as it was; until it
+is answered, what is typed is an answer, and never a command.
 
 `patch_stdout` of prompt_toolkit isn't used: it writes from a thread, later, so
 that an answer can come after the next prompt.
@@ -15,21 +16,21 @@ import asyncio
 import io
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import cast
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.completion import WordCompleter
+from prompt_toolkit.completion import Completer, Completion
 from prompt_toolkit.history import FileHistory
-
-from wasmos.system.shell.commands import COMMANDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from types import TracebackType
     from typing import BinaryIO, TextIO
+
+    from prompt_toolkit.document import Document
 
 PROMPT = "shell> "
 FIRST = "press Enter to answer; your line is kept "
@@ -42,14 +43,17 @@ class Terminal:
         self._session: PromptSession[str] = PromptSession(
             PROMPT,
             history=FileHistory(_history_file()),
-            completer=WordCompleter(sorted(COMMANDS), sentence=False),
+            completer=_Words(self),
             complete_while_typing=False,
         )
         self._questions: PromptSession[str] = PromptSession()
         self._turn = asyncio.Lock()  # who has the keyboard: a line, or a question
         self._editing = False
         self._kept = ""  # what was typed of the line before a question came
+        self._is_typing = False  # somebody was, when it came
         self.at_line: Callable[[], object] = lambda: None  # called when a line begins
+        # Of a line: how much of its end Tab replaces, and what by.
+        self.complete: Callable[[str], Awaitable[tuple[int, list[str]]]] | None = None
         self._replaced = sys.stdout, sys.stderr
         self._above = _Above(sys.stdout, self._session)
         self.output = cast("BinaryIO", _Bytes(self._above))
@@ -93,20 +97,33 @@ class Terminal:
         """Whether the shell waits for a line."""
         return self._editing
 
-    async def ask(self, prompt: str) -> str | None:
-        """An answer to a question; None for Ctrl-D. Raises KeyboardInterrupt."""
+    @asynccontextmanager
+    async def question(self) -> AsyncIterator[None]:
+        """The keyboard is a question's, from when it is shown until it is answered."""
         await self._interrupt_line()
         async with self._turn:
+            self._is_typing = bool(self._kept)
             self._above.begin_line()
-            try:
-                with self._above.under(self._questions):
-                    if self._kept:  # somebody was typing, and not this
-                        await self._questions.prompt_async(FIRST, handle_sigint=False)
-                    return await self._questions.prompt_async(prompt, handle_sigint=False)
-            except EOFError:
-                return None
-            finally:
-                self._above.release()
+            with self._above.under(self._questions):
+                yield
+
+    async def ask(self, prompt: str) -> str | None:
+        """A line, within `question`; None for Ctrl-D. Raises KeyboardInterrupt."""
+        self._above.begin_line()
+        try:
+            if self._is_typing:  # of something else than this
+                self._is_typing = False
+                await self._questions.prompt_async(FIRST, handle_sigint=False)
+            return await self._questions.prompt_async(prompt, handle_sigint=False)
+        except EOFError:
+            return None
+        finally:
+            self._above.release()
+
+    @property
+    def printed(self) -> int:
+        """How many times somebody has printed something."""
+        return self._above.printed
 
     async def _interrupt_line(self) -> None:
         """Let the line that is being typed go; it is kept."""
@@ -118,6 +135,24 @@ class Terminal:
                 app.exit(exception=_Interrupted())
                 return
             await asyncio.sleep(0)  # it is just beginning, or just over
+
+
+class _Words(Completer):
+    """Asks whoever reads the lines."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+
+    def get_completions(self, *_: object) -> Iterator[Completion]:
+        raise NotImplementedError  # it takes messages, and so waits
+
+    async def get_completions_async(
+        self, document: Document, _event: object
+    ) -> AsyncGenerator[Completion]:
+        if self._terminal.complete is not None:
+            length, found = await self._terminal.complete(document.text_before_cursor)
+            for word in found:
+                yield Completion(word, start_position=-length)
 
 
 class _Interrupted(Exception):
@@ -132,6 +167,7 @@ class _Above(io.TextIOBase):
         self._session = session
         self._unfinished = ""  # the line that somebody has begun meanwhile
         self._at_start = True  # of a line, as far as we know
+        self.printed = 0
 
     def write(self, text: str) -> int:
         app = self._session.app
@@ -168,6 +204,7 @@ class _Above(io.TextIOBase):
 
     def _print(self, text: str) -> None:
         if text:
+            self.printed += 1
             self._stream.write(text)
             self._stream.flush()
             self._at_start = text.endswith("\n")

@@ -135,6 +135,10 @@ class Authority:
         """What a task can use and pass on."""
         return [grant for grant in self.of_task(task) if not grant.deny]
 
+    def former(self, task: int) -> list[Grant]:
+        """What a task held and doesn't any more, in the order in which it ended."""
+        return [grant for grant in self._over.values() if grant.holder == task]
+
     def all_of(self, task: int) -> list[Grant]:
         """The same, and what it was offered, and what is used up and still stands behind a call
         or something open."""

@@ -414,6 +414,11 @@ class Kernel(Hooks):
         """A grant by its number, also for some time after its end."""
         return self.authority.find(id)
 
+    def former_grants(self, task: Task) -> list[Grant]:
+        """What a task held and doesn't any more, as far as that is remembered; the first to end
+        comes first."""
+        return self.authority.former(task.id)
+
     def parse_rule(self, text: str) -> Rule:
         """A rule that may name the messages of all services here. Raises RuleError."""
         return self.authority.parse(text)

@@ -96,10 +96,11 @@ class Program:
 def read(source: Source) -> tuple[str, bytes]:
     """Name and binary of a module given as a path, as its bytes, or as text
     in the WebAssembly text format (which begins with a parenthesis)."""
+    name = path = "module"
     if isinstance(source, bytes):
-        name, data = "module", source
+        data = source
     elif isinstance(source, str) and source[:MAX_TEXT_BYTES].lstrip()[:1] in ("(", ";"):
-        name, data = "module", source.encode()
+        data = source.encode()
     else:
         path = os.fspath(source)
         name, data = os.path.splitext(os.path.basename(path))[0], _read_file(path)
@@ -114,8 +115,18 @@ def read(source: Source) -> tuple[str, bytes]:
         try:
             data = _core.wat2wasm(data)
         except ValueError as error:
-            raise ModuleRefused(f"{name}: {error}") from None
+            raise ModuleRefused(_placed(path, str(error))) from None
     return name, data
+
+
+def _placed(path: str, error: str) -> str:
+    """What is wrong with a text, and where, in the one line that editors know. The translator
+    shows the line below it, with an arrow."""
+    import re
+
+    what = error.partition("\n")[0].replace("`", "'")
+    place = re.search(r"^ *--> .*(:\d+:\d+)$", error, re.MULTILINE)
+    return f"{path}{place[1] if place else ''}: {what}"
 
 
 def _read_file(path: str) -> bytes:

@@ -122,7 +122,7 @@ class Report:
         kernel = self._kernel
         data = kernel.message_under_way(client)
         name = kernel.name_of(service)
-        cap = kernel.capability_under_way(client)
+        cap = error.grant or kernel.capability_under_way(client)
         denial = Denial(
             client, kernel.name_of(client), name, cls.TYPE, cls, fields_of(cls, data), "server",
             self._authority.find(cap), self._authority.vocabulary, reason=error.detail,

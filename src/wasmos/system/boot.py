@@ -16,6 +16,7 @@ from wasmos.kernel import Rule
 from wasmos.kernel.aio import AsyncKernel
 from wasmos.system import outfit
 from wasmos.system.manifest.manifest import DEMO, TaskPlan, registers
+from wasmos.system.offer import Offer
 from wasmos.system.policy.edit import heading
 from wasmos.system.policy.rights import Right
 from wasmos.system.programs import Programs
@@ -75,16 +76,19 @@ class System:
 
     async def boot(self) -> None:
         """Bring everything up. Raises WasmosError, and then nothing is up."""
-        self._load_image()  # files first: a bad image is found before anything runs
+        self._find_modules()  # files first: what isn't there is found before anything runs
+        self._load_image()
         await self.aio.__aenter__()
         self.kernel = self.aio.sync
+        self.offer = Offer(self.kernel, self.manifest.own_services, others=self.manifest.services)
+        self.kernel.watch(self._ended)  # from here on, ends are reported
         try:
             self._begin_audit()  # before anybody has a right
             self._serve()  # servers, in the manifest's order
-            self.kernel.watch(self._ended)  # from here on, ends are reported
             for plan in self.manifest.tasks.values():  # programs, likewise
                 await self._launch(plan)
         except BaseException:
+            self.kernel.unwatch(self._ended)  # why it fails is what to say, not who ends by it
             await self._close()
             raise
         self.is_up = True
@@ -109,6 +113,15 @@ class System:
     def _plan_of(self, name: str) -> TaskPlan:
         plan = self.manifest.tasks.get(name)
         return self.manifest.spawn.named(name) if plan is None else plan
+
+    def has_for(self, task: Task, service: str) -> bool:
+        """Whether a server has something for a task: it may have been started with no arguments,
+        or no variables."""
+        given = {
+            "args": len(self._arguments.get(task.id, ())) > 1,  # its name comes first
+            "env": bool(self._variables.get(task.id)),
+        }
+        return given.get(service, True)
 
     async def follow(self, task: Task) -> Exit | None:
         """Have a task in the foreground until it ends, or turns out to be a
@@ -153,6 +166,11 @@ class System:
     def _begin_audit(self) -> None:
         if self._audit is not None:
             self._book = outfit.audit(self.kernel, self._audit, calls=self._audit_calls)
+
+    def _find_modules(self) -> None:
+        for folder in self.programs.missing if self.manifest.path != DEMO else ():
+            self._log(f"programs: there is no directory {folder}")
+        self.programs.find(self.manifest)
 
     def _load_image(self) -> None:
         manifest = self.manifest
@@ -210,9 +228,6 @@ class System:
             except UsageError as error:
                 raise self._wrong(name, "listen", str(error)) from None
             self._log(f"task {task.id:2} {name}")
-        for folder in manifest.programs:
-            if manifest.path != DEMO and not os.path.isdir(folder):
-                self._log(f"programs: there is no directory {folder}")
 
     async def _launch(self, plan: TaskPlan) -> None:
         where = f"{self.manifest.where('task', plan.name, 'module')}: {heading('task', plan.name)}"

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 
-from wasmos.errors import UsageError
+from wasmos.errors import RuleError, UsageError
 from wasmos.kernel import Rule
 from wasmos.system.units import nearest
 
@@ -38,6 +38,8 @@ def directory(text: str) -> str:
     if text.endswith((":ro", ":rw")):
         where, mode = text[:-3], text[-2:]
     host, colons, guest = where.partition("::")
+    if where == text:  # a mode with a typing error isn't part of a path that may be written to
+        _check_no_mode(text, guest if colons else host)
     if not host:
         raise UsageError(f'directory {text!r}: write HOST::GUEST, for example "./data::/data:ro"')
     if not colons:
@@ -54,6 +56,16 @@ def directory(text: str) -> str:
     if ".." in host.split(os.sep):  # `link/..` is not where it seems to be
         path = os.path.realpath(os.path.expanduser(host))
     return f'fs(dir={quoted(path)}, at={quoted(guest)}, mode="{mode}")'
+
+
+def _check_no_mode(text: str, path: str) -> None:
+    before, colon, word = path.rpartition(":")
+    if not colon:
+        return
+    said = f"directory {text!r}: {word!r} is no mode"
+    if word.startswith("/") and before:
+        raise UsageError(f'{said}; write HOST::GUEST, for example "{before}::{word}"')
+    raise UsageError(f'{said}; write ":ro" or ":rw", or, if it is in the path, "{text}:rw"')
 
 
 def listening(texts: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -81,6 +93,7 @@ def host_port(guest: int) -> int:
 
 def connecting(text: str) -> list[str]:
     """The rules for a destination as in `example.com:443`. Raises UsageError."""
+    _check_form(text)
     where, colon, digits = text.partition(":")
     port = _port(text, digits) if colon else ""
     if where in WORDS:
@@ -94,6 +107,7 @@ def connecting(text: str) -> list[str]:
         hint = nearest(where, WORDS)
         hint = hint if hint.startswith("did") else 'a name has a dot in it; or write "any" or "all"'
         raise UsageError(f"no destination {text!r}; {hint}")
+    _check_name(text, where)
     name = quoted(where)
     rules = [f"tcpip.dns_resolve(hostname={name})", _connect(f"host={name}", port)]
     for rule in rules:
@@ -123,12 +137,44 @@ def _port(text: str, digits: str) -> str:
     return str(int(digits))
 
 
-def _check_network(text: str, where: str) -> None:
-    from ipaddress import IPv4Network
+def _check_form(text: str) -> None:
+    """Not what people write elsewhere."""
+    if "://" in text:
+        raise UsageError(f"destination {text!r} is a URL; write {_authority(text)}")
+    if text.startswith("[") or text.count(":") > 1:
+        raise UsageError(
+            f"destination {text!r} is no IPv4 address or name; tcpip connects over IPv4"
+        )
+
+
+def _authority(url: str) -> str:
+    """HOST:PORT of a URL."""
+    from urllib.parse import urlsplit
 
     try:
-        IPv4Network(where)
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
     except ValueError:
+        return "HOST:PORT"
+    if not host or ":" in host:
+        return "HOST:PORT"
+    return f"{host}:{port or {'http': 80, 'https': 443}.get(parts.scheme, 'PORT')}"
+
+
+def _check_name(text: str, where: str) -> None:
+    from wasmos.servers.tcpip.names import impossible
+
+    if why := impossible(where):
+        raise UsageError(f"destination {text!r}: {where!r} can't be a name: {why}")
+
+
+def _check_network(text: str, where: str) -> None:
+    try:
+        Rule.parse(_connect(f'dst_addr="{where}"', ""))
+    except RuleError as error:
+        why = str(error).rpartition("dst_addr: ")[2]
+        if "did you mean" in why:
+            raise UsageError(f"destination {text!r}: {why}") from None
         raise UsageError(
             f'destination {text!r}: write a name, "any", an IPv4 address, or a network such as '
             '"10.1.0.0/16", each with or without ":PORT"'

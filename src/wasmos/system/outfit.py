@@ -14,7 +14,7 @@ from wasmos.system.units import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from typing import Any, BinaryIO
 
     from wasmos.abi import Message
@@ -47,11 +47,12 @@ def console(
     source: BinaryIO | None,
     may_read: Callable[[int], bool] | None = None,
     output_limit: int | None = None,
+    on_cut: Callable[[int], object] = lambda _: None,
 ) -> Service:
     if may_read is None:
         from wasmos.servers.console import Console
 
-        return Console(output, source, output_limit=output_limit)
+        return Console(output, source, output_limit=output_limit, on_cut=on_cut)
     from wasmos.system.operator import SharedConsole
 
     return SharedConsole(output, source, may_read)
@@ -118,12 +119,13 @@ def tcpip(
     connect: Sequence[str] | None,
     log: Callable[[str], object],
     is_operator: Callable[[int], bool] | None = None,
+    unmapped: str = "refuse",
 ) -> Service:
-    """`connect` is a bound on what capabilities allow; None: there is no other. Raises UsageError
-    for ports and rules that make no sense or can't be had."""
+    """`connect` is a bound on what capabilities allow; None: there is no other. `unmapped` is as
+    for PortMap. Raises UsageError for ports and rules that make no sense or can't be had."""
     from wasmos.servers.tcpip import PortMap, Tcpip
 
-    ports = PortMap(listen)
+    ports = PortMap(listen, unmapped=unmapped)
     _check_free(ports)
     allowed = destinations(["all"] if connect is None else connect)
     options: dict[str, Any] = {
@@ -219,6 +221,15 @@ def add_files(image: Image, files: Mapping[str, str]) -> None:
         except ServiceError as error:
             if error.code != ErrorCode.ALREADY_EXISTS:
                 raise UsageError(f"{name!r}: {error}") from None
+
+
+def unset(env: Iterable[str], origin: str = "--env") -> list[str]:
+    """A note for each variable that was to be the host's, and isn't there."""
+    return [
+        f"note: {getattr(text, 'origin', origin)}: {text} isn't set here"
+        for text in env
+        if "=" not in text and text not in os.environ
+    ]
 
 
 def make_image() -> Image:

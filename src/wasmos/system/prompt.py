@@ -21,6 +21,7 @@ from wasmos.system.policy.widen import wider
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
     from typing import TypeAlias
 
     from wasmos.kernel import Denial, Grant, Kernel, Rule, Task
@@ -35,6 +36,7 @@ MAX_REMEMBERED = 1024  # different questions that were answered with no; then no
 MAX_TRIES = 8  # lines that were no answer
 MAX_NEAR = 4  # grants that are shown
 PROMPT = "answer> "
+DIRECTORY = 'fs(dir="HOST", at="GUEST")'
 
 ONCE, RUN, ALWAYS, NO, NEVER, QUIET, EXPLAIN = "once", "run", "always", "no", "never", "quiet", "?"
 _WORDS = {
@@ -70,19 +72,23 @@ class Question:
 
     exact: the rule that the message is of. `rule`: what would allow just this, which can have a
     badge as well. `steps`: rules that are one step wider.
-    module: where the task's program came from. policy: the file that `always` writes to, or None.
+    module: where the task's program came from. policy: the file that `always` writes to, or None;
+    then `unkept` may say why.
+    directory: what grants a directory of the host, which no answer does.
     """
 
     def __init__(
         self, task: Task, denial: Denial, exact: Rule, rule: Rule, *, module: str = "",
-        policy: str | None = None,
+        policy: str | None = None, unkept: str = "", directory: str = DIRECTORY,
     ) -> None:  # fmt: skip
         self.task = task
+        self.unkept = unkept
         self.denial = denial
         self.exact = exact
         self.rule = rule
         self.module = module
         self.policy = policy
+        self.directory = directory
         self.steps = wider(rule, task.name)
 
     def lines(self) -> list[str]:
@@ -100,6 +106,11 @@ class Question:
                 "  note   a file is used under the grant that it is opened by: to write to it,"
             )
             found.append("         allow fs before it is opened, and for more than once")
+        if self.unkept:
+            found.append(f"  note   not [a]lways: {self.unkept}")
+        if self.exact.service == "fs" and not any("dir" in grant.badge for grant in self.near):
+            of_host = f"a directory of this machine is {self.directory}"
+            found.append(f"  note   these are files in memory; {of_host}")
         always = "" if self.policy is None else f", [a]lways (adds it to {self.policy})"
         found.append(f"  allow  [o]nce, for this [r]un{always}")
         found.append("  deny   [n]o, [N]ever in this run, [q]uiet: no to all it asks; [?] explains")
@@ -169,7 +180,10 @@ class Question:
 
 
 class _Decisions:
-    """What was decided already, and doing what is decided."""
+    """What was decided already, and doing what is decided. alone: the tasks are run without a
+    manifest, so that [run] of a policy is about them, too."""
+
+    alone = True
 
     def __init__(
         self, kernel: Kernel, say: Say, *, policy: str | None, modules: Callable[[Task], str]
@@ -181,6 +195,8 @@ class _Decisions:
         self._refused: set[tuple[int, str]] = set()
         self._quiet: set[int] = set()
 
+    directory = DIRECTORY  # how a directory of the host is written where this is asked
+
     def amended(self, rule: Rule) -> Rule:
         """What is granted in place of the rule for a message: the same, with a badge perhaps."""
         return rule
@@ -188,6 +204,10 @@ class _Decisions:
     def policy_of(self, task: Task) -> str | None:  # noqa: ARG002
         """The file that "always" writes to; None: it isn't offered."""
         return self._policy
+
+    def misses(self, task: Task, service: str) -> bool:  # noqa: ARG002
+        """Whether there is something at a service for this task: nobody is asked about nothing."""
+        return True
 
     def heard(self, question: Question, line: str) -> Answer | None:
         """The answer that a line gives; None, with a word on it, if it gives none yet."""
@@ -203,19 +223,35 @@ class _Decisions:
         task = self._kernel.find(denial.task)
         if task is None or denial.cause in ("denied", "server") or task.id in self._quiet:
             return None
-        if (task.id, denial.rule) in self._refused:
+        if (task.id, denial.rule) in self._refused or not self.misses(task, denial.service):
             return None
         rule = rule_for(self._kernel, denial)
         if rule is None:
             return None
+        policy = self.policy_of(task)
+        unkept = "" if policy is None else self._unkept(policy, task, rule)
         return Question(
             task,
             denial,
             rule,
             self.amended(rule),
             module=self._modules(task),
-            policy=self.policy_of(task),
+            policy=None if unkept else policy,
+            unkept=unkept,
+            directory=self.directory,
         )
+
+    def _unkept(self, path: str, task: Task, rule: Rule) -> str:
+        """Why adding a rule to a policy would be for nothing; "" if it wouldn't."""
+        from wasmos.system.policy import policy
+
+        try:
+            against = policy.denied_in(path, task.name, rule, alone=self.alone)
+        except ManifestError as error:
+            return str(error)
+        except OSError as error:
+            return f"{path}: {(error.strerror or '?').lower()}"
+        return "" if against is None else f"{against.origin} denies {against.rule}"
 
     def done(self, question: Question, answer: Answer) -> bool:
         """Do what was decided; whether the kernel is to look again."""
@@ -330,6 +366,16 @@ class LaterPrompter(_Decisions):
         self.look()
         return None
 
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """What is held from when a question is shown until it is answered: the keyboard, say."""
+        from contextlib import nullcontext
+
+        return nullcontext()
+
+    def printed(self) -> int:
+        """Counts what is shown, by whoever: a question is shown again if something came between."""
+        return 0
+
     def look(self) -> None:
         """Somebody may be asked about now who couldn't before."""
         self._changed.set()
@@ -366,25 +412,38 @@ class LaterPrompter(_Decisions):
             self._kernel.kick()
 
     async def _serve_one(self, denial: Denial) -> None:
-        question = self.question(denial)  # it may have been answered meanwhile, or be over
-        if question is None:
+        if self.question(denial) is None:  # it was answered meanwhile, or is over
             return
+        async with self.turn():
+            question = self.question(denial)  # that may have taken a while
+            if question is not None:
+                self._show(question)
+                self.done(question, await self._answer(question))
+
+    def _show(self, question: Question) -> None:
         for each in question.lines():
             self._say(each)
-        self.done(question, await self._answer(question))
 
     async def _answer(self, question: Question) -> Answer:
+        no = Answer(NO, question.rule)
         for _ in range(MAX_TRIES):
+            before = self.printed()
             try:
                 line = await self._ask_line(PROMPT)
             except KeyboardInterrupt:
                 line = None
             if line is None:
-                return Answer(NO, question.rule)
+                return no
+            if question.task.exit is not None:
+                self._say(f"  {question.task.name} has ended meanwhile: nothing is changed")
+                return no
+            is_in_view = self.printed() == before
             if (answer := self.heard(question, line)) is not None:
                 return answer
+            if not is_in_view:
+                self._show(question)
         self._say("that is a no")
-        return Answer(NO, question.rule)
+        return no
 
 
 def _not_yet(question: Question, answer: Answer | None) -> list[str]:

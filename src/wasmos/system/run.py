@@ -1,7 +1,8 @@
 """Running one program with exactly the authority that is listed.
 
 Law: what isn't granted isn't there: the server for it is not even started, unless somebody is asked
-before something is denied. Each right knows who said so.
+before something is denied; what is granted while it runs is started then. Each right knows who said
+so.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from wasmos.errors import UsageError
 from wasmos.kernel import ALL, Kernel, Limits, Rule
 from wasmos.system import outfit
 from wasmos.system.control.later import Later
+from wasmos.system.offer import Offer
 from wasmos.system.units import nearest
 
 TYPE_CHECKING = False
@@ -28,6 +30,7 @@ MAX_CAPTURED = 64 << 20  # bytes of output
 # What `allow` can name here. `vm` lets a program register services and spawn
 # nothing: there is no boot directory.
 SERVICES = ("console", "args", "env", "fs", "tcpip", "echo", "pong", "vm")
+_ALL_OF_TCPIP = (Rule(ALL), Rule("tcpip"))
 
 
 class Said(str):
@@ -121,7 +124,7 @@ def run(
     files: a host directory or tar file that `fs` starts with, in memory;
         giving it grants `fs`. The original is never changed.
     ask: called with the kernel and the task for what `Kernel.ask` takes: it decides
-        about what would be denied. All servers are up then.
+        about what would be denied. All servers are up then; `args` if there are some.
     audit: a file to write down who was granted and denied what, `audit_calls` also
         what was allowed.
     timeout: seconds until it is ended, whatever it waits for.
@@ -146,6 +149,9 @@ def run(
     authority.add(deny, "deny=", denies=True)
     authority.imply("args", bool(args), "its args")
     authority.imply("fs", files is not None, "--files")
+    if env:
+        for note in outfit.unset(_variables(env)):
+            log(note)
     if dirs or listen or connect or env:
         authority.add_flags(_listed(dirs), _listed(listen), _listed(connect), env)
     limits = limits or Limits()
@@ -158,32 +164,40 @@ def run(
     given = _Given(args, authority.variables)
     makers: dict[str, Callable[[], Service]] = {
         "console": lambda: outfit.console(
-            output if captured is None else captured, stdin, output_limit=output_limit
+            output if captured is None else captured,
+            stdin,
+            output_limit=output_limit,
+            on_cut=lambda _: log(
+                f"note: {task.name} may print {output_limit:,} bytes, and the rest was left out; "
+                "to allow more: --max-output"
+            ),
         ),
         "args": lambda: outfit.args(given.arguments),
         "env": lambda: outfit.env(given.variables),
         "fs": lambda: outfit.fs(outfit.filled_image(files, log)),
-        "tcpip": lambda: outfit.tcpip(authority.ports, None, log),
+        "tcpip": lambda: outfit.tcpip(authority.ports, None, log, unmapped=authority.unmapped),
         "echo": outfit.echo,
         "pong": outfit.pong,
         "vm": lambda: outfit.vm(None),
     }
     with Kernel() as kernel:
+        offer = Offer(kernel, SERVICES, makers=makers)
         book = None if audit is None else outfit.audit(kernel, audit, calls=audit_calls)
         try:
             program = kernel.prepare(source, limits)
             _check_kind(program)
             if policy is not None:
                 authority.add_policy(policy, name or program.name, needed=ask is None)
-            wanted = SERVICES if ask is not None else authority.services
+            wanted = authority.services if ask is None else authority.asked_services
             program.compile_limits = compile_limits
-            _compile(kernel, program, [makers[service] for service in wanted])
+            _compile(kernel, program, offer, wanted)
             task = kernel.spawn(program, name=name, limits=limits)
             authority.give(kernel, task)
             given.to(task)
             if ask is not None:
                 kernel.ask(task, ask(kernel, task))
-            exit = _wait(kernel, task, Later(kernel, task.name, log) if control else None)
+            later = Later(kernel, task.name, log, offer=offer) if control else None
+            exit = _wait(kernel, task, later)
         finally:
             if book is not None:
                 kernel.close()  # so that it has everybody's end
@@ -200,12 +214,12 @@ def _check_kind(program: Program) -> None:
         )
 
 
-def _compile(kernel: Kernel, program: Program, makers: Iterable[Callable[[], Service]]) -> None:
+def _compile(kernel: Kernel, program: Program, offer: Offer, services: Iterable[str]) -> None:
     """The child compiles while the servers come up."""
     compilation = program.compilation()
     try:
-        for make in makers:
-            kernel.serve(make())
+        for service in services:
+            offer.start(service)
         program.finish(compilation)
     finally:
         compilation.cancel()
@@ -258,6 +272,18 @@ class _Authority:
         """Which servers it takes, in the usual order."""
         named = {rule.service for rule, _ in self._allow}
         return SERVICES if ALL in named else [name for name in SERVICES if name in named]
+
+    @property
+    def asked_services(self) -> Sequence[str]:
+        """Those that there are if somebody is asked: all. But who is given no arguments misses
+        nothing without `args`, and isn't worth a question."""
+        return [name for name in SERVICES if name != "args" or name in self.services]
+
+    @property
+    def unmapped(self) -> str:
+        """What becomes of a port that nothing says the place of: who may use all of tcpip may
+        listen, so it is somewhere; whoever wrote a rule for ports alone says where."""
+        return "any" if any(rule in _ALL_OF_TCPIP for rule, _ in self._allow) else "refuse"
 
     def add(self, texts: str | Iterable[str], origin: str, *, denies: bool = False) -> None:
         """Rules. Raises UsageError."""

@@ -147,17 +147,20 @@ def test_a_real_terminal_is_noticed(kernel: wasmos.Kernel) -> None:
 
 def test_output_is_limited_by_task(kernel: wasmos.Kernel) -> None:
     output = io.BytesIO()
-    console = Console(output, output_limit=10)
+    cut: list[int] = []
+    console = Console(output, output_limit=10, on_cut=cut.append)
     kernel.serve(console)
     one, two = kernel.client(), kernel.client()
     assert write(one, b"12345678") == 8
     assert write(one, b"90abc") == 2
+    assert cut == [one.id]
     assert code(write, one, b"x") == ErrorCode.NO_RESOURCES
     assert write(one, b"") == 0
+    assert cut == [one.id]  # once
     assert write(two, b"two") == 3
     assert output.getvalue() == b"1234567890two"
     one.kill()
-    assert console._written == {two.id: 3}
+    assert console._written == {two.id: 3} and not console._cut
 
 
 def test_a_broken_pipe_is_an_error(kernel: wasmos.Kernel) -> None:

@@ -79,5 +79,8 @@ def test_the_same_endpoint_twice() -> None:
 
 def test_unmapped() -> None:
     assert [str(each) for each in PortMap(unmapped="loopback").endpoints(81)] == ["127.0.0.1:81"]
+    any_free = PortMap(["8080:80"], unmapped="any")
+    assert [str(each) for each in any_free.endpoints(81)] == ["127.0.0.1:0"]
+    assert [str(each) for each in any_free.endpoints(80)] == ["127.0.0.1:8080"]
     with pytest.raises(UsageError, match="unmapped"):
-        PortMap(unmapped="any")
+        PortMap(unmapped="all")

@@ -55,6 +55,13 @@ def test_a_denial_without_any_capability(path: Path) -> None:
     ]
 
 
+def test_a_task_that_became_a_service(path: Path) -> None:
+    record = {"event": "register", "task": 2, "name": "console", "service": "console"}
+    assert told(path, record) == [
+        "a task became a service", "  task      task 2 'console'", "  service   console",
+    ]  # fmt: skip
+
+
 def test_a_denial_with_a_near_miss(path: Path) -> None:
     record = denial(cause="field", grant=12, count=3)
     leaf = {**LEAF, "rule": "tcpip.listen(listen_port=[81, 82])"}
@@ -219,6 +226,38 @@ def test_a_service_that_refused(path: Path) -> None:
         "  reason    10.0.0.1 is private",
         "  decision  denied: the service refused it",
     ]
+
+
+RO = 'fs(dir="/srv", at="/data", mode="ro")'
+READS = {"event": "grant", **WEB, "grant": 12, "service": "fs", "rule": RO}
+
+
+@pytest.mark.parametrize(
+    ("origin", "advice"),
+    [
+        ("policy.toml:7", f"""take  mode="ro"  out of  {RO}  (policy.toml:7), """
+         "and out of the task's `use` if a manifest asks for it"),
+        ("--dir", "--dir /srv::/data  in place of the one that ends in :ro"),
+        ("--allow", f"""--allow 'fs(dir="/srv", at="/data")'  in place of  {RO}"""),
+        ("the shell", f"""take  mode="ro"  out of  {RO}  (the shell)"""),
+    ],
+)  # fmt: skip
+def test_a_badge_that_a_service_refused_by(path: Path, origin: str, advice: str) -> None:
+    record = denial(cause="server", reason='it is for reading: mode="ro"', grant=12, rule=RO)
+    lines = told(path, READS | {"origin": origin}, record)
+    assert lines[-1] == f"  to allow  {advice}"
+    other = denial(cause="server", reason="no such port", grant=12, rule=RO)
+    assert "to allow" not in told(path, READS | {"origin": origin}, other)[-1]
+
+
+def test_a_badge_that_was_narrowed(path: Path) -> None:
+    """Whoever made it so is who can give more."""
+    record = denial(cause="server", reason='it is for reading: mode="ro"', grant=12, rule=RO)
+    leaf = {**LEAF, "rule": RO}
+    wide = {**MIDDLE, "rule": 'fs(dir="/srv", at="/data")'}
+    assert told(path, ROOT, wide, leaf, record)[-1] == (
+        """  to allow  task 5 'shell' passed it on with  mode="ro": it would have to give more"""
+    )
 
 
 def test_a_grant(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from wasmos.errors import ControlError
-from wasmos.system.control import client, place
+from wasmos.system.control import client, place, wire
 
 
 def answering(folder: Path, file: str, answer: bytes) -> Callable[[], None]:
@@ -31,6 +32,35 @@ def answering(folder: Path, file: str, answer: bytes) -> Callable[[], None]:
     thread = threading.Thread(target=serve)
     thread.start()
     return thread.join
+
+
+def test_a_directory_is_one_of_this_process(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Python says to another process, which is somewhere else."""
+    said: list[bytes] = []
+    listening, path = place.listen("other")
+    monkeypatch.chdir(tmp_path)
+
+    def serve() -> None:
+        listening.setblocking(True)
+        connection, _ = listening.accept()
+        with connection, connection.makefile("rb") as file:
+            for line in file:
+                said.append(line)
+                connection.sendall(wire.answer({}))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with client.connect("other") as system:
+        system.ask("grant", task="x", rule='fs(dir="a", mode="ro")')
+        system.ask("grant", task="x", rule="fs(dir=")
+    thread.join()
+    listening.close()
+    os.unlink(path)
+    assert [json.loads(line)["rule"] for line in said] == [
+        f'fs(dir="{tmp_path}/a", mode="ro")', "fs(dir=",
+    ]  # fmt: skip
 
 
 def test_no_system_runs(folder: Path) -> None:

@@ -112,6 +112,10 @@ def test_a_grant_is_in_force_at_once(kernel: wasmos.Kernel, connect: Connect) ->
         ({"rule": "tcpip.lisen"},
          "rule \"tcpip.lisen\": tcpip has no message 'lisen'; did you mean 'listen'?"),
         ({"rule": ""}, 'rule ""'),
+        ({"rule": 'fs(dir="data")'},
+         "rule \"fs(dir=\"data\")\": fs: dir 'data' is no absolute path of the host"),
+        ({"rule": 'fs(dir="/no/where")'}, 'rule "fs(dir="/no/where")": fs: dir '
+         "'/no/where': no such file or directory; name a directory"),
         ({"rule": "\ud800"}, 'rule "\\ud800"'),
         ({"rule": "pong", "uses": 0}, "a grant is used 1 to 2,147,483,647 times, not 0"),
         ({"rule": "pong", "uses": 1 << 31}, "a grant is used 1 to"),
@@ -251,3 +255,29 @@ def test_caps(kernel: wasmos.Kernel, connect: Connect) -> None:
     found = connect().ask("caps")
     assert found == capmap.snapshot(kernel, "demo")
     assert found["grants"][0]["origin"] == "policy.toml:3"
+
+
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [
+        ("pluss", "task 2 'asks' was not granted pluss, but pong.ping, report; "
+         "to forbid a part of that, deny it"),
+        ("plus", "grant 1 of task 2 'asks', plus, is revoked already"),
+        ("pogn", "task 2 'asks' was not granted pogn, but pong.ping, report; "
+         "did you mean 'pong'?"),
+        ("echo", "grant 4 of task 2 'asks', echo once, is expired already"),
+        ("fs", "task 2 'asks' was not granted fs, but pong.ping, report; "
+         "to forbid a part of that, deny it"),
+    ],
+)  # fmt: skip
+def test_what_was_not_granted(
+    kernel: wasmos.Kernel, connect: Connect, rule: str, problem: str
+) -> None:
+    """What was taken back or has ended is told apart from what never was; a denial is neither."""
+    task = kernel.spawn(wat.SLEEP, name="asks", allow=["plus", "pong.ping", "report"])
+    expired = kernel.grant(task, "echo once", seconds=60)
+    kernel.authority.revoke(expired, "expired")
+    kernel.revoke(kernel.deny(task, "fs"))
+    talker = connect()
+    talker.ask("revoke", task="asks", rule="plus")
+    assert talker.fails("revoke", task="asks", rule=rule) == problem

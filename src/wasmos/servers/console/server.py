@@ -16,6 +16,7 @@ from wasmos.servers.console.visible import Visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
 MAX_READ_BYTES = 1024  # what fits an answer
@@ -28,7 +29,8 @@ class Console(Service):
     input: where they come from; without one, reading meets the end at once.
     terminal: whether control characters are to be shown instead of sent; by default if `output`
         is a terminal.
-    output_limit: how many bytes each task may write; then it gets "no resources".
+    output_limit: how many bytes each task may write; then it gets "no resources", and `on_cut` is
+        called once with its number.
     """
 
     name = "console"
@@ -40,14 +42,17 @@ class Console(Service):
         *,
         terminal: bool | None = None,
         output_limit: int | None = None,
+        on_cut: Callable[[int], object] = lambda _: None,
     ) -> None:
         self._output = sys.stdout.buffer if output is None else output
         self._input = None if input is None else Arrivals(input)
         self._terminal = self._output.isatty() if terminal is None else terminal
         self._limit = output_limit
+        self._on_cut = on_cut
         self._unsent = b""
         # By task, until it ends.
         self._written: dict[int, int] = {}
+        self._cut: set[int] = set()  # whose output isn't all there
         self._visible: dict[int, Visible] = {}
         self._undelivered: dict[int, bytes] = {}
 
@@ -68,6 +73,9 @@ class Console(Service):
         if self._limit is None:
             return data
         written = self._written.get(task, 0)
+        if written + len(data) > self._limit and task not in self._cut:
+            self._cut.add(task)
+            self._on_cut(task)
         if data and written >= self._limit:
             raise ServiceError(ErrorCode.NO_RESOURCES)
         data = data[: self._limit - written]
@@ -122,6 +130,7 @@ class Console(Service):
 
     def task_ended(self, task: int) -> None:
         self._written.pop(task, None)
+        self._cut.discard(task)
         self._visible.pop(task, None)
         data = self._undelivered.pop(task, None)
         if data is not None and self._input is not None:

@@ -31,6 +31,7 @@ MAX_READ_BYTES = 1024  # what fits an answer
 MAX_SIZE = (1 << 32) - 1  # what an answer can tell
 TYPE_FILE = 255
 TYPE_DIRECTORY = 221
+READ_ONLY = 'it is for reading: mode="ro"'
 
 
 class _Handle:
@@ -184,9 +185,10 @@ class Fs(Service):
     def fs_write(self, caller: Caller, fd: int, data: bytes) -> int:
         # A directory on the way to other grants' places is nobody's to write: it is no file.
         is_on_the_way = type(self._handle(caller, fd).file) is Opened
+        handle = self._handle(caller, fd)
+        if handle.file is not None and not handle.writable:
+            raise _read_only(handle.grant)
         handle, file = self._usable(caller, fd, writing=not is_on_the_way)
-        if not handle.writable:
-            raise ServiceError(ErrorCode.NOT_ALLOWED)
         written = file.write(handle.offset, data)
         handle.offset += written
         return written
@@ -239,8 +241,10 @@ class Fs(Service):
         self._writable(caller, place).delete(place.path)
 
     def _writable(self, caller: Caller, place: Place) -> World:
-        if place.mount is None or not place.mount.writable:
+        if place.mount is None:
             raise ServiceError(ErrorCode.NOT_ALLOWED)
+        if not place.mount.writable:
+            raise _read_only(place.mount.grant)
         return self._world(caller, place.mount)
 
     # --- ends ---
@@ -267,6 +271,10 @@ class Fs(Service):
         self._trees.clear()
         if self._host_roots is not None:
             self._host_roots.close()
+
+
+def _read_only(grant: int) -> ServiceError:
+    return ServiceError(ErrorCode.NOT_ALLOWED, READ_ONLY, grant=grant)
 
 
 _NOTHING = World()

@@ -14,6 +14,7 @@ from __future__ import annotations
 from wasmos import abi
 from wasmos.errors import RuleError, UsageError
 from wasmos.kernel import Rule
+from wasmos.servers.tcpip.names import impossible
 from wasmos.servers.tcpip.ports import host_side
 
 TYPE_CHECKING = False
@@ -77,3 +78,5 @@ def _check_host(host: str) -> None:
         _rule(host)
     except RuleError as error:
         raise UsageError(f"{said}: {str(error).partition('hostname: ')[2] or error}") from None
+    if why := impossible(host):
+        raise UsageError(f"{said} can't be a name: {why}")

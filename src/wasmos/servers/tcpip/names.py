@@ -11,6 +11,7 @@ moment later changes nothing, in neither direction: nobody looks it up again to 
 from __future__ import annotations
 
 MAX_NAME = 253
+MAX_LABEL = 63  # between two dots
 _OF_NAMES = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 
 
@@ -19,6 +20,20 @@ def can_be_a_name(text: str) -> bool:
     What a resolver would fold, cut off or take for the end would be another name than the one
     that rules were asked about; who means an international name writes it as `xn--`."""
     return 0 < len(text) <= MAX_NAME and text.isascii() and not text.strip(_OF_NAMES)
+
+
+def impossible(pattern: str) -> str:
+    """Why no name fits a pattern, in which `*` and `?` stand for others; "" if one may."""
+    if pattern.strip(_OF_NAMES + "*?"):
+        return "names are letters, digits, - and _ of ASCII (others are written as xn--), and dots"
+    if len(pattern.replace("*", "").removesuffix(".")) > MAX_NAME:
+        return f"it is longer than {MAX_NAME} characters"
+    parts = [part.replace("*", "") for part in pattern.removesuffix(".").split(".") if part != "*"]
+    if "" in parts:
+        return "a part of it is empty"
+    if max(map(len, parts), default=0) > MAX_LABEL:
+        return f"a part of it is longer than {MAX_LABEL} characters"
+    return ""
 
 
 def preferred(addresses: list[str]) -> int:

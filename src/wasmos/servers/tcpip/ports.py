@@ -30,16 +30,17 @@ class PortMap:
     """Guest ports and the host endpoints that each is; several may be one port.
 
     ports: texts as above. Raises UsageError for one that makes no sense.
-    unmapped: what becomes of a guest port that isn't among them: "refuse", or
-        "loopback" to give it the same port of 127.0.0.1.
+    unmapped: what becomes of a guest port that isn't among them: "refuse",
+        "loopback" to give it the same port of 127.0.0.1, or "any" to give it any
+        free one of 127.0.0.1.
     """
 
     def __init__(self, ports: Iterable[str] = (), *, unmapped: str = "refuse") -> None:
-        if unmapped not in ("refuse", "loopback"):
-            raise UsageError(f'unmapped is "refuse" or "loopback", not {unmapped!r}')
+        if unmapped not in ("refuse", "loopback", "any"):
+            raise UsageError(f'unmapped is "refuse", "loopback" or "any", not {unmapped!r}')
         if isinstance(ports, str):
             ports = (ports,)
-        self._identity = unmapped == "loopback"
+        self._unmapped = unmapped
         self._choices: dict[int, list[list[Endpoint]]] = {}
         self._taken: dict[Endpoint, str] = {}
         for text in ports:
@@ -53,7 +54,9 @@ class PortMap:
         """The same, with what else each can be if it is taken."""
         if guest_port in self._choices:
             return self._choices[guest_port]
-        return [[Endpoint(LOOPBACK, guest_port)]] if self._identity else []
+        if self._unmapped == "refuse":
+            return []
+        return [[Endpoint(LOOPBACK, 0 if self._unmapped == "any" else guest_port)]]
 
     @property
     def guest_ports(self) -> list[int]:

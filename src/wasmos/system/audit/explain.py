@@ -115,7 +115,8 @@ class _Telling:
 
     def _request(self) -> list[tuple[str, str]]:
         record = self.record
-        rows = [("message", asked(record))]
+        is_message = self._is_message() or "message" in record
+        rows = [("message" if is_message else "service", asked(record))]
         if "count" in record:
             what = "lines are missing" if record.get("event") == "dropped" else "times in a row"
             rows.append(("count", f"{record['count']} {what}"))
@@ -178,13 +179,28 @@ class _Telling:
 
     def _remedy(self) -> str:
         record = self.record
-        if record.get("event") != "denial" or record.get("cause") == "server":
+        if record.get("event") != "denial":
             return ""
+        if record.get("cause") == "server":
+            return self._badge()
         if record.get("cause") == "denied":
             begin = self.story.begins.get(self.grant, {})
             return remedy.lift(_text(record.get("origin") or begin.get("origin")), self.grant)
         name, rule = _text(record.get("name")), needed(record)
         return remedy.add(rule, name, self._origins(), self._port())
+
+    def _badge(self) -> str:
+        """What to do about a badge that a service refused by: where it was said first."""
+        record, said = self.record, ""
+        for grant in self.story.chain(self.grant):
+            begin = self.story.begins.get(grant, {})
+            reason = _text(record.get("reason"))
+            giver = self.story.task(begin.get("by")) if begin.get("by") else ""
+            here = remedy.badge(_text(begin.get("rule")), _text(begin.get("origin")), reason, giver)
+            if not here:
+                break
+            said = here
+        return said
 
     def _origins(self) -> list[str]:
         """Where this task's rules were said."""

@@ -13,8 +13,11 @@ writes itself are known here; of every other one it is said that the rule comes 
 
 from __future__ import annotations
 
+import os
 import shlex
 
+from wasmos.errors import UsageError
+from wasmos.kernel import Rule
 from wasmos.system.flags import host_port
 from wasmos.system.policy.edit import heading
 from wasmos.system.policy.policy import toml_string
@@ -28,6 +31,7 @@ POLICY = "the policy file"
 SHELL = "the shell"
 PYTHON = "where Python runs it"
 LISTEN = "tcpip.listen"
+MODE = 'mode="ro"'
 
 
 def lift(origin: str, grant: int) -> str:
@@ -51,6 +55,44 @@ def _lift(origin: str, grant: str) -> str:
         return f"somebody {what}: start it anew, or say  wasmos revoke {grant}  while it runs"
     said = origin or "nothing says where, as with kernel.deny"
     return f"take the deny rule back where it was set: {said}"
+
+
+def badge(rule: str, origin: str, reason: str, giver: str = "") -> str:
+    """How to have more of a rule whose badge a service has refused by; "" if it was something
+    else. giver: the task that passed it on so. A rule more is no help: of two for one place the
+    older counts."""
+    if (wide := _writable(rule, reason)) is None:
+        return ""
+    if giver:
+        return f"{giver} passed it on with  {MODE}: it would have to give more"
+    if origin == "--dir":
+        return f"--dir {_as_flag(wide)}  in place of the one that ends in :ro"
+    if origin.startswith("--"):
+        return f"{origin} {shlex.quote(str(wide))}  in place of  {rule}"
+    more = ", and out of the task's `use` if a manifest asks for it" if file_of(origin) else ""
+    return f"take  {MODE}  out of  {rule}  ({origin or 'nothing says where'}){more}"
+
+
+def _writable(rule: str, reason: str) -> Rule | None:
+    """The rule for writing, too, if that it is for reading was the reason."""
+    try:
+        found = Rule.parse(rule)
+    except UsageError:
+        return None
+    if found.badge.get("mode") != "ro" or MODE not in reason:
+        return None
+    request = found.message and found.vocabulary.request(found.service, found.message)
+    kept = {key: value for key, value in found.badge.items() if key != "mode"}
+    return Rule(found.service, request or None, found.constraints, kept)
+
+
+def _as_flag(rule: Rule) -> str:
+    """As `--dir` has it, from where we are if it is beneath."""
+    host = rule.badge.get("dir", "/")
+    where = os.path.relpath(host)
+    if not where.startswith(".."):
+        host = where if where == "." else f"./{where}"
+    return shlex.quote(f"{host}::{rule.badge.get('at', '/')}")
 
 
 def add(rule: str, name: str, origins: Sequence[str], port: int | None = None) -> str:

@@ -12,6 +12,7 @@ import os
 from wasmos.errors import ControlError
 from wasmos.system.control import place, wire
 from wasmos.system.control.peer import peer
+from wasmos.system.policy.rights import from_here
 from wasmos.system.units import nearest
 
 TYPE_CHECKING = False
@@ -55,8 +56,11 @@ class Connection:
         return ControlError(f"{self.address.name} (pid {self.address.pid}): {problem}")
 
     def ask(self, do: str, **words: Any) -> Any:
-        """What the system answers. Raises ControlError with what it says instead."""
+        """What the system answers. Raises ControlError with what it says instead. A relative
+        directory in a rule is one of this process: the system may be anywhere."""
         given = {key: value for key, value in words.items() if value is not None}
+        if isinstance(given.get("rule"), str):
+            given["rule"] = from_here(given["rule"])
         try:
             self._socket.sendall(wire.line(do=do, **given))
             answer = self._read()

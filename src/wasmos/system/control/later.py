@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from wasmos.kernel import Kernel
     from wasmos.system.control.server import Control
+    from wasmos.system.offer import Offer
 
 VARIABLE = "WASMOS_CONTROL"  # "0": none; a directory: there
 DELAY_SECONDS = 0.25
@@ -30,16 +31,22 @@ class Later:
     """A `Control` in a moment. `log` takes a line if there can't be one."""
 
     def __init__(
-        self, kernel: Kernel, name: str, log: Callable[[str], object] = lambda _: None
+        self,
+        kernel: Kernel,
+        name: str,
+        log: Callable[[str], object] = lambda _: None,
+        *,
+        offer: Offer | None = None,
     ) -> None:
         self.control: Control | None = None
         self._kernel = kernel
         self._name = name
         self._log = log
+        self._offer = offer
         self._timer = kernel.call_later(DELAY_SECONDS, self._start, quiet=True)
 
     def _start(self) -> None:
-        self.control = start(self._kernel, self._name, self._log)
+        self.control = start(self._kernel, self._name, self._log, self._offer)
 
     def close(self) -> None:
         """Before the kernel is closed."""
@@ -48,11 +55,13 @@ class Later:
             self.control.close()
 
 
-def start(kernel: Kernel, name: str, log: Callable[[str], object]) -> Control | None:
+def start(
+    kernel: Kernel, name: str, log: Callable[[str], object], offer: Offer | None = None
+) -> Control | None:
     """Let a kernel be spoken to; it goes on without that where it can't be."""
     from wasmos.system.control.server import Control
 
-    control = Control(kernel, name)
+    control = Control(kernel, name, offer)
     try:
         control.start()
     except ControlError as error:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wasmos.kernel import Kernel
+    from wasmos.system.offer import Offer
 
 MAX_CLIENTS = 16
 MAX_STREAMS = 8  # of these, so that there is always one that can go
@@ -32,10 +33,12 @@ STARVED_SECONDS = 1.0  # without a file descriptor for a new client
 
 
 class Control:
-    """Lets the owner of this process speak to a kernel that runs in it."""
+    """Lets the owner of this process speak to a kernel that runs in it. `offer`: what may be
+    granted and denied; without one, rules about any service."""
 
-    def __init__(self, kernel: Kernel, name: str) -> None:
+    def __init__(self, kernel: Kernel, name: str, offer: Offer | None = None) -> None:
         self.kernel = kernel
+        self.offer = offer
         self.name = name
         self.path = ""
         self._socket: socket.socket | None = None
@@ -95,7 +98,7 @@ class Control:
         if len(self._clients) >= MAX_CLIENTS:
             next(client for client in self._clients if client.stream is None).close()
         by = f"control (pid {pid})" if pid else "control"
-        client = _Client(self, connection, verbs.Desk(self.kernel, self.name, by))
+        client = _Client(self, connection, verbs.Desk(self.kernel, self.name, by, self.offer))
         self._clients[client] = None
         client.begin(self._loop)
 

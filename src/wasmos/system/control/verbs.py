@@ -12,6 +12,7 @@ from time import time
 from wasmos.errors import UsageError
 from wasmos.system import tasks
 from wasmos.system.caps.capmap import grant_row, snapshot
+from wasmos.system.policy.rights import check_badge
 from wasmos.system.units import MAX_SECONDS, nearest
 
 TYPE_CHECKING = False
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
-    from wasmos.kernel import Grant, Kernel, Task
+    from wasmos.kernel import Grant, Kernel, Rule, Task
+    from wasmos.system.offer import Offer
 
     Words: TypeAlias = dict[str, Any]
 
@@ -28,12 +30,16 @@ MAX_LISTED = 8  # rules that an error names
 
 
 class Desk:
-    """Where a system is spoken to: its kernel and its name; `by`, for origins, is who speaks."""
+    """Where a system is spoken to: its kernel and its name; `by`, for origins, is who speaks;
+    `offer` what services it can have, None: nobody knows."""
 
-    def __init__(self, kernel: Kernel, name: str, by: str = "control") -> None:
+    def __init__(
+        self, kernel: Kernel, name: str, by: str = "control", offer: Offer | None = None
+    ) -> None:
         self.kernel = kernel
         self.name = name
         self.by = by
+        self.offer = offer
 
 
 def hello(desk: Desk, _words: Words) -> Words:
@@ -70,6 +76,10 @@ def grant(desk: Desk, words: Words) -> Words:
     if seconds is not None and not 0 < seconds <= MAX_SECONDS:
         raise UsageError(f"a grant lasts more than 0 and at most {MAX_SECONDS:.0f} seconds")
     rule = desk.kernel.parse_rule(words["rule"])
+    check_badge(rule)
+    if desk.offer is not None:
+        desk.offer.check_grant(rule)
+        desk.offer.start(rule.service)
     made = desk.kernel.grant(task, rule, origin=desk.by, uses=uses, seconds=seconds)
     return grant_row(desk.kernel, made)
 
@@ -77,6 +87,8 @@ def grant(desk: Desk, words: Words) -> Words:
 def deny(desk: Desk, words: Words) -> Words:
     task = tasks.called(desk.kernel, words["task"])
     rule = desk.kernel.parse_rule(words["rule"])
+    if desk.offer is not None:
+        desk.offer.check_denial(rule)
     return grant_row(desk.kernel, desk.kernel.deny(task, rule, origin=desk.by))
 
 
@@ -111,17 +123,32 @@ def _held(kernel: Kernel, task: Task, rule: str | None) -> list[Grant]:
     grants = [grant for grant in task.grants if not grant.deny] + task.left
     if rule is None:
         return grants
-    wanted = str(kernel.parse_rule(rule))
-    found = [grant for grant in grants if wanted in (str(grant.rule), grant.rule.service)]
+    wanted = kernel.parse_rule(rule)
+    found = _about(grants, wanted)
     if not found:
-        rules = list(dict.fromkeys(str(grant.rule) for grant in grants)) or ["nothing"]
-        more = ", …" if len(rules) > MAX_LISTED else ""
-        held = f"{', '.join(rules[:MAX_LISTED])}{more}"
-        raise UsageError(
-            f"task {task.id} {task.name!r} was not granted {wanted}, but {held}; "
-            "to forbid a part of that, deny it"
-        )
+        raise UsageError(_not_held(kernel, task, wanted, grants))
     return found
+
+
+def _about(grants: list[Grant], wanted: Rule) -> list[Grant]:
+    text = str(wanted)
+    return [grant for grant in grants if text in (str(grant.rule), grant.rule.service)]
+
+
+def _not_held(kernel: Kernel, task: Task, wanted: Rule, grants: list[Grant]) -> str:
+    """Why there is nothing to take back."""
+    who = f"task {task.id} {task.name!r}"
+    former = _about([each for each in kernel.former_grants(task) if not each.deny], wanted)
+    if former:
+        last = former[-1]
+        return f"grant {last.id} of {who}, {last.rule}, is {last.state} already"
+    rules = [str(grant.rule) for grant in grants]
+    listed = ", ".join(rules[:MAX_LISTED] or ["nothing"]) + ", …" * (len(rules) > MAX_LISTED)
+    services = {grant.rule.service for grant in grants}
+    hint = nearest(wanted.service, sorted(services - {wanted.service}))
+    if wanted.service in services or not hint.startswith("did"):
+        hint = "to forbid a part of that, deny it"
+    return f"{who} was not granted {wanted}, but {listed}; {hint}"
 
 
 class Verb:

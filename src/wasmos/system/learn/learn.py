@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from wasmos.kernel import CompileLimits, Exit, Service, Source, Task
-    from wasmos.servers.tcpip import PortMap
     from wasmos.servers.tcpip.network import Endpoint, Network
     from wasmos.system.learn.learner import Ask
     from wasmos.system.learn.learnt import Line
@@ -90,12 +89,15 @@ def learn(
     dirs: host directories, as in `./data::/data:ro`; without them it has files in memory, `files`
         at first.
     listen: ports, as in `8080:80`; every other port that it wants is any free one of 127.0.0.1.
-    env: the variables that it finds, NAME for the host's or NAME=VALUE: what it asks for besides
-        is learnt, but not there. network: the host's own, unless another one is given.
+    env: variables that it finds besides the host's, or instead: NAME=VALUE. network: the host's
+        own, unless another one is given.
     generalise: allow more than was seen where a list would be long, and say so.
 
     Raises ModuleRefused, CompileLimitExceeded, UsageError, OSError.
     """
+    allow, env = list(allow), list(env)
+    if allow and ask is None:  # it would read like a limit, and be none
+        raise UsageError("allow= goes with ask=; without it everything is allowed but deny=")
     limits = limits or Limits()
     if timeout is not None:
         limits = limits.replace(deadline_seconds=timeout)
@@ -106,7 +108,9 @@ def learn(
         denied = [kernel.parse_rule(rule) for rule in deny]
         approved = [kernel.parse_rule(rule) for rule in allow]
         world = _World(kernel, dirs, files, listen, network, log)
-        world.serve(input, output, output_limit)
+        for note in outfit.unset(env):
+            log(note)
+        world.serve(input, output, output_limit, args=bool(args) or ask is None)
         task = kernel.spawn(program, name=name, limits=limits)
         for rule in denied:
             kernel.deny(task, rule, origin="--deny")
@@ -162,15 +166,21 @@ class _World:
         self._learner: Learner | None = None
 
     def serve(
-        self, source: BinaryIO | None, output: BinaryIO | None, output_limit: int | None
+        self,
+        source: BinaryIO | None,
+        output: BinaryIO | None,
+        output_limit: int | None,
+        *,
+        args: bool,
     ) -> None:
-        """All there is: it is learnt what of it is needed."""
+        """All there is: it is learnt what of it is needed. `args`, or nobody is asked about them
+        in vain."""
         from wasmos.servers.env import Env
 
         servers: list[Service] = [
             outfit.vm(None),
             outfit.console(output, source, output_limit=output_limit),
-            outfit.args(self._arguments),
+            *([outfit.args(self._arguments)] if args else []),
             Env(self._variables),
             outfit.echo(),
             outfit.pong(),
@@ -186,9 +196,11 @@ class _World:
         self._learner = learner
 
     def _tcpip(self) -> Service:
+        from wasmos.servers.tcpip import PortMap
+
         return WatchedTcpip(
             self._resolved,
-            ports=_ports(self._listen),
+            ports=PortMap(self._listen, unmapped="any"),
             network=self._network,
             on_bound=self._bound,
         )
@@ -205,24 +217,8 @@ class _World:
 
 
 def _variables(env: Iterable[str]) -> dict[str, str]:
+    """As in `run`: which of them it may read there, the policy says, and here it may do all."""
     from wasmos.system import flags
 
-    found = {}
-    for name, value, _ in map(flags.variable, env):
-        value = os.environ.get(name) if value is None else value
-        if value is not None:
-            found[name] = value
-    return found
-
-
-def _ports(listen: list[str]) -> PortMap:
-    """The ports that were given, and any free one for each of the others."""
-    from wasmos.servers import tcpip
-    from wasmos.servers.tcpip.network import Endpoint
-    from wasmos.servers.tcpip.ports import LOOPBACK
-
-    class AnyPort(tcpip.PortMap):
-        def choices(self, guest_port: int) -> list[list[Endpoint]]:
-            return super().choices(guest_port) or [[Endpoint(LOOPBACK, 0)]]
-
-    return AnyPort(listen)
+    given = [(name, value) for name, value, _ in map(flags.variable, env)]
+    return {**os.environ, **{name: value for name, value in given if value is not None}}

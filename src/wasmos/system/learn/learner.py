@@ -64,6 +64,7 @@ class Learner:
         self._keys: dict[Key, set[NeedKey]] = {}
         self._named: dict[str, tuple[str, ...]] = {}  # message → its fields that rules name
         self._answered: dict[Key, int] = {}
+        self._refused: set[str] = set()  # services that refused something, or a rule for them
         self._hears = True
         kernel.audit(self._heard, calls=True)
         kernel.on_denial(self._denied)
@@ -162,6 +163,7 @@ class Learner:
 
     def _denied(self, denial: Denial) -> None:
         if denial.task == self._task.id and self._hears:
+            self._refused.add(denial.service)
             self._note(f"{denial.rule}: {denial.reason}")
 
     def _note(self, note: str) -> None:
@@ -205,7 +207,8 @@ class Learner:
         used = {line.rule.service for line in (*found, *self.once())}
         mine = "lookup", self._task.id
         events = [e for e in self._kernel.events() if (e.kind, e.task) == mine and e.peer]
-        for name in sorted({self._kernel.name_of(event.peer) for event in events} - used):
+        looked_up = {self._kernel.name_of(event.peer) for event in events}
+        for name in sorted(looked_up - used - self._refused):  # of these more is said already
             self._note(f"looked up the service {name}, and sent it nothing that is allowed here")
         return found
 

@@ -106,9 +106,14 @@ class Manifest:
 
     @property
     def services(self) -> list[str]:
-        """All names that a service can have: those of the servers, of the interface, and those
-        that its tasks have or ask to have."""
-        names = [*SERVERS, *SERVICES]
+        """All names that a service can have, in this system or with other servers."""
+        return list(dict.fromkeys((*SERVERS, *SERVICES, *self.own_services)))
+
+    @property
+    def own_services(self) -> list[str]:
+        """Those that somebody here is or can be: its servers, and what its tasks are called or
+        ask to be."""
+        names = list(self.servers)
         for plan in self.tasks.values():
             names += filter(None, (plan.name, plan.service))
         for plan in self.plans:

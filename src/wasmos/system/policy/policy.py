@@ -269,6 +269,17 @@ def _forbids_type(deny: Rule, rule: Rule, number: int, own_name: str) -> bool:
 # --- for one program ----------------------------------------------------------------------------
 
 
+def denied_in(path: str, name: str, rule: Rule, *, alone: bool) -> Right | None:
+    """What in a file leaves nothing of a rule for a task of this name, whatever the file allows;
+    None also if there is no file. alone: the task is run without a manifest. Raises
+    ManifestError."""
+    if not os.path.exists(path):
+        return None
+    policy = read(path)
+    denials = policy.denials(policy.of(name)) + (policy.run.deny if alone else [])
+    return next((right for right in denials if forbids(right.rule, rule, name)), None)
+
+
 def for_run(
     path: str, name: str, services: Collection[str], *, needed: bool = True
 ) -> tuple[list[Right], list[Right]]:

@@ -108,6 +108,19 @@ def beneath(base: str, rule: Rule) -> Rule:
     return rule if path == directory else _with_badge(rule, {**rule.badge, "dir": path})
 
 
+def from_here(text: str) -> str:
+    """The text of a rule that somebody typed, with its directory from where he is. What can't be
+    read here is left as it is: who knows all messages says what is wrong with it."""
+    if "dir" not in text:
+        return text
+    try:
+        rule = Rule.parse(text)
+        made = beneath(os.getcwd(), rule)
+    except (UsageError, OSError):
+        return text
+    return text if made is rule else str(made)
+
+
 def _with_badge(rule: Rule, badge: dict[str, str]) -> Rule:
     request = None
     if rule.message is not None:

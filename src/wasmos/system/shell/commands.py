@@ -11,6 +11,7 @@ from wasmos.errors import ServiceError
 from wasmos.system import tasks, units
 from wasmos.system.caps import capmap
 from wasmos.system.control import verbs
+from wasmos.system.policy.rights import from_here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -270,11 +271,11 @@ def _task_and_rule(arguments: list[str]) -> dict[str, Any]:
     """The rule is all that follows: its lifetime is words of its own."""
     if len(arguments) < 2:
         raise Usage
-    return {"task": arguments[0], "rule": " ".join(arguments[1:])}
+    return {"task": arguments[0], "rule": from_here(" ".join(arguments[1:]))}
 
 
 def _desk(shell: Shell) -> verbs.Desk:
-    return verbs.Desk(shell.kernel, shell.system.manifest.name, "the shell")
+    return verbs.Desk(shell.kernel, shell.system.manifest.name, "the shell", shell.system.offer)
 
 
 @command

@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 30.0
 async def get(shell: Shell, url: str) -> str:
     """The body behind an http:// URL, at most a mebibyte of it.
 
-    Raises ServiceError, ValueError for what isn't HTTP, TimeoutError."""
+    Raises ServiceError, ConnectionError, ValueError for what isn't HTTP, TimeoutError."""
     import h11
 
     parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -40,8 +40,7 @@ async def get(shell: Shell, url: str) -> str:
         request = (request or b"") + (connection.send(h11.EndOfMessage()) or b"")
     except h11.LocalProtocolError as error:
         raise ValueError(f"{url!r} makes no request: {error}") from None
-    address = (await shell.call("tcpip", abi.TcpipDnsResolve(parts.hostname))).addr
-    sock = (await shell.call("tcpip", abi.TcpipConnect(address, parts.port or 80))).sock
+    sock = await _connected(shell, parts.hostname, parts.port or 80)
     try:
         await _send(shell, sock, request)
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -51,6 +50,38 @@ async def get(shell: Shell, url: str) -> str:
     finally:
         with suppress(ServiceError):  # what went wrong before is what to say
             await shell.call("tcpip", abi.TcpipDestroy(sock))
+
+
+async def _connected(shell: Shell, host: str, port: int) -> int:
+    """A socket. What tcpip answers is a number; what was asked says what it means."""
+    codes = abi.ErrorCode
+    try:
+        address = (await shell.call("tcpip", abi.TcpipDnsResolve(host))).addr
+    except ServiceError as error:
+        said = {
+            codes.NOT_FOUND: f"no host is called {host!r}",
+            codes.INVALID_ARG: f"no host can be called {host!r}",
+            codes.TRY_AGAIN: f"the name servers don't answer for {host!r}; try it again",
+        }
+        raise _explained(error, said) from None
+    try:
+        sock: int = (await shell.call("tcpip", abi.TcpipConnect(address, port))).sock
+    except ServiceError as error:
+        at = f"{host} port {port}"
+        nobody = "connection refused; nobody listens there, or no way leads there"
+        said = {
+            codes.NOT_FOUND: f"{at}: {nobody}",
+            codes.TRY_AGAIN: f"{at}: no answer in time",
+        }
+        raise _explained(error, said) from None
+    return sock
+
+
+def _explained(error: ServiceError, said: dict[abi.ErrorCode, str]) -> Exception:
+    for code, words in said.items():
+        if error.code == code:
+            return ConnectionError(words)
+    return error
 
 
 async def _send(shell: Shell, sock: int, data: bytes) -> None:
