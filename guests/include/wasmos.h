@@ -1765,9 +1765,13 @@ static inline const char *error_name(error_t err) {
         "too small",       "would block",        "try again",
         "aborted",         "empty",              "not empty",
         "dead lock",       "not a file",         "not a directory",
-        "end of file",
+        "end of file",     "too many links",     "name too long",
+        "illegal sequence", "read only",         "cross device",
+        "no space",        "io error",           "busy",
+        "bad file",        "not permitted",      "broken pipe",
+        "not connected",   "connection reset",   "not seekable",
     };
-    return err <= OK && err >= ERR_EOF ? names[-err] : "unknown error";
+    return err <= OK && err >= ERR_NOT_SEEKABLE ? names[-err] : "unknown error";
 }
 
 /* ---- Console -------------------------------------------------------------------------------- */

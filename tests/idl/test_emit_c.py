@@ -387,7 +387,7 @@ def test_error_names_are_those_of_abi(compile_c: Compile) -> None:
     guest = Guest(path, console(written))
     for code in abi.ErrorCode:
         guest.call("say", code)
-    for number in (1, -28, -(2**31)):
+    for number in (1, -42, -(2**31)):
         guest.call("say", number)
     assert [part.decode() for part in written] == [
         *(abi.error_name(code) for code in abi.ErrorCode),

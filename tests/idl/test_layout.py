@@ -91,7 +91,7 @@ def test_one_byte_more_is_too_large(types: list[str]) -> None:
 @pytest.mark.parametrize(
     ("type_", "part"),
     [
-        ("i64", "unknown type 'i64'; the types are int"),
+        ("i64", "unknown type 'i64'; did you mean 'int64'? the types are int"),
         ("unit32", "did you mean 'uint32'"),
         ("uint8", "'uint8' needs a length; write uint8[N]"),
         ("cstr", "'cstr' needs a length; write cstr[N]"),

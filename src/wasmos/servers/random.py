@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wasmos._core import Lent
+    from wasmos.kernel import Lent
 
 
 def check_badge(badge: Mapping[str, str]) -> None:
