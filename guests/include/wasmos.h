@@ -1274,6 +1274,7 @@ struct message {
     _Static_assert(offsetof(struct message, message_.field_) == (offset_), #message_);      \
     _Static_assert(sizeof(((struct message *)0)->message_.field_) == (bytes_), #message_)
 
+_Static_assert(sizeof(wasmos_int64_t) == 8 && _Alignof(wasmos_int64_t) == 4, "wasmos_int64_t");
 _Static_assert(sizeof(struct message) == 1512, "struct message");
 _Static_assert(_Alignof(struct message) == 4, "struct message");
 _Static_assert(offsetof(struct message, type) == 0, "struct message");

@@ -1512,7 +1512,7 @@ class FsReadAt(Message):
         self,
         fd: int = 0,
         offset: int = 0,
-        into: bytearray | memoryview = bytearray(),
+        into: bytearray | memoryview = memoryview(bytearray()),
     ) -> None:
         self.fd = fd
         self.offset = offset
@@ -1944,7 +1944,7 @@ class FsList(Message):
         self,
         fd: int = 0,
         cookie: int = 0,
-        into: bytearray | memoryview = bytearray(),
+        into: bytearray | memoryview = memoryview(bytearray()),
     ) -> None:
         self.fd = fd
         self.cookie = cookie
@@ -2128,7 +2128,7 @@ class FsReadLink(Message):
     def __init__(
         self,
         path: str = "",
-        into: bytearray | memoryview = bytearray(),
+        into: bytearray | memoryview = memoryview(bytearray()),
     ) -> None:
         self.path = path
         self.into = into
@@ -2299,7 +2299,7 @@ class RandomGet(Message):
     SIZE = 16
     FIELDS = (Field("into", LENT_OUT, 8, 4, 12),)
 
-    def __init__(self, into: bytearray | memoryview = bytearray()) -> None:
+    def __init__(self, into: bytearray | memoryview = memoryview(bytearray())) -> None:
         self.into = into
 
 
@@ -2358,7 +2358,7 @@ class ConsoleTake(Message):
     SIZE = 16
     FIELDS = (Field("into", LENT_OUT, 8, 4, 12),)
 
-    def __init__(self, into: bytearray | memoryview = bytearray()) -> None:
+    def __init__(self, into: bytearray | memoryview = memoryview(bytearray())) -> None:
         self.into = into
 
 
@@ -2509,7 +2509,7 @@ class TcpipReceive(Message):
         self,
         sock: int = 0,
         flags: int = 0,
-        into: bytearray | memoryview = bytearray(),
+        into: bytearray | memoryview = memoryview(bytearray()),
     ) -> None:
         self.sock = sock
         self.flags = flags
