@@ -326,7 +326,7 @@ def test_randomness_that_repeats(toys: Toys) -> None:
     assert codes[0] == codes[1] != codes[2]
 
 
-# --- what is no adapter, and no program for one ---------------------------------------------------
+# --- what is no adapter, and no program for one -------------------------------------------------
 
 
 @pytest.mark.parametrize(

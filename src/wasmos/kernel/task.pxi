@@ -4,7 +4,7 @@
 # waits for. Ids are handed out once and never again while the kernel lives.
 
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memchr, memcmp, memcpy, memset, strlen
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strlen
 
 cdef enum:
     MESSAGE_BYTES = 1512
