@@ -447,9 +447,9 @@ def test_what_can_be_lent(kernel: wasmos.Kernel, taker: Taker) -> None:
 
 # --- services that are WebAssembly ---------------------------------------------------------------
 
-# Takes and fills what it is lent, through `vm`. Memory to be filled gets each byte plus 1; memory to
-# be read, too, which is refused. A ping asks for four bytes of the task that it names, or for what
-# came of reading after the answer.
+# Takes and fills what it is lent, through `vm`. Memory to be filled gets each byte plus 1; memory
+# to be read, too, which is refused. A ping asks for four bytes of the task that it names, or for
+# what came of reading after the answer.
 SERVICE = """
 #include "wasmos.h"
 static uint8_t bytes[4096];
