@@ -144,13 +144,15 @@ def test_the_symbols_of_the_library_are_in_one_file() -> None:
 
 
 def test_the_core_is_small_enough_to_read() -> None:
-    """Blank lines and comments included. A third of it decides on messages by their fields."""
+    """Blank lines and comments included. Of about 5,300, a third decides on messages by their
+    fields, and 450 are what programs with an interface of their own need: adapters, memory that a
+    message lends, and clocks and randomness without a Python method in between."""
     lines = sum(
         len(path.read_text().splitlines())
         for pattern in ("*.pyx", "*.pxi")
         for path in PACKAGE.rglob(pattern)
     )
-    assert lines < 4_700
+    assert lines < 5_350
 
 
 # --- the cost of importing --------------------------------------------------------------------

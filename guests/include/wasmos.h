@@ -956,7 +956,8 @@ struct clock_alarm_fields {
     int token;
 };
 
-/* Fill memory with random bytes. */
+/* Fill memory with random bytes. "Too large" for more than a mebibyte: nobody else runs
+ * meanwhile. */
 #define RANDOM_GET_MSG 144
 struct random_get_fields {
     uint32_t into;
@@ -1277,6 +1278,7 @@ struct message {
     _Static_assert(offsetof(struct message, message_.field_) == (offset_), #message_);      \
     _Static_assert(sizeof(((struct message *)0)->message_.field_) == (bytes_), #message_)
 
+_Static_assert(sizeof(wasmos_int64_t) == 8 && _Alignof(wasmos_int64_t) == 4, "wasmos_int64_t");
 _Static_assert(sizeof(struct message) == 1512, "struct message");
 _Static_assert(_Alignof(struct message) == 4, "struct message");
 _Static_assert(offsetof(struct message, type) == 0, "struct message");
@@ -1768,9 +1770,13 @@ static inline const char *error_name(error_t err) {
         "too small",       "would block",        "try again",
         "aborted",         "empty",              "not empty",
         "dead lock",       "not a file",         "not a directory",
-        "end of file",
+        "end of file",     "too many links",     "name too long",
+        "illegal sequence", "read only",         "cross device",
+        "no space",        "io error",           "busy",
+        "bad file",        "not permitted",      "broken pipe",
+        "not connected",   "connection reset",   "not seekable",
     };
-    return err <= OK && err >= ERR_EOF ? names[-err] : "unknown error";
+    return err <= OK && err >= ERR_NOT_SEEKABLE ? names[-err] : "unknown error";
 }
 
 /* ---- Console -------------------------------------------------------------------------------- */

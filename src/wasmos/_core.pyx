@@ -2,7 +2,8 @@
 """The trusted core of wasmos: engine bindings and the kernel's fast path.
 
 Read in this order: engine/capi, engine/engine; kernel/task, memory, events, demand,
-capability, gate, authority, records, native, ipc, personality, sched, codec, lent, core. Each file opens with its law.
+capability, gate, authority, records, native, ipc, personality, sched, codec, lent, core. Each file
+opens with its law.
 """
 
 from wasmos.errors import InternalError, ServiceError, UsageError

@@ -18,8 +18,8 @@ def test_numbers_of_the_interface() -> None:
     assert (IPC_ANY, FROM_KERNEL, VM) == (0, -1, 1)
 
 
-def test_codes_run_from_0_to_minus_27() -> None:
-    assert [code.value for code in ErrorCode] == list(range(0, -28, -1))
+def test_codes_run_from_0_to_minus_41() -> None:
+    assert [code.value for code in ErrorCode] == list(range(0, -42, -1))
 
 
 def test_codes_that_guests_meet_most() -> None:
@@ -28,6 +28,8 @@ def test_codes_that_guests_meet_most() -> None:
     assert ErrorCode.INVALID_ARG == -11
     assert ErrorCode.ABORTED == -21
     assert ErrorCode.EOF == -27
+    assert ErrorCode.TOO_MANY_LINKS == -28
+    assert ErrorCode.NOT_SEEKABLE == -41
 
 
 def test_every_code_has_words() -> None:
@@ -61,9 +63,23 @@ def test_every_code_has_words() -> None:
         "not a file",
         "not a directory",
         "end of file",
+        "too many links",
+        "name too long",
+        "illegal sequence",
+        "read only",
+        "cross device",
+        "no space",
+        "io error",
+        "busy",
+        "bad file",
+        "not permitted",
+        "broken pipe",
+        "not connected",
+        "connection reset",
+        "not seekable",
     ]
 
 
 def test_a_number_that_is_no_code() -> None:
-    assert error_name(-28) == "unknown error -28"
+    assert error_name(-42) == "unknown error -42"
     assert error_name(9) == "unknown error 9"

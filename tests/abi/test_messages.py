@@ -42,7 +42,18 @@ def test_services_answer_what_the_interface_says() -> None:
     assert abi.SERVICES["pong"] == ("ping",)
     assert abi.SERVICES["echo"] == ("echo",)
     assert abi.SERVICES["net_device"] == ("net_open", "net_send")
-    assert abi.SERVICES["console"] == ("console_write", "console_read")
+    assert abi.SERVICES["console"] == (
+        "console_write",
+        "console_read",
+        "console_put",
+        "console_take",
+        "console_poll",
+        "console_terminals",
+    )
+    assert {"clock_get", "clock_wait", "clock_set_alarm"} < set(abi.SERVICES["clock"])
+    assert "clock_alarm" not in abi.SERVICES["clock"]
+    assert abi.SERVICES["random"] == ("random_get",)
+    assert {"lent_read", "lent_write"} < set(abi.SERVICES["vm"])
     assert abi.SERVICES["args"] == ("args_get",)
     assert {"ping", "service_lookup", "watch_tasks"} < set(abi.SERVICES["vm"])
     assert {"cap_get", "cap_grant", "spawn_granted"} < set(abi.SERVICES["vm"])
@@ -63,7 +74,9 @@ def test_events() -> None:
     assert abi.EVENTS == {
         "vm": ("task_destroyed",),
         "net_device": ("net_recv",),
-        "tcpip": ("tcpip_data", "tcpip_closed"),
+        "tcpip": ("tcpip_data", "tcpip_closed", "tcpip_ready"),
+        "clock": ("clock_alarm",),
+        "console": ("console_ready",),
     }
 
 
@@ -79,11 +92,32 @@ def test_what_covers_what() -> None:
         "tcpip_destroy": sockets,
         "tcpip_write": sockets,
         "tcpip_read": sockets,
+        "fs_close_file": ["fs_open_file"],
+        "fs_read_at": ["fs_open_file"],
+        "fs_stat_file": ["fs_open_file"],
+        "fs_advise": ["fs_open_file"],
+        "fs_sync": ["fs_open_file"],
+        "fs_set_flags": ["fs_open_file"],
+        "fs_list": ["fs_open_file"],
+        "console_poll": ["console_take"],
+        "console_terminals": ["console_take", "console_put"],
+        "tcpip_accept": ["tcpip_listen"],
+        "tcpip_receive": sockets,
+        "tcpip_send": sockets,
+        "fs_root": ["fs_open_file"],
+        "tcpip_listener": ["tcpip_listen"],
+        "tcpip_shutdown": sockets,
+        "tcpip_poll": sockets,
     }
 
 
 def test_badges() -> None:
-    assert abi.BADGES == {"fs": ("dir", "at", "mode"), "tcpip": ("host", "bind")}
+    assert abi.BADGES == {
+        "fs": ("dir", "at", "mode"),
+        "tcpip": ("host", "bind"),
+        "clock": ("at",),
+        "random": ("seed",),
+    }
 
 
 def test_what_fields_mean() -> None:
@@ -109,6 +143,18 @@ def test_what_fields_mean() -> None:
         "spawn_granted.name": "name",
         "env_get.name": "name",
         "env_get_reply.value": "secret",
+        "fs_open_file.path": "path",
+        "fs_stat.path": "path",
+        "fs_set_times.path": "path",
+        "fs_make_directory.path": "path",
+        "fs_remove_directory.path": "path",
+        "fs_remove_file.path": "path",
+        "fs_rename.path": "path",
+        "fs_rename.new_path": "path",
+        "fs_link.path": "path",
+        "fs_link.new_path": "path",
+        "fs_make_link.path": "path",
+        "fs_read_link.path": "path",
     }
 
 

@@ -66,11 +66,6 @@ def test_passive_service_that_may_block() -> None:
     assert not admit(CALL + MEMORY + HANDLE + BUFFER).direct
 
 
-def test_another_entry() -> None:
-    """WASI programs begin elsewhere; their personality says so."""
-    assert admit('(func (export "_start"))', entry="_start").entry == "_start"
-
-
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
@@ -95,6 +90,100 @@ def test_another_entry() -> None:
 )
 def test_wrong_shapes(fields: str, said: str) -> None:
     assert said in refused(fields)
+
+
+# --- dialects: what else a program may be written for -------------------------------------------
+
+# Two interfaces, one with a function of the same name as the other's.
+DIALECTS: dict[str, Any] = {
+    "toy": {("toy", "say"): (I32, I32), ("toy", "leave"): (I32, ())},
+    "game": {("game", "say"): ((), ())},
+}
+SAY = '(import "toy" "say" (func (param i32) (result i32)))'
+GAME_SAY = '(import "game" "say" (func))'
+START = '(func (export "_start"))'
+INITIALIZE = '(func (export "_initialize"))'
+
+
+@pytest.mark.parametrize(
+    ("fields", "dialect", "has_memory"),
+    [
+        (SAY + MEMORY + START, "toy", True),
+        (GAME_SAY + MEMORY + START, "game", True),
+        (SAY + START, "toy", False),
+        (SAY + MEMORY + INITIALIZE, "toy", True),  # a reactor
+        (SAY + MEMORY + INITIALIZE + START, "toy", True),
+        # What it exports beside that is nobody's business: `main` is never called.
+        (SAY + MEMORY + START + MAIN, "toy", True),
+        (SAY + MEMORY + START + HANDLE + BUFFER, "toy", True),
+    ],
+)
+def test_a_program_of_a_dialect(fields: str, dialect: str, has_memory: bool) -> None:
+    shape = admit(fields, dialects=DIALECTS)
+    assert (shape.kind, shape.entry, shape.dialect) == (policy.ACTIVE, "_start", dialect)
+    assert shape.has_memory is has_memory
+    assert not shape.direct and not shape.returns_code
+
+
+def test_a_command_that_imports_nothing_is_of_the_first_dialect() -> None:
+    assert admit(MEMORY + START, dialects=DIALECTS).dialect == "toy"
+    assert admit(START, dialects={"game": DIALECTS["game"]}).dialect == "game"
+
+
+@pytest.mark.parametrize(
+    "fields", [CALL + MEMORY + MAIN, MAIN, MAIN + START, MAIN + MEMORY + INITIALIZE]
+)
+def test_a_program_of_no_dialect(fields: str) -> None:
+    """It has the four calls or nothing, and a `main`."""
+    shape = admit(fields, dialects=DIALECTS)
+    assert (shape.entry, shape.dialect) == ("main", None)
+
+
+def test_a_passive_service_is_of_no_dialect() -> None:
+    shape = admit(MEMORY + HANDLE + BUFFER, dialects=DIALECTS)
+    assert (shape.kind, shape.dialect, shape.direct) == (policy.PASSIVE, None, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        # Of its own kind, `_start` and `_initialize` are () -> ().
+        (SAY + MEMORY, "nothing to run: a program that imports 'toy' exports '_start'"),
+        (SAY + MEMORY + MAIN, "nothing to run: a program that imports 'toy' exports '_start'"),
+        (SAY + '(func (export "_start") (param i32))', "'_start' is of type (i32) -> ()"),
+        (
+            SAY + '(func (export "_start") (result i32) (i32.const 0))',
+            "'_start' is of type () -> i",
+        ),
+        (SAY + '(global (export "_start") i32 (i32.const 0))', "'_start' is a global"),
+        (
+            SAY + START + '(func (export "_initialize") (param i32))',
+            "'_initialize' is of type (i32)",
+        ),
+        (SAY + '(func (export "_initialize") (result i64) (i64.const 0))', "'_initialize' is of"),
+        (SAY + START + '(func (export "memory"))', "'memory' is a function"),
+        # The whole offer is one dialect's: neither another one's nor the four calls.
+        (SAY + GAME_SAY + MEMORY + START, "import 'game'.'say', function () -> (), is provided by"),
+        (GAME_SAY + SAY + MEMORY + START, "import 'toy'.'say', function (i32) -> i32, is provided"),
+        (SAY + CALL + MEMORY + START, "import 'env'.'ipc_call'"),
+        (CALL + SAY + MEMORY + MAIN, "import 'env'.'ipc_call'"),
+        (
+            '(import "toy" "fly" (func))' + START,
+            "'toy'.'fly', function () -> (), is provided by nob",
+        ),
+        ('(import "toy" "say" (func))' + START, "wanted as function () -> (), but provided as"),
+        ('(import "toy" "say" (global i32))' + START, "'toy'.'say'"),
+        ('(import "toy" "memory" (memory 1))' + START, "'toy'.'memory'"),
+    ],
+)
+def test_what_is_no_program_of_a_dialect(fields: str, said: str) -> None:
+    assert said in refused(fields, dialects=DIALECTS)
+
+
+def test_without_dialects_there_is_none() -> None:
+    assert "'toy'.'say'" in refused(SAY + MEMORY + START)
+    assert "nothing to run" in refused(START)
+    assert "nothing to run" in refused(START, dialects={})
 
 
 # --- imports ----------------------------------------------------------------------------------

@@ -146,6 +146,74 @@ def test_users_header_holds_everything(compile_c: Compile, tmp_path: Path) -> No
         compile_c(f'#include "store.h"\n#include "{INCLUDE}/wasmos.h"', include=tmp_path)
 
 
+LENDING = """first 1000;
+service store {
+    rpc store_save(flags: uint16, at: int64, data: lent) -> (end: int64);
+    rpc store_load(at: int64, into: lent_out, last: uint16) -> (len: uint32, next: int64);
+}
+"""
+
+
+def test_64_bit_numbers_and_lent_memory(compile_c: Compile, tmp_path: Path) -> None:
+    """At any address, as all of a message: what says so is the header, to the compiler."""
+    (tmp_path / "store.idl").write_text(LENDING, encoding="utf-8")
+    generate([tmp_path / "store.idl"], c=tmp_path / "store.h")
+    path = compile_c(
+        """
+        #include "store.h"
+        static char text[] = "to be saved";
+        static struct { int32_t shift; struct message m; } box;
+        WASMOS_EXPORT("text") char *where(void) { return text; }
+        int main(void) {
+            struct message *m = &box.m; /* at 4 or 12, never at 8 */
+            m->type = STORE_SAVE_MSG;
+            m->store_save.flags = 0xffff;
+            m->store_save.at = -((wasmos_int64_t)1 << 62);
+            m->store_save.data = (uint32_t)(uintptr_t)text;
+            m->store_save.data_len = sizeof(text);
+            error_t err = ipc_ask(7, m);
+            return IS_ERROR(err) ? err : m->store_save_reply.end == -2 ? 1 : 0;
+        }
+        """,
+        include=tmp_path,
+    )
+    seen: list[tuple[int, ...]] = []
+
+    def answer(dst: int, request: bytes) -> bytes:
+        seen.append((dst, *struct.unpack_from("<iiHxxqII", request)))
+        return message(1001, struct.pack("<q", -2))
+
+    guest = Guest(path, answer)
+    assert guest.call("main") == 1
+    assert seen == [(7, 1000, seen[0][2], 0xFFFF, -(1 << 62), guest.call("text"), 12)]
+
+
+@pytest.mark.parametrize("options", [[], ["-std=c2x"], ["-std=gnu11", "-O0"]])
+def test_a_64_bit_number_has_the_alignment_of_all(compile_c: Compile, options: list[str]) -> None:
+    compile_c(
+        """
+        #include "wasmos.h"
+        _Static_assert(_Alignof(wasmos_int64_t) == 4 && sizeof(wasmos_int64_t) == 8, "");
+        _Static_assert(offsetof(struct message, fs_read_at.offset) == 12, "");
+        _Static_assert(offsetof(struct message, fs_read_at.into_len) == 24, "");
+        int main(void) { return 0; }
+        """,
+        *options,
+    )
+
+
+def test_one_with_the_alignment_of_the_machine_is_refused(
+    compile_c: Compile, tmp_path: Path
+) -> None:
+    typedef = "typedef int64_t wasmos_int64_t __attribute__((aligned(4)));"
+    assert typedef in HEADER
+    text = HEADER.replace(typedef, "typedef int64_t wasmos_int64_t;")
+    (tmp_path / "wasmos.h").write_text(text, encoding="utf-8")
+    with pytest.raises(CompileError, match="fs_read_at") as caught:
+        compile_c('#include "wasmos.h"\nint main(void) { return 0; }', include=tmp_path)
+    assert "wasmos_int64_t" in str(caught.value)
+
+
 # ---- running
 
 
@@ -387,7 +455,7 @@ def test_error_names_are_those_of_abi(compile_c: Compile) -> None:
     guest = Guest(path, console(written))
     for code in abi.ErrorCode:
         guest.call("say", code)
-    for number in (1, -28, -(2**31)):
+    for number in (1, -42, -(2**31)):
         guest.call("say", number)
     assert [part.decode() for part in written] == [
         *(abi.error_name(code) for code in abi.ErrorCode),

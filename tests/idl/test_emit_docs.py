@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from wasmos.idl import lay_out, parse
 from wasmos.idl.emit_docs import emit_docs
 from wasmos.idl.layout import MEANINGS
@@ -56,6 +58,21 @@ def test_every_byte_of_a_message_is_on_the_page() -> None:
     ]
     assert "| 1 | `wake` | none | | | |" in lines
     assert "| 9 | `drop` | none | | | |" in lines
+
+
+def test_64_bit_numbers_and_lent_memory() -> None:
+    lines = page(
+        "service s { rpc save(at: int64, data: lent) -> (); rpc load(to: lent_out) -> (); }"
+    )
+    start = lines.index("| 1 | `save` | `at` | `int64` | 8 | 8 |")
+    assert lines[start + 1 : start + 3] == [
+        "| | | `data` | `lent` | 16 | 4 |",
+        "| | | `data_len` | `uint32` | 20 | 4 |",
+    ]
+    start = lines.index("| 3 | `load` | `to` | `lent_out` | 8 | 4 |")
+    assert lines[start + 1] == "| | | `to_len` | `uint32` | 12 | 4 |"
+    types = {line.split("`")[1] for line in page("") if re.match(r"\| `\w+(\[N\])?`[ ,]", line)}
+    assert {"int64", "lent", "lent_out"} < types
 
 
 def test_words_of_the_source() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import types
 
-from wasmos.abi import BYTES, CSTR, INT32, Message
+import pytest
+
+from wasmos.abi import BYTES, CSTR, INT32, INT64, LENT, LENT_OUT, Message
 from wasmos.idl import lay_out, parse
 from wasmos.idl.emit_python import emit_python
 
@@ -51,6 +53,41 @@ def test_a_class_holds_what_the_definition_says() -> None:
     assert [field.meaning for field in (*cls.FIELDS, value)] == ["", "port", "secret"]
     assert made.KeyError_.FIELDS[0].kind == INT32
     assert made.Changed.FIELDS == ()
+
+
+LENDING = """first 1000;
+service store {
+    rpc save(at: int64, data: lent) -> (end: int64);
+    rpc load(count: uint16, into: lent_out) -> (len: uint32);
+}
+"""
+
+
+def test_64_bit_numbers_and_lent_memory() -> None:
+    made = module(LENDING)
+    fields = {
+        cls.NAME: [(f.name, f.kind, f.offset, f.size, f.len_offset) for f in cls.FIELDS]
+        for cls in made.MESSAGES.values()
+    }
+    assert fields == {
+        "save": [("at", INT64, 8, 8, 0), ("data", LENT, 16, 4, 20)],
+        "save_reply": [("end", INT64, 8, 8, 0)],
+        "load": [("count", 2, 8, 2, 0), ("into", LENT_OUT, 12, 4, 16)],
+        "load_reply": [("len", 1, 8, 4, 0)],
+    }
+    # As a client makes them: without arguments, with nothing to lend.
+    assert (made.Save().at, made.Save().data) == (0, b"")
+    assert made.Load().into == b""
+    assert not made.Load().into.readonly
+    with pytest.raises(AttributeError):  # it is one for all, so it can't grow
+        made.Load().into.extend(b"x")
+
+
+def test_what_may_be_lent() -> None:
+    """A client lends any buffer; one that is to be filled has to be writable."""
+    source = emit_python(lay_out([parse(LENDING, "x.idl")]), ["x.idl"])
+    assert 'data: bytes | bytearray | memoryview = b""' in source
+    assert "into: bytearray | memoryview = memoryview(bytearray())" in source
 
 
 def test_docs_survive_quotes_and_backslashes() -> None:

@@ -219,6 +219,8 @@ def test_a_badge_may_be_called_like_a_field_of_an_answer_or_of_another_service()
         (["service s {\noneway message(); }"], "a.idl:2", "can't be called 'message'"),
         (["service s {\noneway none(); }"], "a.idl:2", "can't be called 'none'"),
         (["service s {\noneway i_n_t32(); }"], "a.idl:2", "can't be called 'i_n_t32'"),
+        (["service s {\noneway i_n_t64(); }"], "a.idl:2", "can't be called 'i_n_t64'"),
+        (["service s {\noneway l_e_n_t(); }"], "a.idl:2", "can't be called 'l_e_n_t'"),
         (["service s {\nrpc aa() -> (\nx: what); }"], "a.idl:3", "unknown type 'what'"),
         (["\nfirst 0;"], "a.idl:2", "0 can't be the number of a message"),
         (["first -5;"], "a.idl:1", "-5 can't be the number"),
@@ -235,6 +237,53 @@ def test_contradictions(texts: list[str], where: str, part: str) -> None:
         interface(*texts)
     assert str(caught.value).startswith(f"{where}: ")
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("type_", ["lent", "lent_out"])
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        (
+            "service s { rpc aa() -> (\nx: int,\ny: LENT); }",
+            3,
+            "'y': the answer to 'aa' can't lend memory: nobody waits on what it lends; lend from "
+            "the request, a lent_out to be filled",
+        ),
+        (
+            "service s { oneway aa(\ny: LENT); }",
+            2,
+            "'y': nobody answers 'aa', and memory is lent until the answer; make it an rpc, or the "
+            "field bytes[N]",
+        ),
+        ("service s { event aa(\ny: LENT); }", 2, "'y': nobody answers 'aa', and memory is lent"),
+        (
+            "kernel { rpc aa(x: int,\ny: LENT) -> (); }",
+            2,
+            "'y': the kernel sends 'aa' and has no memory to lend; make it bytes[N]",
+        ),
+        ("kernel { oneway aa(\ny: LENT); }", 2, "'y': the kernel sends 'aa'"),
+        ("kernel { rpc aa() -> (\ny: LENT); }", 2, "'y': the answer to 'aa' can't lend"),
+        (
+            "service s { rpc aa(x: lent,\nn: int,\ny: LENT) -> (); }",
+            3,
+            "'y': 'aa' lends twice (first on line 1); lend one range, or split the message in two",
+        ),
+        ("service s { rpc aa(\ny: LENT, z: LENT) -> (\nw: LENT); }", 3, "'w': the answer to"),
+    ],
+)
+def test_who_can_lend(text: str, line: int, problem: str, type_: str) -> None:
+    with pytest.raises(IdlError) as caught:
+        interface(text.replace("LENT", type_))
+    assert str(caught.value).startswith(f"a.idl:{line}: {problem}")
+
+
+def test_a_request_lends_one_range() -> None:
+    made = interface(
+        "service s { rpc aa(x: lent) -> (); rpc bb(n: int64, x: lent_out, m: int) -> (len: uint32);"
+        " }\nservice t { answers aa; }"
+    )
+    sizes = {message.name: message.layout.size for message in made.messages}
+    assert sizes == {"aa": 16, "aa_reply": 8, "bb": 28, "bb_reply": 12}
 
 
 def test_an_rpc_may_answer_with_nothing() -> None:

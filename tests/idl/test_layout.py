@@ -24,7 +24,11 @@ SCALARS: dict[str, type[ctypes._SimpleCData[int]]] = {
     "task": ctypes.c_int32,
     "uint32": ctypes.c_uint32,
     "uint16": ctypes.c_uint16,
+    "int64": ctypes.c_int64,
+    "lent": ctypes.c_uint32,
+    "lent_out": ctypes.c_uint32,
 }
+WITH_LENGTH = ("bytes", "lent", "lent_out")
 
 
 def lay_out(*types: str) -> Layout:
@@ -41,12 +45,13 @@ def c_struct(types: list[str]) -> type[ctypes.Structure]:
         name, _, length = type_.rstrip("]").partition("[")
         if name in SCALARS:
             members.append((f"f{index}", SCALARS[name]))
-            continue
-        element = ctypes.c_char if name == "cstr" else ctypes.c_uint8
-        members.append((f"f{index}", element * int(length)))
-        if name == "bytes":
+        else:
+            element = ctypes.c_char if name == "cstr" else ctypes.c_uint8
+            members.append((f"f{index}", element * int(length)))
+        if name in WITH_LENGTH:
             members.append((f"f{index}_len", ctypes.c_uint32))
-    return type("Payload", (ctypes.Structure,), {"_fields_": members})
+    # A message is aligned to 4 bytes, and so are the 64-bit numbers in it.
+    return type("Payload", (ctypes.Structure,), {"_pack_": 4, "_fields_": members})
 
 
 ARRAY = st.tuples(st.sampled_from(["cstr", "bytes", "uint8"]), st.integers(1, 300))
@@ -71,6 +76,23 @@ def test_layout_is_that_of_c(types: list[str]) -> None:
             assert field.len_offset == HEADER_SIZE + getattr(struct, f"{field.name}_len").offset
 
 
+def test_64_bit_numbers_are_aligned_to_4() -> None:
+    assert [field.offset for field in lay_out("int", "int64", "uint16", "int64").fields] == [
+        8,
+        12,
+        20,
+        24,
+    ]
+    assert lay_out("uint16", "int64").size == 20
+
+
+def test_what_is_lent_is_an_address_and_a_length() -> None:
+    (number, lent, after) = lay_out("uint16", "lent_out", "uint16").fields
+    assert (number.len_offset, after.len_offset) == (None, None)
+    assert (lent.offset, lent.size, lent.len_offset) == (12, 4, 16)
+    assert after.offset == 20
+
+
 def test_no_fields_is_a_bare_header() -> None:
     assert lay_out() == Layout((), HEADER_SIZE)
 
@@ -91,12 +113,22 @@ def test_one_byte_more_is_too_large(types: list[str]) -> None:
 @pytest.mark.parametrize(
     ("type_", "part"),
     [
-        ("i64", "unknown type 'i64'; the types are int"),
+        ("i64", "unknown type 'i64'; did you mean 'int64'? the types are int"),
         ("unit32", "did you mean 'uint32'"),
         ("uint8", "'uint8' needs a length; write uint8[N]"),
         ("cstr", "'cstr' needs a length; write cstr[N]"),
         ("bytes", "'bytes' needs a length"),
-        ("int[4]", "'int' takes no length"),
+        ("int[4]", "'int' takes no length; write 'int', or use bytes[N]"),
+        ("int64[4]", "'int64' takes no length; write 'int64', or use bytes[N]"),
+        (
+            "lent[4]",
+            "'lent' takes no length: each message says how much it lends; write 'lent', and",
+        ),
+        (
+            "lent_out[4]",
+            "'lent_out' takes no length: each message says how much it lends; write 'lent",
+        ),
+        ("lend", "unknown type 'lend'; did you mean 'lent'?"),
         ("cstr[0]", "cstr[0] has no room"),
         ("bytes[-4]", "bytes[-4] has no room"),
         ("uint8[9999999999]", "ends at byte 10000000011"),
@@ -115,6 +147,10 @@ def test_types_that_are_none(type_: str, part: str) -> None:
         ("a: int,\na: int", 2, "two fields are called 'a'"),
         ("a: bytes[4],\na_len: int", 2, "two fields are called 'a_len'"),
         ("a_len: int,\na: bytes[4]", 2, "two fields are called 'a_len'"),
+        ("a: lent,\na_len: uint32", 2, "two fields are called 'a_len'; rename one of them (the"),
+        ("a_len: uint32,\na: lent", 2, "two fields are called 'a_len'"),
+        ("a: lent_out,\na_len: int64", 2, "two fields are called 'a_len'"),
+        ("a: bytes[4],\na_len: lent", 2, "two fields are called 'a_len'"),
         ("a: int,\nclass: int", 2, "'class' is a keyword of Python"),
         ("a: int,\nregister: int", 2, "'register' is a keyword of C"),
         ("a: int,\nself: int", 2, "can't be called 'self'"),
@@ -167,7 +203,7 @@ def test_a_meaning_moves_nothing() -> None:
 
 
 ALLOWED = {tuple(type_.replace("[9]", "").split(" as ")) for type_ in RIGHT}
-TYPES = ["int", "task", "uint32", "uint16", "cstr", "bytes", "uint8"]
+TYPES = ["int", "task", "uint32", "uint16", "int64", "lent", "lent_out", "cstr", "bytes", "uint8"]
 
 
 @pytest.mark.parametrize("meaning", MEANINGS)
@@ -195,6 +231,10 @@ def test_which_types_can_have_which_meaning(type_: str, meaning: str) -> None:
         ("bytes[4] as path", "'bytes[4]' can't be read as 'path'; make it a cstr, or write 'as se"),
         ("uint32 as secret", "make it a cstr or bytes, or write 'as ipv4'"),
         ("what as port", "unknown type 'what'"),
+        ("int64 as port", "'int64' can't be read as 'port'; make it a uint16, or remove 'as port'"),
+        ("lent as path", "'lent' can't be read as 'path'; make it a cstr, or remove 'as path'"),
+        ("lent as secret", "'lent' can't be read as 'secret'; make it a cstr or bytes, or remove "),
+        ("lent_out as data", "unknown meaning 'data'"),
     ],
 )
 def test_a_wrong_meaning(type_: str, part: str) -> None:

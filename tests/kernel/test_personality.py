@@ -307,6 +307,9 @@ def test_randomness_from_the_core(toys: Toys) -> None:
     for size in (16, 5000):
         assert len({toys.run(toy(body.format(size))).code for _ in range(4)}) == 4
     assert toys.run(toy("(call $random (i32.const 65530) (i32.const 16))")).code == -15
+    assert toys.run(toy("(call $random (i32.const 0) (i32.const 1048577))")).code == -17
+    with pytest.raises(wasmos.ServiceError, match="too large"):
+        toys.kernel.call("random", abi.RandomGet(bytearray(1048577)))
 
 
 def test_no_randomness_is_given_twice(toys: Toys) -> None:
@@ -326,7 +329,7 @@ def test_randomness_that_repeats(toys: Toys) -> None:
     assert codes[0] == codes[1] != codes[2]
 
 
-# --- what is no adapter, and no program for one ---------------------------------------------------
+# --- what is no adapter, and no program for one -------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -337,7 +340,7 @@ def test_randomness_that_repeats(toys: Toys) -> None:
         (f"(module {IMPORTS})", "nothing to run"),
         (f'(module {IMPORTS} (func (export "_start") (param i32)))', "_start"),
         ('(module (import "toy" "leave" (func (param i32))) '
-         '(import "env" "ipc_reply" (func (param i32 i32))) (func (export "_start")))', "'ipc_reply'"),
+         '(import "env" "ipc_reply" (func (param i32 i32))) (func (export "_start")))', "reply"),
         ('(module (import "env" "program_exit" (func (param i32))) (func (export "main")))',
          "program_exit"),
     ],

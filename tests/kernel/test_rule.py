@@ -134,16 +134,16 @@ BAD = {
     "tcpip.": "column 7: expected a message, and the text ends",
     "tcpip.lisen(listen_port=80)": "tcpip has no message 'lisen'; did you mean 'listen'?",
     "tcpip.data": "tcpip has no message 'data'; there are: connect, listen, destroy, write, read, "
-    "dns_resolve",
+    "dns_resolve, listener, accept, receive, send, shutdown, poll",
     "tcpip.fs_open": "tcpip has no message 'fs_open'; there are: connect, listen, destroy, write, "
-    "read, dns_resolve",
+    "read, dns_resolve, listener, accept, receive, send, shutdown, poll",
     "echo.say": "echo has no message 'say'; there is: echo",
     "tcpp.listen": "no message 'listen' for a service 'tcpp'; did you mean 'tcpip'?",
     "mine.listen": "no message 'listen' for a service 'mine'; it is a message of tcpip",
     "mine.fs_opne": "no message 'fs_opne' for a service 'mine'; did you mean 'fs_open'?",
     "mine.notify": "no message 'notify' for a service 'mine'; a service that no interface knows "
     "takes the full names of requests, such as 'ping'",
-    "mine.tcpip_data": "no message 'tcpip_data' for a service 'mine'; did you mean 'tcpip_read'?",
+    "mine.tcpip_data": "no message 'tcpip_data' for a service 'mine'; did you mean 'tcpip_accept'?",
     "tcpip.listen(": "column 14: expected a field, and the text ends",
     "tcpip.listen()": "column 14: expected a field",
     "tcpip.listen(listen_port)": "column 25: expected '='",
@@ -361,7 +361,7 @@ def test_what_a_message_covers() -> None:
     assert Rule.parse("tcpip").messages is None
     assert Rule.parse("*").messages is None
     assert Rule.parse("tcpip.dns_resolve").messages == {61}
-    assert Rule.parse("tcpip.listen").messages == {53, 55, 57, 59}
+    assert Rule.parse("tcpip.listen").messages == {53, 55, 57, 59, 155, 157, 159, 161, 163, 165}
     assert lab("lab.lab_mix").messages == {Mix.TYPE, After.TYPE, Later.TYPE}  # over two steps
 
 

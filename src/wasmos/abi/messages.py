@@ -1518,7 +1518,7 @@ class FsReadAt(Message):
         self,
         fd: int = 0,
         offset: int = 0,
-        into: bytearray | memoryview = bytearray(),
+        into: bytearray | memoryview = memoryview(bytearray()),
     ) -> None:
         self.fd = fd
         self.offset = offset
@@ -1950,7 +1950,7 @@ class FsList(Message):
         self,
         fd: int = 0,
         cookie: int = 0,
-        into: bytearray | memoryview = bytearray(),
+        into: bytearray | memoryview = memoryview(bytearray()),
     ) -> None:
         self.fd = fd
         self.cookie = cookie
@@ -2134,7 +2134,7 @@ class FsReadLink(Message):
     def __init__(
         self,
         path: str = "",
-        into: bytearray | memoryview = bytearray(),
+        into: bytearray | memoryview = memoryview(bytearray()),
     ) -> None:
         self.path = path
         self.into = into
@@ -2297,7 +2297,9 @@ class ClockAlarm(Message):
 
 
 class RandomGet(Message):
-    """Fill memory with random bytes."""
+    """Fill memory with random bytes. \"Too large\" for more than a mebibyte: nobody else runs
+    meanwhile.
+    """
 
     __slots__ = ("into",)
     TYPE = 144
@@ -2305,7 +2307,7 @@ class RandomGet(Message):
     SIZE = 16
     FIELDS = (Field("into", LENT_OUT, 8, 4, 12),)
 
-    def __init__(self, into: bytearray | memoryview = bytearray()) -> None:
+    def __init__(self, into: bytearray | memoryview = memoryview(bytearray())) -> None:
         self.into = into
 
 
@@ -2364,7 +2366,7 @@ class ConsoleTake(Message):
     SIZE = 16
     FIELDS = (Field("into", LENT_OUT, 8, 4, 12),)
 
-    def __init__(self, into: bytearray | memoryview = bytearray()) -> None:
+    def __init__(self, into: bytearray | memoryview = memoryview(bytearray())) -> None:
         self.into = into
 
 
@@ -2515,7 +2517,7 @@ class TcpipReceive(Message):
         self,
         sock: int = 0,
         flags: int = 0,
-        into: bytearray | memoryview = bytearray(),
+        into: bytearray | memoryview = memoryview(bytearray()),
     ) -> None:
         self.sock = sock
         self.flags = flags
@@ -3117,6 +3119,7 @@ COVERED_BY: dict[int, tuple[int, ...]] = {
     55: (51, 53),
     57: (51, 53),
     59: (51, 53),
+    89: (91,),
     93: (91,),
     95: (91,),
     101: (91,),
@@ -3126,6 +3129,7 @@ COVERED_BY: dict[int, tuple[int, ...]] = {
     117: (91,),
     150: (148,),
     153: (148, 146),
+    155: (53,),
     157: (53,),
     159: (51, 53),
     161: (51, 53),

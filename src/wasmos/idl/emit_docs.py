@@ -41,7 +41,7 @@ nothing in the message.
 | `as name` | a name |
 | `as own_name` | a name that the sender calls itself by |
 | `as secret` | not to be shown in logs |
-"""
+"""  # noqa: E501 - a row is a line
 
 _FLOWS = {
     Flow.RPC: "a request and its answer",

@@ -132,7 +132,7 @@ def _zero(field: Field) -> str:
     if field.kind in (Kind.BYTES, Kind.LENT):
         return 'b""'
     if field.kind is Kind.LENT_OUT:
-        return "bytearray()"
+        return "memoryview(bytearray())"  # a bytearray would be one for all, and could grow
     if field.kind is Kind.UINT8_ARRAY:
         return rf'b"\0" * {field.size}'
     return "0"

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from .errors import IdlError
-from .layout import Layout, lay_out_fields
-from .model import BlockDef, Document, Flow, MessageDef
+from .layout import LENT_TYPES, Layout, lay_out_fields
+from .model import BlockDef, Document, FieldDef, Flow, MessageDef
 from .names import class_name, hint, message_problem, name_problem
 
 # A type is an int32 and a negative one is an error code.
@@ -173,6 +174,7 @@ class _Builder:
     ) -> Exchange:
         if problem := message_problem(definition.name):
             raise IdlError(file, definition.line, problem, "choose another name")
+        _check_lending(definition, file, kernel_only)
         message = Message(
             number=number,
             name=definition.name,
@@ -288,6 +290,31 @@ class _Builder:
             if problem is not None:
                 raise IdlError(file, mention.line, problem, advice)
             seen.add(mention.name)
+
+
+def _check_lending(definition: MessageDef, file: str, kernel_only: bool) -> None:
+    """Memory is lent by who waits for an answer, until the answer, and one range at a time."""
+    name = definition.name
+    lent = [field for field in definition.fields if field.type.name in LENT_TYPES]
+    for field in definition.reply_fields:
+        if field.type.name in LENT_TYPES:
+            problem = f"the answer to '{name}' can't lend memory: nobody waits on what it lends"
+            _refuse_lent(field, file, problem, "lend from the request, a lent_out to be filled")
+    if not lent:
+        return
+    if kernel_only:
+        problem = f"the kernel sends '{name}' and has no memory to lend"
+        _refuse_lent(lent[0], file, problem, "make it bytes[N]")
+    if definition.flow is not Flow.RPC:
+        problem = f"nobody answers '{name}', and memory is lent until the answer"
+        _refuse_lent(lent[0], file, problem, "make it an rpc, or the field bytes[N]")
+    if len(lent) > 1:
+        problem = f"'{name}' lends twice (first on line {lent[0].line})"
+        _refuse_lent(lent[1], file, problem, "lend one range, or split the message in two")
+
+
+def _refuse_lent(field: FieldDef, file: str, problem: str, advice: str) -> NoReturn:
+    raise IdlError(file, field.line, f"'{field.name}': {problem}", advice)
 
 
 def _refuse_second(message: Message, other: Message, problem: str) -> None:

@@ -54,6 +54,8 @@ _SCALARS = {
     "lent": _Scalar(Kind.LENT, 4, 4, has_length=True),
     "lent_out": _Scalar(Kind.LENT_OUT, 4, 4, has_length=True),
 }
+# Of memory that stays where it is: the message says where, and how much.
+LENT_TYPES = ("lent", "lent_out")
 _ARRAYS = {"cstr": Kind.CSTR, "bytes": Kind.BYTES, "uint8": Kind.UINT8_ARRAY}
 _LENGTH_SIZE = 4
 _WITH_LENGTH = ("bytes", *(name for name, scalar in _SCALARS.items() if scalar.has_length))
@@ -136,6 +138,9 @@ def _place(definition: FieldDef, end: int, file: str) -> Field:
         if type_.length is not None:
             problem = f"'{type_.name}' takes no length"
             advice = f"write '{type_.name}', or use bytes[N]"
+            if type_.name in LENT_TYPES:
+                problem += ": each message says how much it lends"
+                advice = f"write '{type_.name}', and bound it by a rule: len({definition.name})=..N"
             raise IdlError(file, definition.line, problem, advice)
         offset = _align(end, scalar.alignment)
         len_offset = offset + scalar.size if scalar.has_length else None

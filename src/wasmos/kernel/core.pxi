@@ -843,6 +843,8 @@ cdef class Core:
         elif task.kind == HOST:
             if task.wake:
                 task.wake = False
+                if task.result != OK:
+                    self.lending.pop(id, None)
                 self._completed(id, task.result)
                 task = find(&self.k, id)
             if task is not NULL and task.state == IDLE and (
@@ -1153,6 +1155,7 @@ cdef class Core:
             raise ValueError("a message has 8 to 1,512 bytes")
         memset(task.buffer, 0, MESSAGE_BYTES)
         memcpy(task.buffer, <const char *>message, len(message))
+        self.lending.pop(client, None)
         return self._send(task, dst)
 
     cdef Task *_idle_client(self, int32_t client) except NULL:
@@ -1168,6 +1171,8 @@ cdef class Core:
         unlink(task)            # it may be here with mail, which can wait
         ticker_start(k.ticker)
         result = ipc_call(k, task, dst, 0)
+        if result != PENDING and result != OK:
+            self.lending.pop(task.id, None)
         if result != PENDING and task.mail_head is not NULL:
             push(&k.attention, task)
         if not self.stepping:
@@ -1185,13 +1190,16 @@ cdef class Core:
         cdef uint8_t raw[MESSAGE_BYTES]
         memset(raw, 0, MESSAGE_BYTES)
         layout.write(raw, message)
+        cdef object lent = None
+        if layout.lent >= 0:
+            lent = view_of(getattr(message, layout.names[layout.lent]),
+                           layout.fields[layout.lent].kind == FIELD_LENT_OUT)
         # Its attributes may have been properties, and have done anything.
         task = self._idle_client(client)
         memcpy(task.buffer, raw, MESSAGE_BYTES)
-        if layout.lent >= 0:
-            self.lending[client] = view_of(
-                getattr(message, layout.names[layout.lent]),
-                layout.fields[layout.lent].kind == FIELD_LENT_OUT)
+        self.lending.pop(client, None)
+        if lent is not None:
+            self.lending[client] = lent
         return self._send(task, dst)
 
     def answer_to(self, int32_t client):

@@ -9,8 +9,8 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
 
 cdef class Lent:
     """Memory that a message lends. As long as the call is under way, its bytes
-    can be read and, if the message says so, written; `memoryview(lent)` is the
-    memory itself, without a copy."""
+    can be read and, if the message says so, written; `view()` is the memory
+    itself, without a copy."""
 
     cdef Core core
     cdef object buffer      # a Python client's; otherwise `base` is where it is
@@ -23,16 +23,26 @@ cdef class Lent:
     cdef Loan *loan         # as long as there are views
     cdef uint32_t views
 
+    def __init__(self):
+        raise TypeError("memory is lent with a message; nobody else makes a Lent")
+
     def __len__(self):
         return self.size
 
     @property
     def over(self):
         """Whether the call was answered, or its task has ended."""
-        return self.core._awaiting(self.service, self.client, self.serial) is NULL
+        return self._found() is NULL
+
+    cdef Task *_found(self) except? NULL:
+        """Who lends it, if it still awaits the answer; else NULL."""
+        if self.core is None:
+            raise TypeError("nobody has lent it")
+        self.core._enter()
+        return self.core._awaiting(self.service, self.client, self.serial)
 
     cdef Task *_lender(self) except NULL:
-        cdef Task *task = self.core._awaiting(self.service, self.client, self.serial)
+        cdef Task *task = self._found()
         if task is NULL:
             raise BufferError("what was lent with a call is gone with its answer")
         return task
@@ -61,7 +71,7 @@ cdef class Lent:
         if self.buffer is not None:
             self.buffer[start:start + most] = source[:most]
         else:
-            memcpy(self.base + start, &source[0], most)
+            memmove(self.base + start, &source[0], most)  # it may be a view of the same
         return most
 
     def __getbuffer__(self, Py_buffer *view, int flags):
@@ -94,4 +104,4 @@ cdef class Lent:
         self._lender()
         if self.buffer is None:
             return memoryview(self)
-        return self.buffer if self.writable else self.buffer.toreadonly()
+        return self.buffer[:] if self.writable else self.buffer.toreadonly()

@@ -36,6 +36,7 @@ cdef enum ClockId:          # those of WASI
 
 cdef enum:
     HOST_RANDOM_BYTES = 256     # that the host gives at once
+    MAX_RANDOM_BYTES = 1 << 20  # in one call, which isn't preempted: about 10 ms
 
 
 cdef inline NativeOp native_op(Kern *k, int32_t type) noexcept nogil:
@@ -118,7 +119,8 @@ cdef int32_t fill_randomly(Kern *k, Task *task, uint32_t address,
     none is kept once it was given."""
     cdef uint8_t *at = lent_bytes(task, address, size)
     cdef Entropy *entropy = &k.entropy
-    cdef uint32_t part
+    if size > MAX_RANDOM_BYTES:
+        return ERR_TOO_LARGE
     if at is NULL:
         return ERR_INVALID_UADDR
     if size > ENTROPY_BYTES:

@@ -4,7 +4,7 @@
 # waits for. Ids are handed out once and never again while the kernel lives.
 
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memchr, memcmp, memcpy, memset, strlen
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strlen
 
 cdef enum:
     MESSAGE_BYTES = 1512
@@ -25,6 +25,7 @@ cdef enum Error:
     ERR_INVALID_ARG = -11
     ERR_INVALID_TASK = -12
     ERR_INVALID_UADDR = -15
+    ERR_TOO_LARGE = -17
     ERR_WOULD_BLOCK = -19
     ERR_ABORTED = -21
     ERR_DEAD_LOCK = -24

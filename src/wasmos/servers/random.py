@@ -9,14 +9,18 @@ from __future__ import annotations
 import hashlib
 import os
 
-from wasmos.errors import UsageError
+from wasmos.abi import ErrorCode
+from wasmos.errors import ServiceError, UsageError
 from wasmos.kernel import Caller, Service
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wasmos._core import Lent
+    from wasmos.kernel import Lent
+
+
+MAX_BYTES = 1 << 20  # at once, as in the core
 
 
 def check_badge(badge: Mapping[str, str]) -> None:
@@ -36,6 +40,8 @@ class Random(Service):
         self._streams: dict[tuple[int, str], _Stream] = {}  # task and seed
 
     def random_get(self, caller: Caller, into: Lent) -> None:
+        if into.size > MAX_BYTES:
+            raise ServiceError(ErrorCode.TOO_LARGE)
         seed = caller.badge.get("seed")
         if seed is None:
             into.write(os.urandom(into.size))
