@@ -4,6 +4,7 @@ Law: knows no file, no socket and no message by name. The trusted part is
 `_core` (the .pxi files of this folder); the rest is its Python face.
 """
 
+from wasmos._core import Lent
 from wasmos.errors import Deadlock
 from wasmos.kernel.denial import Denial
 from wasmos.kernel.event import Event
@@ -23,6 +24,7 @@ from wasmos.kernel.vocabulary import Vocabulary
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wasmos.kernel.program import Source as Source
+    from wasmos.kernel.timers import Timer as Timer
 
 __all__ = [
     "ALL",
@@ -36,6 +38,7 @@ __all__ = [
     "Exit",
     "Grant",
     "Kernel",
+    "Lent",
     "Limits",
     "Personality",
     "Program",

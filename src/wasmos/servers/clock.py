@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wasmos.kernel.timers import Timer
+    from wasmos.kernel import Timer
 
 REALTIME, MONOTONIC, PROCESS_CPU, THREAD_CPU = range(4)
 MAX_ALARMS = 256  # that one task may have set

@@ -10,13 +10,11 @@ import hashlib
 import os
 
 from wasmos.errors import UsageError
-from wasmos.kernel import Caller, Service
+from wasmos.kernel import Caller, Lent, Service
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from wasmos._core import Lent
 
 
 def check_badge(badge: Mapping[str, str]) -> None:
