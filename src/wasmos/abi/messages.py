@@ -2431,7 +2431,9 @@ class ConsoleTerminalsReply(Message):
 
 
 class TcpipListener(Message):
-    """The port of the next listener that the sender was granted. \"End of file\" past the last one."""
+    """One of the ports that the sender's capabilities for `tcpip_listen` name, in order. \"End of
+    file\" past the last one. When it then listens there, connections wait for `tcpip_accept`.
+    """
 
     __slots__ = ("index",)
     TYPE = 155
@@ -2597,8 +2599,8 @@ class TcpipShutdownReply(Message):
 
 class TcpipPoll(Message):
     """What could be done without waiting: 1 read, or accept, 2 send, 4 the other side has closed;
-    and how many bytes are there. If none of what was asked for, a `tcpip_ready` comes when
-    that changes.
+    and how many bytes are there, or connections. If none of what was asked for, one
+    `tcpip_ready` comes when that changes.
     """
 
     __slots__ = ("sock", "wanted")
@@ -3120,6 +3122,7 @@ COVERED_BY: dict[int, tuple[int, ...]] = {
     117: (91,),
     150: (148,),
     153: (148, 146),
+    155: (53,),
     157: (53,),
     159: (51, 53),
     161: (51, 53),
