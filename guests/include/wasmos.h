@@ -1017,7 +1017,8 @@ struct console_terminals_reply_fields {
     uint32_t bits;
 };
 
-/* The port of the next listener that the sender was granted. "End of file" past the last one. */
+/* One of the ports that the sender's capabilities for `tcpip_listen` name, in order. "End of
+ * file" past the last one. When it then listens there, connections wait for `tcpip_accept`. */
 #define TCPIP_LISTENER_MSG 155
 struct tcpip_listener_fields {
     int index;
@@ -1086,8 +1087,8 @@ struct tcpip_shutdown_fields {
 #define TCPIP_SHUTDOWN_REPLY_MSG 164
 
 /* What could be done without waiting: 1 read, or accept, 2 send, 4 the other side has closed;
- * and how many bytes are there. If none of what was asked for, a `tcpip_ready` comes when
- * that changes. */
+ * and how many bytes are there, or connections. If none of what was asked for, one
+ * `tcpip_ready` comes when that changes. */
 #define TCPIP_POLL_MSG 165
 struct tcpip_poll_fields {
     int sock;

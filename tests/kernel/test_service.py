@@ -447,6 +447,26 @@ def test_coroutines_let_the_others_run(kernel: wasmos.Kernel) -> None:
     assert 3 <= kernel.uptime < 4
 
 
+def test_a_plain_method_that_sometimes_waits(kernel: wasmos.Kernel) -> None:
+    """It returns a coroutine then; its errors are answers, too."""
+
+    async def later(self: wasmos.Service, value: int) -> int:
+        await self.kernel.sleep(1)
+        if value == 3:
+            raise wasmos.ServiceError(INVALID_ARG)
+        return value
+
+    def ping(self: wasmos.Service, caller: wasmos.Caller, value: int) -> object:
+        return 7 if value == 1 else later(self, value)
+
+    kernel.serve(service(ping=ping))
+    assert kernel.call("s", abi.Ping(1)).value == 7
+    assert kernel.uptime < 1
+    assert kernel.call("s", abi.Ping(2)).value == 2
+    assert 1 <= kernel.uptime < 2
+    assert error_of(kernel, abi.Ping(3)) == INVALID_ARG
+
+
 @pytest.mark.parametrize("who", ["caller", "service"])
 def test_a_coroutine_is_cancelled(kernel: wasmos.Kernel, who: str) -> None:
     """When its caller ends: nobody wants its answer; when its service ends, too."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 import wasmos
@@ -9,7 +11,7 @@ from wasmos import abi
 from wasmos.abi import ErrorCode
 from wasmos.servers.tcpip.addresses import Destinations
 from wasmos.servers.tcpip.fake import FakeNetwork
-from wasmos.system.operator import SharedTcpip
+from wasmos.system.operator import SharedConsole, SharedTcpip
 
 PUBLIC, PRIVATE = 0x5DB8D70E, 0x0A000001
 ALL = 'tcpip.connect(dst_addr="all")'
@@ -58,3 +60,20 @@ def test_names_are_the_operators_where_connecting_is_off(kernel: wasmos.Kernel) 
         guest.call("tcpip", question)
     assert caught.value.code == ErrorCode.NOT_ALLOWED
     assert operator.call("tcpip", question).addr == 0x7F000001
+
+
+def test_input_is_for_whom_it_is(kernel: wasmos.Kernel) -> None:
+    """Who may not read is at the end at once, by whichever message, and isn't told of more."""
+    mine, other = kernel.client("mine"), kernel.client("other")
+    console = SharedConsole(io.BytesIO(), io.BytesIO(b"secret"), lambda task: task == mine.id)
+    kernel.serve(console)
+    room = bytearray(3)
+    assert other.call("console", abi.ConsolePoll()).is_ready
+    assert other.call("console", abi.ConsoleTake(room)).len == 0
+    with pytest.raises(wasmos.ServiceError) as caught:
+        other.call("console", abi.ConsoleRead(3))
+    assert caught.value.code == ErrorCode.EOF
+    assert console._pollers == {}
+    assert mine.call("console", abi.ConsolePoll()).is_ready
+    assert mine.call("console", abi.ConsoleTake(room)).len == 3
+    assert (bytes(room), mine.call("console", abi.ConsoleRead(3)).data) == (b"sec", b"ret")

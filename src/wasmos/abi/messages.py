@@ -2439,7 +2439,9 @@ class ConsoleTerminalsReply(Message):
 
 
 class TcpipListener(Message):
-    """The port of the next listener that the sender was granted. \"End of file\" past the last one."""
+    """One of the ports that the sender's capabilities for `tcpip_listen` name, in order. \"End of
+    file\" past the last one. When it then listens there, connections wait for `tcpip_accept`.
+    """
 
     __slots__ = ("index",)
     TYPE = 155
@@ -2605,8 +2607,8 @@ class TcpipShutdownReply(Message):
 
 class TcpipPoll(Message):
     """What could be done without waiting: 1 read, or accept, 2 send, 4 the other side has closed;
-    and how many bytes are there. If none of what was asked for, a `tcpip_ready` comes when
-    that changes.
+    and how many bytes are there, or connections. If none of what was asked for, one
+    `tcpip_ready` comes when that changes.
     """
 
     __slots__ = ("sock", "wanted")

@@ -25,6 +25,7 @@ from wasmos.kernel.vocabulary import Vocabulary
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wasmos.kernel.program import Source as Source
+    from wasmos.kernel.timers import Timer as Timer
 
 __all__ = [
     "ALL",

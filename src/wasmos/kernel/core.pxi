@@ -7,6 +7,9 @@
 
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
+cdef extern from "Python.h":
+    bint PyCoro_CheckExact(object)
+
 cdef extern from "pythread.h" nogil:
     unsigned long PyThread_get_thread_ident()
 
@@ -899,7 +902,9 @@ cdef class Core:
         except BaseException as error:
             self._raised(service_id, id, serial, handler, error)
             return 0
-        if handler.is_async:
+        # A plain method that has to wait after all returns a coroutine: those
+        # that seldom do are spared the making of one.
+        if handler.is_async or PyCoro_CheckExact(result):
             self._spawned_async(service_id, id, serial, handler, result)
         else:
             self._answer(service_id, id, serial, handler, result)

@@ -575,8 +575,12 @@ class Kernel(Hooks):
     ) -> Timer:
         """Run `action` after `seconds` of the kernel's clock. A quiet timer is nothing to
         wait for: where only such ones are left, nothing can happen any more."""
+        return self.call_at(self.now_ns + int(seconds * 1e9), action, quiet=quiet)
+
+    def call_at(self, when_ns: int, action: Callable[[], object], *, quiet: bool = False) -> Timer:
+        """The same when the kernel's clock reads `when_ns`, and not a nanosecond before."""
         timers = self.quiet_timers if quiet else self.timers
-        timer = timers.add(self.now_ns + int(seconds * 1e9), action)
+        timer = timers.add(when_ns, action)
         self.kick()
         return timer
 

@@ -38,7 +38,8 @@ class Service:
     the reply's only field, a tuple of all of them, an instance of the reply's
     class, or None for an empty reply; one-way messages return nothing. Raise
     `wasmos.ServiceError(code)` to answer with an error. `async def` methods
-    let everyone else run meanwhile and are cancelled when their caller ends.
+    let everyone else run meanwhile and are cancelled when their caller ends;
+    a plain one that has to wait only sometimes returns a coroutine then.
     """
 
     name: ClassVar[str] = ""

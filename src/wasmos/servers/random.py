@@ -1,7 +1,9 @@
 """Random: bytes that nobody can guess, or the same ones in each run.
 
 Law: without a badge they are the host's, and the kernel itself gives them; this does so for clients
-in Python. With the badge `seed` they are a stream that is decided by the seed alone.
+in Python. With the badge `seed` they are a stream that is decided by the seed alone, on every
+machine and in every version: runs from years ago have to repeat. Each task has its own from the
+beginning, and it doesn't matter in which pieces it takes it.
 """
 
 from __future__ import annotations
@@ -11,13 +13,11 @@ import os
 
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError, UsageError
-from wasmos.kernel import Caller, Service
+from wasmos.kernel import Caller, Lent, Service
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from wasmos.kernel import Lent
 
 
 MAX_BYTES = 1 << 20  # at once, as in the core
@@ -46,7 +46,9 @@ class Random(Service):
         if seed is None:
             into.write(os.urandom(into.size))
             return
-        stream = self._streams.setdefault((caller.id, seed), _Stream(seed))
+        stream = self._streams.get((caller.id, seed))
+        if stream is None:
+            stream = self._streams[caller.id, seed] = _Stream(seed)
         into.write(stream.take(into.size))
 
     def task_ended(self, task: int) -> None:
@@ -55,7 +57,7 @@ class Random(Service):
 
 
 class _Stream:
-    """SHA-256 of the seed and a counter: the same on every machine."""
+    """Block n of 32 bytes is SHA-256(SHA-256(seed) + n as 8 bytes, the lowest first)."""
 
     __slots__ = ("_block", "_left", "_seed")
 

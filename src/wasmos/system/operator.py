@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from wasmos.abi import ErrorCode
 from wasmos.errors import CapabilityDenied, ServiceError
-from wasmos.kernel import Caller
+from wasmos.kernel import Caller, Lent
 from wasmos.servers.console import Console
 from wasmos.servers.tcpip import Tcpip
 from wasmos.servers.vm import Vm
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from ipaddress import IPv4Address
     from typing import Any, BinaryIO, Literal
 
@@ -36,6 +36,12 @@ class SharedConsole(Console):
         if not self._may_read(caller.id):
             raise ServiceError(ErrorCode.EOF)
         return await super().console_read(caller, len)
+
+    def console_take(self, caller: Caller, into: Lent) -> int | Coroutine[Any, Any, int]:
+        return super().console_take(caller, into) if self._may_read(caller.id) else 0
+
+    def console_poll(self, caller: Caller) -> int:
+        return super().console_poll(caller) if self._may_read(caller.id) else 1
 
 
 class SharedVm(Vm):

@@ -356,3 +356,558 @@ def test_input_that_breaks_is_an_error(kernel: wasmos.Kernel) -> None:
     with open(leader, "rb", buffering=0) as source:  # nobody is at the other end
         kernel.serve(Console(io.BytesIO(), source))
         assert code(read, kernel.client()) == ErrorCode.UNEXPECTED
+
+
+# --- output of any length ------------------------------------------------------------------------
+
+
+def put(client: wasmos.Client, data: bytes, stream: int = 1) -> int:
+    return int(client.call("console", abi.ConsolePut(stream, data)).len)
+
+
+def test_put_goes_on_whole(kernel: wasmos.Kernel, tmp_path: Path) -> None:
+    big = os.urandom(1 << 20)
+    with (tmp_path / "out").open("wb") as output:
+        kernel.serve(Console(output))
+        client = kernel.client()
+        assert put(client, big) == len(big)
+        for size in (0, 1, 1023, 1024, 1025):
+            assert put(client, big[:size]) == size
+        assert (tmp_path / "out").read_bytes() == big + b"".join(
+            big[:size] for size in (1, 1023, 1024, 1025)
+        )
+
+
+def test_a_guest_puts(kernel: wasmos.Kernel) -> None:
+    """Memory that it lends is the memory that is written, whatever its size."""
+    output = io.BytesIO()
+    kernel.serve(Console(output))
+    for size in (5, 5000):
+        guest = program(
+            f"(i32.store #1024 #{abi.ConsolePut.TYPE}) (i32.store #1032 #2)"
+            f"(i32.store #1036 #32768) (i32.store #1040 #{size})"
+            "(drop (call $call @console #1024)) (i32.load #1032)",
+            fields='(data (i32.const 32768) "hello")',
+        )
+        assert kernel.wait(kernel.spawn(guest, allow=["console"], trusted=True)).code == size
+    assert output.getvalue() == b"hello" + b"hello" + bytes(4995)
+
+
+def test_two_streams(kernel: wasmos.Kernel) -> None:
+    output, errors = io.BytesIO(), io.BytesIO()
+    kernel.serve(Console(output, errors=errors))
+    client = kernel.client()
+    for _ in range(2):
+        assert put(client, b"out ") == 4
+        assert put(client, b"err ", 2) == 4
+    write(client, b"old")
+    assert (output.getvalue(), errors.getvalue()) == (b"out out old", b"err err ")
+    for stream in (0, 3, -1):
+        assert code(put, client, b"x", stream) == ErrorCode.INVALID_ARG
+
+
+def test_errors_go_where_output_does(kernel: wasmos.Kernel) -> None:
+    output = io.BytesIO()
+    kernel.serve(Console(output))
+    client = kernel.client()
+    put(client, b"one ")
+    put(client, b"two ", 2)
+    put(client, b"three")
+    assert output.getvalue() == b"one two three"
+
+
+def test_standard_errors_are_the_default_beside_standard_output(
+    kernel: wasmos.Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, errors = io.BytesIO(), io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(errors))
+    kernel.serve(Console())
+    put(kernel.client(), b"oh", 2)
+    assert (output.getvalue(), errors.getvalue()) == (b"", b"oh")
+
+
+def test_what_the_host_has_printed_comes_first(
+    kernel: wasmos.Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first bytes, and again when a task has ended: then the host may have gone on."""
+    with (tmp_path / "out").open("w") as text:
+        monkeypatch.setattr(sys, "stdout", text)
+        kernel.serve(Console())
+        client = kernel.client()
+        text.write("host ")
+        put(client, b"guest ")
+        put(client, b"guest ")
+        client.kill()
+        text.write("host ")
+        put(kernel.client(), b"guest")
+        assert (tmp_path / "out").read_text() == "host guest guest host guest"
+
+
+def test_put_to_a_function(kernel: wasmos.Kernel) -> None:
+    got: list[bytes] = []
+    kernel.serve(Console(got.append))
+    client = kernel.client()
+    assert put(client, b"hello") == 5
+    assert put(client, b"") == 0
+    assert write(client, b"there") == 5
+    assert got == [b"hello", b"there"]
+
+
+def test_put_to_anything_that_writes(kernel: wasmos.Kernel) -> None:
+    lines: list[bytes] = []
+
+    class Log:
+        def write(self, data: bytes) -> None:  # as many do, it says nothing
+            lines.append(data)
+
+    kernel.serve(Console(Log()))
+    client = kernel.client()
+    assert put(client, b"hello") == 5
+    assert write(client, b"there") == 5
+    assert write(client, b"!") == 1
+    assert lines == [b"hello", b"there", b"!"]
+
+
+def test_what_takes_no_bytes_is_no_output() -> None:
+    with pytest.raises(wasmos.UsageError, match="binary stream"):
+        Console(7)
+
+
+def test_put_to_a_terminal_has_no_commands(kernel: wasmos.Kernel) -> None:
+    output = io.BytesIO()
+    kernel.serve(Console(output, terminal=True))
+    client = kernel.client()
+    data = b"\x1b" * 10_000 + "é".encode()
+    assert put(client, data) == len(data)
+    assert put(client, b"\xc2") == 1
+    assert put(client, b"\x9b", 2) == 1  # the other half, on another stream
+    assert output.getvalue() == b"^[" * 10_000 + "é�".encode()
+
+
+def test_a_real_terminal_is_noticed_by_stream(kernel: wasmos.Kernel, tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    with (
+        open(leader, "rb", buffering=0) as screen,
+        open(follower, "wb", buffering=0) as errors,
+        open(os.dup(follower), "rb") as source,
+        (tmp_path / "out").open("wb") as output,
+    ):
+        kernel.serve(Console(output, source, errors=errors))
+        client = kernel.client()
+        assert client.call("console", abi.ConsoleTerminals()).bits == 0b101
+        put(client, b"\x1b[2J", 2)
+        put(client, b"\x1b[2J", 1)
+        assert screen.read(5) == b"^[[2J"
+        assert (tmp_path / "out").read_bytes() == b"\x1b[2J"
+
+
+def test_terminals_by_hand(kernel: wasmos.Kernel) -> None:
+    kernel.serve(Console(io.BytesIO(), b"", terminal=True))
+    assert kernel.call("console", abi.ConsoleTerminals()).bits == 0b110
+
+
+def test_both_streams_and_both_messages_are_limited_together(kernel: wasmos.Kernel) -> None:
+    output, errors = io.BytesIO(), io.BytesIO()
+    console = Console(output, errors=errors, output_limit=10)
+    kernel.serve(console)
+    one, two = kernel.client(), kernel.client()
+    assert put(one, b"123") == 3
+    assert put(one, b"45", 2) == 2
+    assert write(one, b"67") == 2
+    assert put(one, b"890ab", 2) == 3
+    for stream in (1, 2):
+        assert code(put, one, b"x", stream) == ErrorCode.NO_RESOURCES
+        assert put(one, b"", stream) == 0
+    assert code(write, one, b"x") == ErrorCode.NO_RESOURCES
+    assert put(two, b"!") == 1
+    assert (output.getvalue(), errors.getvalue()) == (b"12367!", b"45890")
+    one.kill()
+    assert console._written == {two.id: 1}
+
+
+@pytest.mark.parametrize("buffering", [0, 8192])
+def test_put_to_nobody(kernel: wasmos.Kernel, buffering: int) -> None:
+    reader, writer = os.pipe()
+    with open(writer, "wb", buffering=buffering) as output:
+        kernel.serve(Console(output))
+        client = kernel.client()
+        assert put(client, b"x") == 1
+        os.close(reader)
+        for _ in range(3):
+            assert code(put, client, b"x") == ErrorCode.BROKEN_PIPE
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_put_to_what_the_host_has_closed(kernel: wasmos.Kernel, kind: str) -> None:
+    """It is not written to whatever has the descriptor's number by then."""
+    output = io.BytesIO() if kind == "memory" else open(os.devnull, "wb")  # noqa: SIM115
+    kernel.serve(Console(output))
+    client = kernel.client()
+    assert put(client, b"x") == 1
+    output.close()
+    assert code(put, client, b"x") == ErrorCode.BROKEN_PIPE
+
+
+def test_put_to_a_full_disk(kernel: wasmos.Kernel) -> None:
+    with open("/dev/full", "wb", buffering=0) as output:
+        kernel.serve(Console(output))
+        assert code(put, kernel.client(), b"x") == ErrorCode.NO_SPACE
+
+
+class Putting:
+    """A `console_put` that has begun."""
+
+    def __init__(self, kernel: wasmos.Kernel, data: bytes) -> None:
+        self.kernel = kernel
+        self.client = kernel.client()
+        self.done = False
+        self.client.begin("console", abi.ConsolePut(1, data), self._over)
+        settle(kernel)
+
+    def _over(self) -> None:
+        self.done = True
+
+    def finish(self) -> int:
+        self.kernel.run(lambda: self.done)
+        return int(self.client.finish().len)
+
+
+@pytest.fixture
+def full_pipe(pipe: tuple[BinaryIO, BinaryIO]) -> tuple[BinaryIO, BinaryIO]:
+    """One that doesn't block, and has no room."""
+    source, sink = pipe
+    os.set_blocking(source.fileno(), False)
+    os.set_blocking(sink.fileno(), False)
+    while sink.write(bytes(1 << 16)) is not None:
+        pass
+    while sink.write(b"\0") is not None:
+        pass
+    return source, sink
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_slow_reader_holds_up_its_writers_only(
+    kernel: wasmos.Kernel, full_pipe: tuple[BinaryIO, BinaryIO], terminal: bool
+) -> None:
+    source, sink = full_pipe
+    kernel.serve(Pong())
+    kernel.serve(Console(sink, terminal=terminal))
+    one, two = Putting(kernel, b"one "), Putting(kernel, b"two ")
+    assert kernel.call("pong", abi.Ping(1)).value == 42
+    assert not one.done and not two.done
+    drain(source)
+    assert (one.finish(), two.finish()) == (4, 4)
+    assert put(kernel.client(), b"three") == 5
+    assert drain(source) == b"one two three"
+
+
+def test_a_writer_that_ends_while_it_waits_has_written_nothing(
+    kernel: wasmos.Kernel, full_pipe: tuple[BinaryIO, BinaryIO]
+) -> None:
+    source, sink = full_pipe
+    kernel.serve(Pong())
+    kernel.serve(Console(sink))
+    for victim in (0, 1):
+        puttings = [Putting(kernel, b"one "), Putting(kernel, b"two ")]
+        puttings.pop(victim).client.kill()
+        settle(kernel)
+        drain(source)
+        assert puttings[0].finish() == 4
+        assert drain(source) == (b"two ", b"one ")[victim]
+        while sink.write(bytes(1 << 16)) is not None:
+            pass
+
+
+def test_a_reader_that_leaves_a_writer_waiting(
+    kernel: wasmos.Kernel, full_pipe: tuple[BinaryIO, BinaryIO]
+) -> None:
+    source, sink = full_pipe
+    kernel.serve(Pong())
+    kernel.serve(Console(sink))
+    putting = Putting(kernel, b"x")
+    source.close()
+    assert code(putting.finish) == ErrorCode.BROKEN_PIPE
+
+
+def test_a_long_put_to_a_slow_reader(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO]
+) -> None:
+    """Parts are taken, each once, by two who write in turns."""
+    source, sink = pipe
+    os.set_blocking(source.fileno(), False)
+    os.set_blocking(sink.fileno(), False)
+    kernel.serve(Pong())
+    console = Console(sink)
+    kernel.serve(console)
+    data = {name: name * 300_000 for name in (b"a", b"b")}
+    taken = dict.fromkeys(data, 0)
+    puttings: dict[bytes, Putting] = {}
+    received = bytearray()
+    while any(taken[name] < len(data[name]) for name in data):
+        for name, whole in data.items():
+            if name not in puttings and taken[name] < len(whole):
+                puttings[name] = Putting(kernel, whole[taken[name] :])
+            if name in puttings and puttings[name].done:
+                taken[name] += puttings.pop(name).finish()
+        received += drain(source)
+        settle(kernel)
+    received += drain(source)
+    assert received.count(b"a") == received.count(b"b") == 300_000
+    assert console._sinks[1].waiting == 0
+    assert all(sink.unsent == b"" for sink in console._sinks.values())
+
+
+def test_a_full_stream_that_cant_be_waited_for(kernel: wasmos.Kernel) -> None:
+    class Full(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object) -> None:
+            return None
+
+    kernel.serve(Console(Full()))
+    assert code(put, kernel.client(), b"x") == ErrorCode.TRY_AGAIN
+
+
+# --- input of any length -------------------------------------------------------------------------
+
+
+def take(client: wasmos.Client, size: int) -> bytes:
+    room = bytearray(size)
+    taken: int = client.call("console", abi.ConsoleTake(room)).len
+    return bytes(room[:taken])
+
+
+def poll(client: wasmos.Client) -> bool:
+    return bool(client.call("console", abi.ConsolePoll()).is_ready)
+
+
+def test_take_without_input_is_the_end(kernel: wasmos.Kernel) -> None:
+    kernel.serve(Console(io.BytesIO()))
+    client = kernel.client()
+    assert poll(client)
+    assert take(client, 10) == b""
+
+
+def pieces() -> Iterator[bytes]:
+    yield from (b"he", b"", b"llo ", b"world" * 20_000)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"hello " + b"world" * 20_000,
+        bytearray(b"hello " + b"world" * 20_000),
+        io.BytesIO(b"hello " + b"world" * 20_000),
+        pieces(),
+        [b"hello ", b"world" * 20_000],
+        iter([b"hello ", b"world" * 20_000]).__next__,
+    ],
+    ids=["bytes", "bytearray", "stream", "generator", "list", "function"],
+)
+def test_take_from_memory(kernel: wasmos.Kernel, source: Any) -> None:
+    kernel.serve(Console(io.BytesIO(), _ended(source)))
+    client = kernel.client()
+    assert poll(client)
+    assert take(client, 0) == b""
+    found = take(client, 3)
+    assert b"hello".startswith(found)
+    while data := take(client, 70_000):
+        found += data
+    assert found == b"hello " + b"world" * 20_000
+    assert take(client, 3) == b""
+    assert poll(client)
+
+
+def _ended(source: Any) -> Any:
+    """A function that says at the end that it is the end."""
+    if not callable(source):
+        return source
+
+    def piece() -> bytes:
+        try:
+            found: bytes = source()
+        except StopIteration:
+            return b""
+        return found
+
+    return piece
+
+
+def test_what_gives_no_bytes_is_no_input() -> None:
+    for source in ("text", 7):
+        with pytest.raises(wasmos.UsageError, match="an input is"):
+            Console(io.BytesIO(), source)  # type: ignore[arg-type]
+
+
+def test_take_from_a_file(kernel: wasmos.Kernel, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"x" * 200_000)
+    with (tmp_path / "in").open("rb") as source:
+        kernel.serve(Console(io.BytesIO(), source))
+        client = kernel.client()
+        assert poll(client)
+        size = 0
+        while data := take(client, 100_000):
+            size += len(data)
+        assert size == 200_000
+
+
+class Taking(Reading):
+    """A `console_take` that has begun."""
+
+    def __init__(self, kernel: wasmos.Kernel, size: int = 1024) -> None:
+        self.kernel = kernel
+        self.client = kernel.client()
+        self.done = False
+        self.room = bytearray(size)
+        self.client.begin("console", abi.ConsoleTake(self.room), self._over)
+        settle(kernel)
+
+    def finish(self) -> bytes:
+        self.kernel.run(lambda: self.done)
+        taken: int = self.client.finish().len
+        return bytes(self.room[:taken])
+
+
+def test_takers_and_readers_take_turns(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO]
+) -> None:
+    source, sink = pipe
+    kernel.serve(Pong())
+    kernel.serve(Console(io.BytesIO(), source))
+    takings = [Taking(kernel, 2), Reading(kernel, 2), Taking(kernel, 2)]
+    assert not any(each.done for each in takings)
+    sink.write(b"aabbcc")
+    assert [each.finish() for each in takings] == [b"aa", b"bb", b"cc"]
+    taking = Taking(kernel)
+    sink.close()
+    assert taking.finish() == b""
+
+
+def test_a_taker_that_ends_when_its_data_arrives(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO]
+) -> None:
+    source, sink = pipe
+    kernel.serve(Pong())
+    console = Console(io.BytesIO(), source)
+    kernel.serve(console)
+    for turns in range(8):
+        doomed, other = Taking(kernel), Taking(kernel)
+        sink.write(b"precious")
+        for _ in range(turns):
+            kernel.loop.run_until_complete(nothing())
+        was_taken = doomed.done or doomed.client.account()["state"] == "idle"
+        doomed.client.kill()
+        if was_taken:
+            other.client.kill()
+        else:
+            assert other.finish() == b"precious"
+        settle(kernel)
+        assert console._undelivered == {}
+    assert was_taken
+
+
+def test_take_what_breaks_is_an_error(kernel: wasmos.Kernel) -> None:
+    leader, follower = pty.openpty()
+    os.close(follower)
+    with open(leader, "rb", buffering=0) as source:
+        kernel.serve(Console(io.BytesIO(), source))
+        client = kernel.client()
+        assert poll(client)
+        assert code(take, client, 1) == ErrorCode.IO_ERROR
+
+
+# --- waiting for input ---------------------------------------------------------------------------
+
+
+def mail(kernel: wasmos.Kernel, client: wasmos.Client) -> list[str]:
+    settle(kernel)
+    found = []
+    while (received := client.receive()) is not None:
+        found.append(received[1].NAME)
+    return found
+
+
+def test_who_polls_is_told(kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO]) -> None:
+    source, sink = pipe
+    kernel.serve(Pong())
+    kernel.serve(Console(io.BytesIO(), source))
+    one, two = kernel.client(), kernel.client()
+    assert [poll(client) for client in (one, one, two)] == [False] * 3
+    assert mail(kernel, one) == []
+    sink.write(b"xy")
+    assert mail(kernel, one) == mail(kernel, two) == ["console_ready"]
+    assert poll(one)
+    assert take(one, 2) == b"xy"
+    assert not poll(two)
+    assert mail(kernel, one) == []
+    sink.close()
+    assert mail(kernel, two) == ["console_ready"]
+    assert mail(kernel, one) == []
+    assert poll(two)
+    assert take(two, 1) == b""
+
+
+def test_a_guest_waits_for_input(
+    real_kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO]
+) -> None:
+    """Nobody is stuck while the console watches for input."""
+    source, sink = pipe
+    real_kernel.serve(Console(io.BytesIO(), source))
+    guest = program(
+        f"(i32.store #1024 #{abi.ConsolePoll.TYPE}) (drop (call $call @console #1024))"
+        "(drop (call $recv #0 #1024)) (i32.load #1024)"
+    )
+    task = real_kernel.spawn(guest, allow=["console"], trusted=True)
+    real_kernel.run(lambda: task.account()["state"] == "receiving")
+    sink.write(b"x")
+    assert real_kernel.wait(task, timeout=30).code == abi.ConsoleReady.TYPE
+
+
+def test_a_poller_that_ends_is_forgotten(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO]
+) -> None:
+    """And with the last of them the watch, or the kernel would wait for it for ever."""
+    source, _ = pipe
+    console = Console(io.BytesIO(), source)
+    kernel.serve(console)
+    one, two = kernel.client(), kernel.client()
+    assert not poll(one) and not poll(two)
+    one.kill()
+    assert console._watch is not None
+    two.kill()
+    assert kernel.run()
+    assert console._watch is None and console._pollers == {}
+
+
+def test_polling_while_another_one_takes(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO]
+) -> None:
+    """It is somebody else's turn first."""
+    source, sink = pipe
+    kernel.serve(Pong())
+    kernel.serve(Console(io.BytesIO(), source))
+    taking, poller = Taking(kernel), kernel.client()
+    assert not poll(poller)
+    sink.write(b"first")
+    assert taking.finish() == b"first"
+    mail(kernel, poller)
+    assert not poll(poller)
+
+
+def test_a_full_mailbox_is_told_later(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO]
+) -> None:
+    source, sink = pipe
+    kernel.serve(Pong())
+    console = Console(io.BytesIO(), source)
+    kernel.serve(console)
+    client = kernel.client()
+    assert not poll(client)
+    while kernel.notify(console.task, client.id, abi.ConsoleReady()):
+        pass
+    sink.write(b"x")
+    assert len(mail(kernel, client)) == 256
+    assert mail(kernel, client) == ["console_ready"]
+    assert mail(kernel, client) == []

@@ -6,73 +6,146 @@ is taken before there is somebody to have it.
 
 from __future__ import annotations
 
+import io
 import os
+
+from wasmos.errors import UsageError
+from wasmos.servers.console.sink import descriptor_of, wake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from typing import BinaryIO
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, BinaryIO, Protocol, TypeAlias
+
+    class Readable(Protocol):
+        def read(self, most: int, /) -> bytes | None: ...
+
+    # A function is called for each piece; an empty one is the end.
+    Input: TypeAlias = (
+        BinaryIO | Readable | bytes | bytearray | Callable[[], bytes] | Iterable[bytes]
+    )
 
 
 class Arrivals:
-    """Reads from a stream without holding anybody up.
+    """Reads from a source without holding anybody up.
 
     A stream with a file descriptor is read through that alone: what is in the stream's own
-    buffer stays there. One without is in memory, and always ready.
+    buffer stays there. One without is in memory, and always ready; so are functions and
+    iterators: whoever waits for one of them holds everybody up.
     """
 
-    def __init__(self, source: BinaryIO) -> None:
-        self._source = source
-        self._descriptor = _descriptor(source)
+    def __init__(self, source: Input) -> None:
+        self._source = _readable(source)
+        self._descriptor = descriptor_of(source)
+        self._look = None if self._descriptor is None else _look_at(self._descriptor)
         self._returned = b""
+        self._readers = 0  # that wait, or are about to
         self._turn: asyncio.Lock | None = None
+        self._wakes: set[asyncio.Future[None]] = set()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `take` has something, or the end, and nobody asked before."""
+        return not self._readers and self._is_there()
+
+    def _is_there(self) -> bool:
+        return bool(self._returned) or self._look is None or self._look()
+
+    def take(self, most: int) -> bytes:
+        """What is there, at most so many bytes; none at the end. Raises OSError, which is a
+        BlockingIOError if somebody outside was faster."""
+        if self._returned:
+            data, self._returned = self._returned[:most], self._returned[most:]
+            return data
+        if self._descriptor is None:
+            return self._source.read(most) or b""
+        return os.read(self._descriptor, most)
 
     async def read(self, most: int) -> bytes:
-        """At least one byte and at most `most`; none at the end. Raises OSError."""
+        """As `take`, once it is this reader's turn and something is there. Raises OSError."""
         import asyncio
 
         if self._turn is None:
             self._turn = asyncio.Lock()
-        async with self._turn:
-            while True:
-                if self._returned:
-                    data, self._returned = self._returned[:most], self._returned[most:]
-                    return data
-                if self._descriptor is None:
-                    return self._source.read(most) or b""
-                await _readable(self._descriptor)
-                try:
-                    return os.read(self._descriptor, most)
-                except BlockingIOError:
-                    continue
+        self._readers += 1
+        try:
+            async with self._turn:
+                while True:
+                    if not self._is_there():
+                        await self.arrival()
+                    try:
+                        return self.take(most)
+                    except BlockingIOError:
+                        continue
+        finally:
+            self._readers -= 1
 
     def give_back(self, data: bytes) -> None:
         """What was read but reached nobody is the next to be read."""
         self._returned = data + self._returned
 
+    async def arrival(self) -> None:
+        """Until something has arrived, for whomever."""
+        import asyncio
 
-def _descriptor(source: BinaryIO) -> int | None:
-    try:
-        return source.fileno()
-    except (AttributeError, OSError):
-        return None
+        assert self._descriptor is not None
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+        if not self._wakes:
+            try:
+                loop.add_reader(self._descriptor, self._arrived)
+            except OSError:
+                return  # a plain file or the like: it can't be waited for, and never has to be
+        self._wakes.add(woken)
+        try:
+            await woken
+        finally:
+            self._wakes.discard(woken)
+            if not self._wakes:
+                loop.remove_reader(self._descriptor)
+
+    def _arrived(self) -> None:
+        for woken in self._wakes:
+            wake(woken)
 
 
-async def _readable(descriptor: int) -> None:
-    import asyncio
+def _look_at(descriptor: int) -> Callable[[], bool]:
+    """A way to ask whether reading from it would return at once."""
+    import select
 
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    try:
-        loop.add_reader(descriptor, _wake, ready)
-    except OSError:
-        return  # a plain file or the like: it can't be waited for, and never has to be
-    try:
-        await ready
-    finally:
-        loop.remove_reader(descriptor)
+    if not hasattr(select, "poll"):
+        return lambda: bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return lambda: bool(poll.poll(0))
 
 
-def _wake(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
+def _readable(source: Any) -> Readable:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return io.BytesIO(source)
+    if hasattr(source, "read"):
+        readable: Readable = source
+        return readable
+    if callable(source):
+        return _Pieces(iter(source, b""))
+    if hasattr(source, "__iter__") and not isinstance(source, str):
+        return _Pieces(iter(source))
+    raise UsageError(f"an input is a binary stream, bytes, a function or pieces, not {source!r}")
+
+
+class _Pieces:
+    """Bytes that come in pieces of any size."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._left = b""
+
+    def read(self, most: int, /) -> bytes:
+        while not self._left:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._left = bytes(piece)
+        data, self._left = self._left[:most], self._left[most:]
+        return data

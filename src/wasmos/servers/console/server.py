@@ -1,106 +1,262 @@
 """The console server: prints what guests write, and reads what somebody types for them.
 
 Law: output is never lost without an error, and input that was taken for a task which ended goes
-to the next one that asks.
+to the next one that asks. A task that prints waits for its reader, and nobody else does, unless
+the stream itself is one that blocks.
+
+Answers of the messages for streams of any length, where they aren't how many bytes:
+
+    -2   no resources      what the task may print is used up
+    -11  invalid argument  no such stream
+    -17  too large         the file can't become longer
+    -20  try again         the stream is full, and can't be waited for
+    -33  no space          the disk is full
+    -34  i/o error         the host said something else
+    -38  broken pipe       nobody reads it any more, or the host has closed it
+
+`console_write` and `console_read`, which are older, say -10 unexpected for the last four, and -20
+for a stream that is full.
 """
 
 from __future__ import annotations
 
+import errno
 import sys
 
-from wasmos.abi import ErrorCode
+from wasmos.abi import ConsoleReady, ErrorCode
 from wasmos.errors import ServiceError
-from wasmos.kernel import Caller, Service
+from wasmos.kernel import Caller, Lent, Service
 from wasmos.servers.console.arrivals import Arrivals
+from wasmos.servers.console.sink import Sink, descriptor_of, is_terminal
 from wasmos.servers.console.visible import Visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import BinaryIO
+    import asyncio
+    from collections.abc import Callable, Coroutine
+    from typing import Any
 
-MAX_READ_BYTES = 1024  # what fits an answer
+    from wasmos.servers.console.arrivals import Input
+    from wasmos.servers.console.sink import Output, Write
+
+OUTPUT, ERRORS = 1, 2
+MAX_READ_BYTES = 1024  # what fits an answer to console_read
+TAKE_BYTES = 64 << 10  # at most for one console_take
+# Lent memory up to this size is copied: a view of it costs more to make.
+COPY_BYTES = 1024
+VISIBLE_BYTES = 4096  # made visible at once, and so at most six times as many unsent
+
+CODES = {
+    errno.EPIPE: ErrorCode.BROKEN_PIPE,
+    errno.ECONNRESET: ErrorCode.BROKEN_PIPE,
+    errno.ENOSPC: ErrorCode.NO_SPACE,
+    errno.EDQUOT: ErrorCode.NO_SPACE,
+    errno.EFBIG: ErrorCode.TOO_LARGE,
+}
 
 
 class Console(Service):
-    """Serves two streams of bytes.
+    """Serves standard streams.
 
-    output: where guests' bytes go, flushed each time; by default this process's output.
-    input: where they come from; without one, reading meets the end at once.
-    terminal: whether control characters are to be shown instead of sent; by default if `output`
-        is a terminal.
+    output: where guests' bytes go: a binary stream, anything with `write`, or a function
+        of the bytes; by default this process's output.
+    input: where they come from: a binary stream, bytes, a function that returns the next
+        bytes and none at the end, or an iterable of bytes; without one, reading meets the
+        end at once.
+    errors: where bytes for the errors go; by default this process's errors if `output` is its
+        output, and where `output` goes otherwise.
+    terminal: whether control characters are to be shown instead of sent; by default if the
+        stream is a terminal.
     output_limit: how many bytes each task may write; then it gets "no resources", and `on_cut` is
         called once with its number.
+
+    Bytes are out when the call returns. What the host has printed to this process's streams, or
+    to a buffered stream that it gives, comes before a guest's: it is flushed before the first
+    of them, and before the first after the end of any task. A host that prints at other times
+    flushes its streams itself.
     """
 
     name = "console"
 
     def __init__(
         self,
-        output: BinaryIO | None = None,
-        input: BinaryIO | None = None,  # noqa: A002 - what it is
+        output: Output | None = None,
+        input: Input | None = None,  # noqa: A002 - what it is
         *,
+        errors: Output | None = None,
         terminal: bool | None = None,
         output_limit: int | None = None,
         on_cut: Callable[[int], object] = lambda _: None,
     ) -> None:
-        self._output = sys.stdout.buffer if output is None else output
+        output = sys.stdout.buffer if output is None else output
+        errors = _errors_beside(output) if errors is None else errors
         self._input = None if input is None else Arrivals(input)
-        self._terminal = self._output.isatty() if terminal is None else terminal
         self._limit = output_limit
         self._on_cut = on_cut
-        self._unsent = b""
+        sink = Sink(output, terminal)
+        self._sinks = {
+            OUTPUT: sink,
+            ERRORS: sink if _is_same(output, errors) else Sink(errors, terminal),
+        }
+        self._terminals = is_terminal(input) | sum(
+            each.terminal << number for number, each in self._sinks.items()
+        )
+        # Streams to which bytes go as they are, with nothing before them: how to write to each.
+        self._straight: dict[int, Write] = {}
         # By task, until it ends.
         self._written: dict[int, int] = {}
         self._cut: set[int] = set()  # whose output isn't all there
-        self._visible: dict[int, Visible] = {}
+        self._visible: dict[tuple[int, int], Visible] = {}  # and stream
         self._undelivered: dict[int, bytes] = {}
+        self._pollers: dict[int, Caller] = {}
+        self._watch: asyncio.Task[None] | None = None
 
     # --- output ---
 
+    def console_put(
+        self, caller: Caller, stream: int, data: Lent
+    ) -> int | Coroutine[Any, Any, int]:
+        write = self._straight.get(stream)
+        if write is not None:
+            try:
+                taken = write(data.read() if len(data) <= COPY_BYTES else data.view())
+            except (OSError, ValueError) as error:
+                raise _failure(error) from None
+            if taken is not None:
+                return taken
+        return self._put(caller.id, stream, data)
+
+    def _put(self, task: int, stream: int, data: Lent) -> int | Coroutine[Any, Any, int]:
+        sink = self._sinks.get(stream)
+        if sink is None:
+            raise ServiceError(ErrorCode.INVALID_ARG, f"stream {stream}")
+        most = self._within_limit(task, len(data))
+        if most == 0:
+            return 0
+        if sink.waiting:
+            return self._put_later(task, stream, data, most)
+        taken = self._put_now(task, stream, data, most)
+        if taken is None or sink.unsent:
+            return self._put_later(task, stream, data, most, taken)
+        if sink.is_raw and not sink.terminal and self._limit is None:
+            self._straight[stream] = sink.write
+        return taken
+
+    def _put_now(self, task: int, stream: int, data: Lent, most: int) -> int | None:
+        """How many bytes were taken; None if none could be, because the stream is full."""
+        sink = self._sinks[stream]
+        try:
+            if not sink.send():
+                return None
+            if sink.terminal:
+                taken: int | None = self._put_visibly(task, stream, data, most)
+            else:
+                taken = sink.write(data.view()[:most])
+        except (OSError, ValueError) as error:
+            raise _failure(error) from None
+        if taken is not None:
+            self._count(task, taken)
+        return taken
+
+    def _put_visibly(self, task: int, stream: int, data: Lent, most: int) -> int:
+        """How many bytes were taken; the last of them may be unsent."""
+        sink = self._sinks[stream]
+        visible = self._visible_of(task, stream)
+        taken = 0
+        while taken < most and sink.send():
+            piece = data.read(min(VISIBLE_BYTES, most - taken), taken)
+            sink.unsent = visible.text(piece)
+            taken += len(piece)
+        sink.send()
+        return taken
+
+    async def _put_later(
+        self, task: int, stream: int, data: Lent, most: int, taken: int | None = None
+    ) -> int:
+        """Wait until the stream takes something. Nobody goes straight to it meanwhile."""
+        sink = self._sinks[stream]
+        sink.waiting += 1
+        self._straight.clear()
+        try:
+            async with sink.turn():
+                while taken is None and (taken := self._put_now(task, stream, data, most)) is None:
+                    await sink.room()
+                await self._send_all(sink)
+        finally:
+            sink.waiting -= 1
+        return taken
+
+    async def _send_all(self, sink: Sink) -> None:
+        try:
+            while not sink.send():
+                await sink.room()
+        except (OSError, ValueError) as error:
+            raise _failure(error) from None
+
     def console_write(self, caller: Caller, data: bytes) -> int:
-        if self._unsent and not self._send():
+        sink = self._sinks[OUTPUT]
+        if sink.unsent and not self._send(sink):
             raise ServiceError(ErrorCode.TRY_AGAIN)
-        data = self._within_limit(caller.id, data)
-        if self._terminal:
-            self._unsent = self._visible.setdefault(caller.id, Visible()).text(data)
-        else:
-            self._unsent = data
-        self._send()
+        data = data[: self._within_limit(caller.id, len(data))]
+        self._count(caller.id, len(data))
+        sink.unsent = self._visible_of(caller.id, OUTPUT).text(data) if sink.terminal else data
+        self._send(sink)
         return len(data)
 
-    def _within_limit(self, task: int, data: bytes) -> bytes:
+    def _send(self, sink: Sink) -> bool:
+        self._straight.clear()  # something may be left
+        try:
+            return sink.send()
+        except (OSError, ValueError) as error:
+            raise ServiceError(ErrorCode.UNEXPECTED, str(error)) from None
+
+    def _within_limit(self, task: int, size: int) -> int:
+        """How many of so many bytes a task may still write. Raises ServiceError (-2)."""
         if self._limit is None:
-            return data
+            return size
         written = self._written.get(task, 0)
-        if written + len(data) > self._limit and task not in self._cut:
+        if written + size > self._limit and task not in self._cut:
             self._cut.add(task)
             self._on_cut(task)
-        if data and written >= self._limit:
+        if size and written >= self._limit:
             raise ServiceError(ErrorCode.NO_RESOURCES)
-        data = data[: self._limit - written]
-        self._written[task] = written + len(data)
-        return data
+        return min(size, self._limit - written)
 
-    def _send(self) -> bool:
-        """Hand `_unsent` to the stream. False if some is left, because a stream that doesn't
-        block is full; a stream that is broken or closed is an error."""
-        try:
-            while self._unsent:
-                taken = self._output.write(self._unsent)
-                if taken is None:  # how raw streams say that they would block
-                    return False
-                self._unsent = self._unsent[taken:]
-            self._output.flush()
-        except BlockingIOError as error:
-            self._unsent = self._unsent[error.characters_written :]
-            return not self._unsent
-        except (OSError, ValueError) as error:
-            self._unsent = b""
-            raise ServiceError(ErrorCode.UNEXPECTED, str(error)) from None
-        return True
+    def _count(self, task: int, taken: int) -> None:
+        if self._limit is not None:
+            self._written[task] = self._written.get(task, 0) + taken
+
+    def _visible_of(self, task: int, stream: int) -> Visible:
+        found = self._visible.get((task, stream))
+        if found is None:
+            found = self._visible[task, stream] = Visible()
+        return found
+
+    def console_terminals(self, caller: Caller) -> int:  # noqa: ARG002
+        return self._terminals
 
     # --- input ---
+
+    def console_take(self, caller: Caller, into: Lent) -> int | Coroutine[Any, Any, int]:
+        if self._input is None or not len(into):
+            return 0
+        if self._input.is_ready:
+            try:
+                return into.write(self._input.take(min(len(into), TAKE_BYTES)))
+            except BlockingIOError:
+                pass  # somebody outside was faster
+            except OSError as error:
+                raise _failure(error) from None
+        return self._take_later(caller, into)
+
+    async def _take_later(self, caller: Caller, into: Lent) -> int:
+        assert self._input is not None
+        try:
+            data = await self._input.read(min(len(into), TAKE_BYTES))
+        except OSError as error:
+            raise _failure(error) from None
+        self._remember(caller.id, data)
+        return into.write(data)
 
     async def console_read(self, caller: Caller, len: int) -> bytes:  # noqa: A002
         if len == 0:
@@ -126,18 +282,75 @@ class Console(Service):
         self._undelivered[task] = data
         answer.add_done_callback(lambda _: self._undelivered.pop(task, None))
 
+    # --- waiting for input ---
+
+    def console_poll(self, caller: Caller) -> int:
+        if self._input is None or self._input.is_ready:
+            return 1
+        self._pollers[caller.id] = caller
+        if self._watch is None:
+            self._watch = self.kernel.start(self._watch_input(self._input))
+        return 0
+
+    async def _watch_input(self, source: Arrivals) -> None:
+        try:
+            await source.arrival()
+        finally:
+            self._watch = None
+        pollers, self._pollers = self._pollers, {}
+        for caller in pollers.values():
+            self._say_ready(caller)
+
+    def _say_ready(self, caller: Caller) -> None:
+        if not caller.notify(self, ConsoleReady()):
+            self.kernel.when_room(lambda: self._say_ready(caller))
+
+    def _forget_poller(self, task: int) -> None:
+        """A watch for nobody would keep the kernel waiting."""
+        self._pollers.pop(task, None)
+        if not self._pollers and self._watch is not None:
+            self._watch.cancel()
+
     # --- lives ---
 
     def task_ended(self, task: int) -> None:
+        self._straight.clear()
+        for stream, sink in self._sinks.items():
+            sink.refresh()
+            self._visible.pop((task, stream), None)
         self._written.pop(task, None)
         self._cut.discard(task)
-        self._visible.pop(task, None)
+        self._forget_poller(task)
         data = self._undelivered.pop(task, None)
         if data is not None and self._input is not None:
             self._input.give_back(data)
 
     def stopped(self) -> None:
-        try:  # noqa: SIM105 - contextlib takes longer to import than all of this
-            self._send()
-        except ServiceError:
-            pass  # nobody is left to be told
+        if self._watch is not None:
+            self._watch.cancel()
+        for sink in self._sinks.values():
+            try:  # noqa: SIM105 - contextlib takes longer to import than all of this
+                sink.send()
+            except (OSError, ValueError):
+                pass  # nobody is left to be told
+
+
+def _errors_beside(output: Output) -> Output:
+    """Where errors go if it wasn't said."""
+    if output is not getattr(sys.stdout, "buffer", None):
+        return output
+    return getattr(sys.stderr, "buffer", output)
+
+
+def _is_same(one: Output, other: Output) -> bool:
+    """One stream that is waited for in two places would be waited for in one only."""
+    descriptor = descriptor_of(one)
+    return one is other or (descriptor is not None and descriptor == descriptor_of(other))
+
+
+def _failure(error: OSError | ValueError) -> ServiceError:
+    """What a stream says, as an answer. A ValueError is what a closed one raises."""
+    if isinstance(error, ValueError):
+        return ServiceError(ErrorCode.BROKEN_PIPE, str(error))
+    code = CODES.get(error.errno or 0, ErrorCode.IO_ERROR)
+    return ServiceError(code, error.strerror or str(error))

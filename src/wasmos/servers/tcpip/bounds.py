@@ -12,7 +12,7 @@ from __future__ import annotations
 class Bounds:
     """sockets: that one task may hold, listening ones included. With all of them
         in use, new connections wait in the host's backlog, and asking for a
-        socket is answered -2.
+        socket is answered -2. As many again may wait to be accepted.
     receive_bytes: that may wait to be read by the task, per connection; the
         peer is held up after that.
     send_bytes: that may wait to be taken by the host, per connection; a write

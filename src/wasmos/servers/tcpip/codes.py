@@ -36,6 +36,19 @@ CODES = {
 }
 
 
+# What an open connection says to who asks, where it is more than -21.
+BROKEN = {
+    errno.ECONNRESET: ErrorCode.CONNECTION_RESET,
+    errno.EPIPE: ErrorCode.BROKEN_PIPE,
+}
+
+
+def broken(error: OSError) -> ServiceError:
+    """Why a connection is gone, as an answer."""
+    code = BROKEN.get(error.errno or 0, ErrorCode.ABORTED)
+    return ServiceError(code, error.strerror or type(error).__name__)
+
+
 def answer(error: OSError) -> ServiceError:
     """An error of the network as an answer."""
     code = CODES.get(error.errno or 0, ErrorCode.UNEXPECTED)

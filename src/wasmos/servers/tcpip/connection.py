@@ -11,6 +11,10 @@ What is due, in this order:
     tcpip_data     there are bytes, and the task has read since the last one; or
                    the peer left without any, and the task doesn't know of it yet
     tcpip_closed   once: the peer sends no more and all is read, or it broke
+
+or, if the task asks instead of being told,
+
+    tcpip_ready    once: what it has asked for in vain could be done now
 """
 
 from __future__ import annotations
@@ -23,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    Notice: TypeAlias = type[abi.TcpipData] | type[abi.TcpipClosed]
+    Notice: TypeAlias = type[abi.TcpipData] | type[abi.TcpipClosed] | type[abi.TcpipReady]
+
+READ, SEND, CLOSED = 1, 2, 4  # of tcpip_poll
 
 
 class Connection(Events):
@@ -42,9 +48,14 @@ class Connection(Events):
         "_receive_bytes",
         "error",
         "heard_end",
+        "is_asked",
+        "is_deaf",
+        "is_mute",
         "is_open",
         "known",
+        "sent_end",
         "stream",
+        "wanted",
     )
 
     stream: Stream
@@ -58,20 +69,26 @@ class Connection(Events):
         self.known = known
         self.is_open = not known  # one that came to us is open from the start
         self.heard_end = False
+        self.sent_end = False
         self.error: OSError | None = None  # why it is gone
+        self.is_asked = False  # its task asks for what it would otherwise be told
+        self.wanted = 0  # in vain so far
+        self.is_deaf = False  # nothing is read any more
+        self.is_mute = False  # nothing is sent any more
 
     # --- what the stream tells ---
 
     def room(self) -> int:
-        return self._receive_bytes - len(self._inbox)
+        return self._receive_bytes - len(self._inbox)  # all of it, if it is deaf
 
     def opened(self) -> None:
         self.is_open = True
         self._changed()
 
     def received(self, data: bytes) -> None:
-        self._inbox += data
-        self._changed()
+        if not self.is_deaf:
+            self._inbox += data
+            self._changed()
 
     def ended(self) -> None:
         self.heard_end = True
@@ -79,6 +96,9 @@ class Connection(Events):
 
     def drained(self) -> None:
         self._changed()
+
+    def finished(self) -> None:
+        self.sent_end = True
 
     def broken(self, error: OSError) -> None:
         self.error = error
@@ -90,6 +110,33 @@ class Connection(Events):
     def can_send(self) -> bool:
         """Whether a write would be accepted now, or refused now."""
         return self.error is not None or not self.stream.full
+
+    @property
+    def available(self) -> int:
+        """How many bytes wait to be read."""
+        return len(self._inbox)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more bytes will come than wait already."""
+        return self.heard_end or self.error is not None or self.is_deaf
+
+    def ready(self) -> int:
+        """What could be done now: bits of READ, SEND and CLOSED."""
+        gone = self.heard_end or self.error is not None
+        return (
+            (READ if self._inbox or self.is_over else 0)
+            | (SEND if self.is_mute or self.can_send else 0)
+            | (CLOSED if gone else 0)
+        )
+
+    def accepted(self) -> None:
+        """Its task has asked for it."""
+        self.known = self.is_asked = True
+
+    def peek(self, most: int) -> bytes:
+        """The oldest bytes that wait to be read, which stay."""
+        return bytes(self._inbox[:most])
 
     def take(self, most: int) -> bytes:
         """The oldest bytes that wait to be read."""
@@ -103,6 +150,19 @@ class Connection(Events):
         if self._inbox or self.heard_end:
             self._changed()
         return data
+
+    def deafen(self) -> None:
+        """Read no more; what comes is dropped, so that the peer isn't held up."""
+        self.is_deaf = True
+        self._inbox.clear()
+        self.stream.resume()
+        self._changed()
+
+    def mute(self) -> None:
+        """Send no more, and tell the peer so."""
+        self.is_mute = True
+        self.stream.finish()
+        self._changed()
 
     def cut(self, error: OSError) -> None:
         """It ends by our own hand: for the task as if the peer had left, and nothing more of
@@ -121,6 +181,8 @@ class Connection(Events):
 
     def due(self) -> Notice | None:
         """The message that the task should get now."""
+        if self.is_asked:
+            return abi.TcpipReady if self.wanted & self.ready() else None
         if self._closed_said:
             return None
         over = self.heard_end or self.error is not None
@@ -133,7 +195,9 @@ class Connection(Events):
     def said(self, notice: Notice) -> None:
         """The task was told."""
         self.known = True
-        if notice is abi.TcpipData:
+        if notice is abi.TcpipReady:
+            self.wanted = 0
+        elif notice is abi.TcpipData:
             self._data_said = True
         else:
             self._closed_said = True

@@ -22,7 +22,7 @@ class Farewell(Events):
     """Ends a stream politely. `over` is called when it is closed.
 
     under: the numbers of the grants that it depends on.
-    heard_end: whether the peer has ended already."""
+    heard_end, sent_end: whether the peer has ended already, and whether it was told that we do."""
 
     def __init__(
         self,
@@ -30,18 +30,20 @@ class Farewell(Events):
         under: tuple[int, ...] = (),
         *,
         heard_end: bool,
+        sent_end: bool = False,
         over: Callable[[Farewell], object],
     ) -> None:
         self._stream = stream
         self.under = under
         self._heard_end = heard_end
-        self._sent_end = False
+        self._sent_end = sent_end
         self._over = over
 
     def begin(self) -> None:
         self._stream.events = self
         self._stream.finish()
         self._stream.resume()
+        self._check()
 
     def room(self) -> int:
         return DISCARD_BYTES

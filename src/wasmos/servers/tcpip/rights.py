@@ -8,9 +8,11 @@ did, that needn't be the one that means it.
 
 from __future__ import annotations
 
+from wasmos import abi
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from wasmos.kernel import Caller, Grant
 
@@ -30,6 +32,41 @@ def in_force(grant: Grant) -> bool:
     """Whether neither it nor what it came from was taken back. Used up is not taken back: its last
     use is one."""
     return all(each.state not in GONE for each in lineage(grant))
+
+
+MAX_NAMED = 16  # ports in one rule: a rule with more leaves the choice, and names none
+
+
+def named_ports(caller: Caller, grants: Iterable[Grant], denials: Iterable[Grant]) -> list[int]:
+    """The ports that some grants name for listening, in order, and no rule denies."""
+    found = {port for grant in grants for port in _named(grant)}
+    return sorted(
+        port
+        for port in found
+        if not any(_is_for(each, port, caller.name, deny=True) for each in denials)
+    )
+
+
+def _named(grant: Grant) -> list[int]:
+    line = lineage(grant)
+    denied = [each for above in line for each in above.excepts]
+    # Intervals, because it is a number; without a constraint there are none.
+    named = getattr(grant.rule.constraints.get("listen_port"), "intervals", ())
+    ports = [port for low, high in named for port in range(low, min(high, low + MAX_NAMED) + 1)]
+    if len(ports) > MAX_NAMED:
+        return []
+    return [
+        port
+        for port in ports
+        if port
+        and all(_is_for(each, port, each.holder_name) for each in line)
+        and not any(_is_for(each, port, each.holder_name, deny=True) for each in denied)
+    ]
+
+
+def _is_for(grant: Grant, port: int, holder: str, *, deny: bool = False) -> bool:
+    rule = grant.rule
+    return rule.service in ("*", "tcpip") and rule.admits(abi.TcpipListen(port), holder, deny=deny)
 
 
 class Rights:

@@ -16,7 +16,8 @@ that is under way. One that is used up takes nothing with it, since its last use
 one; its time, if it had any, still counts. Whoever holds nothing for this service
 any more can't be told of anything, and what it should have been told of is closed.
 
-Answers, where they aren't 0:
+What a task that asks for connections and bytes, instead of being told, is answered: see `asked`.
+For the others, where it isn't 0:
 
     -2   no resources     all of the task's sockets are in use, or the host's are
     -4   already used     somebody listens on that port, here or on the host
@@ -43,8 +44,8 @@ import errno
 
 from wasmos import abi
 from wasmos.errors import ServiceError, UsageError
-from wasmos.kernel import Service
 from wasmos.servers.tcpip import policy
+from wasmos.servers.tcpip.asked import Asked
 from wasmos.servers.tcpip.badges import endpoints_of, is_for
 from wasmos.servers.tcpip.bounds import Bounds
 from wasmos.servers.tcpip.codes import answer
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
 READ_BYTES = 1024  # what an answer to tcpip_read has room for
 
 
-class Tcpip(Service):
+class Tcpip(Asked):
     """The service `tcpip`.
 
     ports: which host address a guest's port is where no grant's `bind` says it:
@@ -110,7 +111,8 @@ class Tcpip(Service):
         self._names = Names(self._bounds.names, self._bounds.name_seconds)
         # Guest port → the tasks that have it where `ports` says.
         self._mapped_ports: dict[int, set[int]] = {}
-        self._unsaid: dict[Link, None] = {}  # mailbox full; the oldest first
+        self._told = {}
+        self._unsaid: dict[Socket, None] = {}  # mailbox full; the oldest first
         self._waits_for_room = False
         self._farewells: dict[int, dict[Farewell, asyncio.TimerHandle]] = {}  # by task
         self._is_stopped = False
@@ -134,6 +136,7 @@ class Tcpip(Service):
         port = Port(
             self._sockets.number(), self._sockets.owner(caller), grant, listen_port, self._accept
         )
+        port.is_asked = listen_port in self._told.get(caller.id, ())
         self._open(port, self._places(port))
         self._rights.use(grant)
         self._sockets.add(port)
@@ -199,7 +202,13 @@ class Tcpip(Service):
     def _accept(self, port: Port, stream: Stream) -> None:
         link = self._new_link(port.owner, port.grant, known=False)
         stream.events = link.connection
-        self._adopt(link, stream)
+        link.door = port
+        self._join(link, stream)
+        if port.is_asked:
+            port.arrivals.append(link)
+            self._changed(port)
+            return
+        self._sockets.add(link)
         # Its task hears of it with its first bytes; if they never come, nobody
         # else would ever let go of it.
         link.silence = self.kernel.loop.call_later(self._bounds.silent_seconds, self._drop, link)
@@ -218,7 +227,8 @@ class Tcpip(Service):
         link = self._new_link(owner, grant, known=True)
         try:
             stream = self._network.connect(self.kernel.loop, endpoint, link.connection)
-            self._adopt(link, stream)
+            self._join(link, stream)
+            self._sockets.add(link)
             await self._opened(link)
         except OSError as error:
             raise answer(error) from error
@@ -313,15 +323,19 @@ class Tcpip(Service):
         connection = link.connection
         if not connection.can_send:
             await self._wait(link, lambda: connection.can_send, self._bounds.write_seconds)
+        if connection.is_mute:
+            raise ServiceError(abi.ErrorCode.ABORTED, "it was shut down")
         if connection.error is None and data:
             connection.stream.send(data)
         if connection.error is not None:  # also if it broke by sending
             raise ServiceError(abi.ErrorCode.ABORTED, "the peer is gone")
 
-    async def _wait(self, link: Link, over: Callable[[], bool], seconds: float) -> None:
-        """Until `over()` is true of a connection. Raises ServiceError (-20).
+    async def _wait(
+        self, socket: Socket, over: Callable[[], object], seconds: float | None
+    ) -> None:
+        """Until `over()` is true of a socket. Raises ServiceError (-20).
 
-        One at a time per connection: only its owner waits for it, and it is
+        One at a time per socket: only its owner waits for it, and it is
         held up by doing so."""
         import asyncio
 
@@ -329,12 +343,12 @@ class Tcpip(Service):
             async with asyncio.timeout(seconds):
                 while not over():
                     turned = asyncio.Event()
-                    link.wake = turned.set
+                    socket.wake = turned.set
                     await turned.wait()
         except TimeoutError:
             raise ServiceError(abi.ErrorCode.TRY_AGAIN, "no answer in time") from None
         finally:
-            link.wake = None
+            socket.wake = None
 
     # --- the life of a connection ---
 
@@ -345,40 +359,40 @@ class Tcpip(Service):
         )
         return link
 
-    def _adopt(self, link: Link, stream: Stream) -> None:
+    def _join(self, link: Link, stream: Stream) -> None:
         stream.send_bytes = self._bounds.send_bytes
         link.connection.stream = stream
-        self._sockets.add(link)
 
-    def _changed(self, link: Link) -> None:
-        if link.wake is not None:
-            link.wake()
-        if not link.is_scheduled:
+    def _changed(self, socket: Socket) -> None:
+        if socket.wake is not None:
+            socket.wake()
+        if not socket.is_scheduled:
             # Not on the spot: a task that reads all there is in one go isn't
             # told after each of its reads that there is more.
-            link.is_scheduled = True
-            self.kernel.loop.call_soon(self._look, link)
+            socket.is_scheduled = True
+            self.kernel.loop.call_soon(self._look, socket)
 
-    def _look(self, link: Link) -> None:
+    def _look(self, socket: Socket) -> None:
         """Tell the owner what is due."""
-        link.is_scheduled = False
-        if not self._sockets.holds(link):
+        socket.is_scheduled = False
+        if not self._sockets.holds(socket):
             return
-        if link.connection.is_stillborn:
-            self._drop(link)
-        elif link not in self._unsaid and not self._tell(link):
-            self._keep(link)
+        if isinstance(socket, Link) and socket.connection.is_stillborn:
+            self._drop(socket)
+        elif socket not in self._unsaid and not self._tell(socket):
+            self._keep(socket)
 
-    def _tell(self, link: Link) -> bool:
+    def _tell(self, socket: Socket) -> bool:
         """False if the owner's mailbox is full."""
-        while (notice := link.connection.due()) is not None:
-            if not self._is_heard(link.owner):
-                self._drop(link)  # the notice would be denied, this time and every other
+        while (notice := socket.due()) is not None:
+            if not self._is_heard(socket.owner):
+                self._drop(socket)  # the notice would be denied, this time and every other
                 return True
-            if not link.owner.caller.notify(self, notice(link.number)):
+            if not socket.owner.caller.notify(self, notice(socket.number)):
                 return False
-            link.connection.said(notice)
-            self._end_silence(link)
+            socket.said(notice)
+            if isinstance(socket, Link):
+                self._end_silence(socket)
         return True
 
     def _is_heard(self, owner: Owner) -> bool:
@@ -387,9 +401,9 @@ class Tcpip(Service):
         names = () if server is None else server.services
         return any(self.kernel.may_look_up(owner.caller.id, name) for name in names)
 
-    def _keep(self, link: Link) -> None:
+    def _keep(self, socket: Socket) -> None:
         """Try again when there is room in some mailbox."""
-        self._unsaid[link] = None
+        self._unsaid[socket] = None
         if not self._waits_for_room:
             self._waits_for_room = True
             self.kernel.when_room(self._tell_again)
@@ -398,10 +412,15 @@ class Tcpip(Service):
         self._waits_for_room = False
         unsaid, self._unsaid = self._unsaid, {}
         full: set[Owner] = set()
-        for link in unsaid:
-            if link.owner in full or not self._tell(link):
-                full.add(link.owner)
-                self._keep(link)
+        for socket in unsaid:
+            if socket.owner in full or not self._tell(socket):
+                full.add(socket.owner)
+                self._keep(socket)
+
+    def _say_gone(self, port: Port) -> None:
+        """Its task waits to hear of it: let it look again, and find that it is gone."""
+        if not port.owner.caller.notify(self, abi.TcpipReady(port.number)):
+            self.kernel.when_room(lambda: self._say_gone(port))
 
     # --- ends ---
 
@@ -413,6 +432,7 @@ class Tcpip(Service):
         # sent is under way.
         for socket in self._sockets.of_task(task):
             self._end(socket)
+        self._told.pop(task, None)
         self._names.forget(task)
         self._rights.tidy()
 
@@ -458,7 +478,11 @@ class Tcpip(Service):
         know, if that knows of it."""
         if not self._sockets.holds(socket):
             return
-        if isinstance(socket, Port) or not (socket.connection.is_open and socket.connection.known):
+        if isinstance(socket, Port):
+            self._drop(socket)
+            if socket.wanted:
+                self._say_gone(socket)
+        elif not (socket.connection.is_open and socket.connection.known):
             self._drop(socket)
         elif socket.connection.error is None:
             socket.connection.cut(_gone("what it was made by is gone"))
@@ -471,9 +495,9 @@ class Tcpip(Service):
         if isinstance(socket, Port):
             socket.close()
             self._unbind(socket)
-            return
-        socket.connection.stream.close()
-        socket.connection.error = _gone("dropped")
+        else:
+            socket.connection.stream.close()
+            socket.connection.error = _gone("dropped")
         if socket.wake is not None:
             socket.wake()  # whoever waits for it has waited long enough
 
@@ -490,8 +514,8 @@ class Tcpip(Service):
 
     def _forget(self, socket: Socket) -> None:
         self._sockets.remove(socket)
+        self._unsaid.pop(socket, None)
         if isinstance(socket, Link):
-            self._unsaid.pop(socket, None)
             self._end_silence(socket)
 
     def _end_silence(self, link: Link) -> None:
@@ -505,6 +529,7 @@ class Tcpip(Service):
             connection.stream,
             link.under,
             heard_end=connection.heard_end,
+            sent_end=connection.sent_end,
             over=lambda it: self._seen_off(task, it),
         )
         said = self._farewells.setdefault(task, {})

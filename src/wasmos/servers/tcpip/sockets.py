@@ -8,8 +8,11 @@ taken back, or anything that it came from.
 
 from __future__ import annotations
 
+from collections import deque
+
 from wasmos import abi
 from wasmos.errors import ServiceError
+from wasmos.servers.tcpip.connection import READ
 from wasmos.servers.tcpip.network import Door
 from wasmos.servers.tcpip.rights import lineage
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Protocol, TypeAlias
 
     from wasmos.kernel import Caller, Grant
-    from wasmos.servers.tcpip.connection import Connection
+    from wasmos.servers.tcpip.connection import Connection, Notice
     from wasmos.servers.tcpip.network import Listener, Stream
 
     Socket: TypeAlias = "Link | Port"
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 
 MAX_NUMBER = 0x7FFF_FFFF
+AHEAD = 16  # connections that a listener which is asked takes in before its task does
 
 
 class Owner:
@@ -46,6 +50,15 @@ class Owner:
     def has_room(self) -> bool:
         return len(self.sockets) < self.most
 
+    @property
+    def arrived(self) -> int:
+        """How many connections wait to be accepted."""
+        ports = (socket for socket in self.sockets.values() if isinstance(socket, Port))
+        return sum(len(port.arrivals) for port in ports)
+
+    def links(self) -> list[Link]:
+        return [socket for socket in self.sockets.values() if isinstance(socket, Link)]
+
     def open_doors(self) -> None:
         """There is room: those who wait outside may come in."""
         for socket in list(self.sockets.values()):
@@ -54,10 +67,12 @@ class Owner:
 
 
 class Link:
-    """A socket that is a connection. `grant`: by which it was made."""
+    """A socket that is a connection. `grant`: by which it was made, `door`: by which it came in,
+    if it did."""
 
     __slots__ = (
         "connection",
+        "door",
         "grant",
         "is_scheduled",
         "number",
@@ -77,21 +92,49 @@ class Link:
         self.is_scheduled = False  # something may be due, and will be looked at
         self.silence: asyncio.TimerHandle | None = None  # while the task doesn't know of it
         self.wake: Callable[[], object] | None = None  # of the request that waits for it
+        self.door: Port | None = None
+
+    def ready(self) -> int:
+        """What could be done now, as bits of `tcpip_poll`."""
+        return self.connection.ready()
+
+    @property
+    def available(self) -> int:
+        """How many bytes are there."""
+        return self.connection.available
+
+    def want(self, bits: int) -> None:
+        """Its owner is to be told when one of these can be done."""
+        self.connection.wanted = bits
+
+    def due(self) -> Notice | None:
+        """The message that its owner should get now."""
+        return self.connection.due()
+
+    def said(self, notice: Notice) -> None:
+        """Its owner was told."""
+        self.connection.said(notice)
 
 
 class Port(Door):
     """A socket that listens. `grant`: by which it was made, `is_mapped`: and not
-    where that one says."""
+    where that one says. `is_asked`: whether its task asks for connections, and not
+    all of them come in at once; `arrivals`: those that have, and are no sockets yet."""
 
     __slots__ = (
         "_entered",
+        "arrivals",
         "grant",
         "guest_port",
+        "is_asked",
         "is_mapped",
+        "is_scheduled",
         "listeners",
         "number",
         "owner",
         "under",
+        "wake",
+        "wanted",
     )
 
     def __init__(
@@ -109,10 +152,38 @@ class Port(Door):
         self.guest_port = guest_port
         self.is_mapped = False
         self.listeners: list[Listener] = []
+        self.is_asked = False
+        self.arrivals: deque[Link] = deque()
+        self.is_scheduled = False  # as of a Link
+        self.wake: Callable[[], object] | None = None
+        self.wanted = 0
         self._entered = entered
 
     def has_room(self) -> bool:
-        return self.owner.has_room
+        if not self.is_asked:
+            return self.owner.has_room
+        return len(self.arrivals) < AHEAD and self.owner.arrived < self.owner.most
+
+    def ready(self) -> int:
+        """As of a Link: there is a connection to be accepted."""
+        return READ if self.available else 0
+
+    @property
+    def available(self) -> int:
+        """How many connections are there."""
+        return sum(not link.connection.is_stillborn for link in self.arrivals)
+
+    def want(self, bits: int) -> None:
+        """As of a Link."""
+        self.wanted = bits
+
+    def due(self) -> Notice | None:
+        """As of a Link."""
+        return abi.TcpipReady if self.wanted & self.ready() else None
+
+    def said(self, _notice: Notice) -> None:
+        """As of a Link."""
+        self.wanted = 0
 
     def entered(self, stream: Stream) -> None:
         self._entered(self, stream)
@@ -124,6 +195,8 @@ class Port(Door):
     def close(self) -> None:
         for listener in self.listeners:
             listener.close()
+        while self.arrivals:
+            self.arrivals.popleft().connection.stream.close()
 
 
 class Sockets:
@@ -174,6 +247,13 @@ class Sockets:
         socket = self.get(caller, number)
         if not isinstance(socket, Link):
             raise ServiceError(abi.ErrorCode.INVALID_ARG, f"socket {number} listens")
+        return socket
+
+    def port(self, caller: Caller, number: int) -> Port:
+        """The caller's own listener. Raises ServiceError (-11)."""
+        socket = self.get(caller, number)
+        if not isinstance(socket, Port):
+            raise ServiceError(abi.ErrorCode.INVALID_ARG, f"socket {number} is a connection")
         return socket
 
     def holds(self, socket: Socket) -> bool:

@@ -93,6 +93,14 @@ def check_badge(rule: Rule) -> None:
             from wasmos.servers.tcpip.badges import check_badge as check_address
 
             check_address(rule.badge)
+        elif rule.service == "clock":
+            from wasmos.servers.clock import check_badge as check_time
+
+            check_time(rule.badge)
+        elif rule.service == "random":
+            from wasmos.servers.random import check_badge as check_seed
+
+            check_seed(rule.badge)
     except UsageError as error:
         raise RuleError(f'rule "{rule}": {error}', str(rule)) from None
 

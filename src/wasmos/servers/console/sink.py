@@ -1,0 +1,161 @@
+"""One stream that guests' bytes go to.
+
+Law: bytes go on in the order in which they were taken, none twice, and at most one short piece is
+held here. Where there is a raw stream, it is written to directly, past the buffer before it.
+
+Why past the buffer: a guest's bytes have to be out when its call returns, so the buffer would be
+flushed each time, which costs as much as a small write does. What the host itself has printed goes
+first all the same: its buffers are flushed before the first write, and again before the first one
+after `refresh`. Between these, a host that prints to the same stream flushes it.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+
+from wasmos.abi import ErrorCode
+from wasmos.errors import ServiceError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from typing import Any, BinaryIO, TypeAlias
+
+    # A binary stream, or anything with `write`, or a function of the bytes.
+    Output: TypeAlias = BinaryIO | Callable[[bytes], object] | Any
+    Write: TypeAlias = Callable[[Any], int | None]
+
+
+class Sink:
+    """A stream, and what it hasn't taken yet.
+
+    write: hand it bytes: how many it took, None if it is full.
+    is_raw: whether `write` takes a view of memory, which it doesn't keep.
+    terminal: whether control characters are to be shown instead of sent.
+    unsent: what was taken from guests and not yet by the stream.
+    waiting: how many calls wait for it.
+    """
+
+    def __init__(self, output: Output, terminal: bool | None = None) -> None:
+        self.output = output
+        self.terminal = is_terminal(output) if terminal is None else terminal
+        self.unsent = b""
+        self.waiting = 0
+        self.write, self.is_raw = _writer(output)
+        self._is_fresh = False
+        self._turn: asyncio.Lock | None = None
+
+    def refresh(self) -> None:
+        """The host may have printed: see that it comes before what is written next."""
+        self._is_fresh = False
+
+    def send(self) -> bool:
+        """Hand on what is unsent. False if the stream is full. Raises OSError, or ValueError if
+        it is closed; then nothing is unsent any more."""
+        try:
+            if not self._is_fresh:
+                _flush_host(self.output)
+                self._is_fresh = True
+            while self.unsent:
+                taken = self.write(self.unsent)
+                if taken is None:
+                    return False
+                self.unsent = self.unsent[taken:]
+        except BlockingIOError:  # the host's own buffers are full
+            return False
+        except (OSError, ValueError):
+            self.unsent = b""
+            raise
+        return True
+
+    def turn(self) -> asyncio.Lock:
+        """Held by the one that waits for the stream; the others wait for their turn."""
+        if self._turn is None:
+            import asyncio
+
+            self._turn = asyncio.Lock()
+        return self._turn
+
+    async def room(self) -> None:
+        """Until a full stream may take something. Raises ServiceError (-20) if it can't be told
+        when."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+        descriptor = descriptor_of(self.output)
+        try:
+            if descriptor is None:
+                raise OSError
+            loop.add_writer(descriptor, wake, woken)
+        except (OSError, ValueError, NotImplementedError):
+            raise ServiceError(ErrorCode.TRY_AGAIN, "the stream is full") from None
+        try:
+            await woken
+        finally:
+            loop.remove_writer(descriptor)
+
+
+def is_terminal(stream: object) -> bool:
+    """Whether it says so."""
+    isatty = getattr(stream, "isatty", None)
+    return isatty is not None and bool(isatty())
+
+
+def descriptor_of(stream: Any) -> int | None:
+    """The host's number for a stream, if it has one."""
+    try:
+        return int(stream.fileno())
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def wake(woken: asyncio.Future[None]) -> None:
+    """End a wait, which may have been given up meanwhile."""
+    if not woken.done():
+        woken.set_result(None)
+
+
+def _flush_host(output: Any) -> None:
+    for text in (sys.stdout, sys.stderr):
+        if text is not None and getattr(text, "buffer", None) is output:
+            text.flush()
+    if isinstance(output, io.BufferedWriter):
+        output.flush()
+
+
+def _writer(output: Any) -> tuple[Write, bool]:
+    """See `Sink.write` and `Sink.is_raw`."""
+    raw = output.raw if isinstance(output, io.BufferedWriter) else output
+    if isinstance(raw, io.FileIO | io.BytesIO):
+        return raw.write, True
+    write = getattr(raw, "write", raw)
+    if not callable(write):
+        raise UsageError(f"an output is a binary stream or a function, not {output!r}")
+    if isinstance(raw, io.RawIOBase):
+        # They say None for full. Their code is Python: it gets bytes that it may keep.
+        return lambda data: write(bytes(data)), False
+    return _Flushed(write, getattr(output, "flush", None)).write, False
+
+
+class _Flushed:
+    """Anything that takes bytes: a stream with a buffer of its own, or a function."""
+
+    def __init__(self, write: Callable[[bytes], Any], flush: Callable[[], Any] | None) -> None:
+        self._write = write
+        self._flush = flush
+
+    def write(self, data: object) -> int | None:
+        raw = bytes(data)  # type: ignore[call-overload]
+        try:
+            taken = self._write(raw)
+        except BlockingIOError as error:
+            return error.characters_written or None
+        if self._flush is not None:
+            try:  # noqa: SIM105 - contextlib takes longer to import than all of this
+                self._flush()
+            except BlockingIOError:
+                pass  # it keeps what it took, and takes no more
+        return taken if isinstance(taken, int) else len(raw)
