@@ -12,21 +12,30 @@ from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
 from wasmos.kernel import Caller, Service
 from wasmos.servers.console.arrivals import Arrivals
-from wasmos.servers.console.visible import Visible
+from wasmos.servers.console.outlet import Outlet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+    from wasmos._core import Lent
+
 MAX_READ_BYTES = 1024  # what fits an answer
+# What one call moves at most, so that no task keeps the others waiting.
+MAX_PUT_BYTES = 1 << 20
+MAX_TAKE_BYTES = 1 << 16
+
+OUTPUT, ERRORS = 1, 2  # the numbers of streams
 
 
 class Console(Service):
-    """Serves two streams of bytes.
+    """Serves streams of bytes.
 
     output: where guests' bytes go, flushed each time; by default this process's output.
+    errors: where what they write as errors goes; by default where the output goes, and this
+        process's errors if that is this process's output.
     input: where they come from; without one, reading meets the end at once.
-    terminal: whether control characters are to be shown instead of sent; by default if `output`
+    terminal: whether control characters are to be shown instead of sent; by default for each that
         is a terminal.
     output_limit: how many bytes each task may write; then it gets "no resources".
     """
@@ -38,74 +47,72 @@ class Console(Service):
         output: BinaryIO | None = None,
         input: BinaryIO | None = None,  # noqa: A002 - what it is
         *,
+        errors: BinaryIO | None = None,
         terminal: bool | None = None,
         output_limit: int | None = None,
     ) -> None:
-        self._output = sys.stdout.buffer if output is None else output
+        self._output = Outlet(sys.stdout.buffer if output is None else output, terminal)
+        if errors is not None:
+            self._errors = Outlet(errors, terminal)
+        else:
+            self._errors = Outlet(sys.stderr.buffer, terminal) if output is None else self._output
         self._input = None if input is None else Arrivals(input)
-        self._terminal = self._output.isatty() if terminal is None else terminal
         self._limit = output_limit
-        self._unsent = b""
         # By task, until it ends.
         self._written: dict[int, int] = {}
-        self._visible: dict[int, Visible] = {}
         self._undelivered: dict[int, bytes] = {}
 
     # --- output ---
 
     def console_write(self, caller: Caller, data: bytes) -> int:
-        if self._unsent and not self._send():
-            raise ServiceError(ErrorCode.TRY_AGAIN)
-        data = self._within_limit(caller.id, data)
-        if self._terminal:
-            self._unsent = self._visible.setdefault(caller.id, Visible()).text(data)
-        else:
-            self._unsent = data
-        self._send()
+        return self._write(self._output, caller.id, data)
+
+    def console_put(self, caller: Caller, stream: int, data: Lent) -> int:
+        if stream not in (OUTPUT, ERRORS):
+            raise ServiceError(ErrorCode.INVALID_ARG, "no such stream")
+        outlet = self._output if stream == OUTPUT else self._errors
+        return self._write(outlet, caller.id, data.read(MAX_PUT_BYTES))
+
+    def _write(self, outlet: Outlet, task: int, data: bytes) -> int:
+        outlet.check_room()
+        if self._limit is not None:
+            data = self._within_limit(self._limit, task, data)
+        outlet.write(task, data)
         return len(data)
 
-    def _within_limit(self, task: int, data: bytes) -> bytes:
-        if self._limit is None:
-            return data
+    def _within_limit(self, limit: int, task: int, data: bytes) -> bytes:
         written = self._written.get(task, 0)
-        if data and written >= self._limit:
+        if data and written >= limit:
             raise ServiceError(ErrorCode.NO_RESOURCES)
-        data = data[: self._limit - written]
+        data = data[: limit - written]
         self._written[task] = written + len(data)
         return data
-
-    def _send(self) -> bool:
-        """Hand `_unsent` to the stream. False if some is left, because a stream that doesn't
-        block is full; a stream that is broken or closed is an error."""
-        try:
-            while self._unsent:
-                taken = self._output.write(self._unsent)
-                if taken is None:  # how raw streams say that they would block
-                    return False
-                self._unsent = self._unsent[taken:]
-            self._output.flush()
-        except BlockingIOError as error:
-            self._unsent = self._unsent[error.characters_written :]
-            return not self._unsent
-        except (OSError, ValueError) as error:
-            self._unsent = b""
-            raise ServiceError(ErrorCode.UNEXPECTED, str(error)) from None
-        return True
 
     # --- input ---
 
     async def console_read(self, caller: Caller, len: int) -> bytes:  # noqa: A002
         if len == 0:
             return b""
-        if self._input is None:
-            raise ServiceError(ErrorCode.EOF)
-        try:
-            data = await self._input.read(min(len, MAX_READ_BYTES))
-        except OSError as error:
-            raise ServiceError(ErrorCode.UNEXPECTED, str(error)) from None
+        data = await self._read(caller.id, min(len, MAX_READ_BYTES))
         if not data:
             raise ServiceError(ErrorCode.EOF)
-        self._remember(caller.id, data)
+        return data
+
+    async def console_take(self, caller: Caller, into: Lent) -> int:
+        if into.size == 0:
+            return 0
+        return into.write(await self._read(caller.id, min(into.size, MAX_TAKE_BYTES)))
+
+    async def _read(self, task: int, most: int) -> bytes:
+        """At least one byte, unless it is the end."""
+        if self._input is None:
+            return b""
+        try:
+            data = await self._input.read(most)
+        except OSError as error:
+            raise ServiceError(ErrorCode.UNEXPECTED, str(error)) from None
+        if data:
+            self._remember(task, data)
         return data
 
     def _remember(self, task: int, data: bytes) -> None:
@@ -122,13 +129,15 @@ class Console(Service):
 
     def task_ended(self, task: int) -> None:
         self._written.pop(task, None)
-        self._visible.pop(task, None)
+        self._output.task_ended(task)
+        self._errors.task_ended(task)
         data = self._undelivered.pop(task, None)
         if data is not None and self._input is not None:
             self._input.give_back(data)
 
     def stopped(self) -> None:
-        try:  # noqa: SIM105 - contextlib takes longer to import than all of this
-            self._send()
-        except ServiceError:
-            pass  # nobody is left to be told
+        for outlet in (self._output, self._errors):
+            try:  # noqa: SIM105 - contextlib takes longer to import than all of this
+                outlet.send()
+            except ServiceError:
+                pass  # nobody is left to be told
