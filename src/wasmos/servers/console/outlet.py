@@ -12,6 +12,7 @@ from wasmos.servers.console.visible import Visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from io import RawIOBase
     from typing import BinaryIO
 
 
@@ -20,17 +21,19 @@ class Outlet:
     shown instead of sent; by default if the stream is a terminal."""
 
     def __init__(self, stream: BinaryIO, terminal: bool | None = None) -> None:
-        self._stream = stream
+        # Past the stream's buffer, which is to be empty after each write anyway: that is faster.
+        raw: RawIOBase | BinaryIO = getattr(stream, "raw", stream)
+        self._is_raw = raw is not stream
+        self._write = raw.write
+        self._flush = stream.flush
         self.terminal = stream.isatty() if terminal is None else terminal
         self._unsent = b""
         self._visible: dict[int, Visible] = {}  # by task
 
-    def check_room(self) -> None:
-        """Raises ServiceError: try again, if what came before still isn't sent."""
+    def write(self, task: int, data: bytes) -> None:
+        """Raises ServiceError: "try again" as long as what came before isn't sent."""
         if self._unsent and not self.send():
             raise ServiceError(ErrorCode.TRY_AGAIN)
-
-    def write(self, task: int, data: bytes) -> None:
         if self.terminal:
             data = self._visible.setdefault(task, Visible()).text(data)
         self._unsent = data
@@ -40,14 +43,17 @@ class Outlet:
         """Hand what is unsent to the stream. False if some is left, because a stream that doesn't
         block is full; a stream that is broken or closed is an error."""
         try:
+            self._flush()  # what somebody else has left in its buffer
             while self._unsent:
-                taken = self._stream.write(self._unsent)
+                taken = self._write(self._unsent)
                 if taken is None:  # how raw streams say that they would block
                     return False
                 self._unsent = self._unsent[taken:]
-            self._stream.flush()
+            if not self._is_raw:
+                self._flush()
         except BlockingIOError as error:
-            self._unsent = self._unsent[error.characters_written :]
+            if not self._is_raw:
+                self._unsent = self._unsent[error.characters_written :]
             return not self._unsent
         except (OSError, ValueError) as error:
             self._unsent = b""

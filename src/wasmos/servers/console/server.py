@@ -74,19 +74,16 @@ class Console(Service):
         return self._write(outlet, caller.id, data.read(MAX_PUT_BYTES))
 
     def _write(self, outlet: Outlet, task: int, data: bytes) -> int:
-        outlet.check_room()
-        if self._limit is not None:
-            data = self._within_limit(self._limit, task, data)
-        outlet.write(task, data)
-        return len(data)
-
-    def _within_limit(self, limit: int, task: int, data: bytes) -> bytes:
+        if self._limit is None:
+            outlet.write(task, data)
+            return len(data)
         written = self._written.get(task, 0)
-        if data and written >= limit:
+        if data and written >= self._limit:
             raise ServiceError(ErrorCode.NO_RESOURCES)
-        data = data[: limit - written]
+        data = data[: self._limit - written]
+        outlet.write(task, data)
         self._written[task] = written + len(data)
-        return data
+        return len(data)
 
     # --- input ---
 
