@@ -94,32 +94,31 @@ static void set_free(struct descriptor *d) {
      RIGHT_FD_ADVISE | RIGHT_FD_ALLOCATE | RIGHT_FD_FILESTAT_SET_SIZE |                 \
      RIGHT_POLL_FD_READWRITE)
 
-static uint64_t base_of(const struct descriptor *d) {
+/* What is reported of a descriptor of which nothing was given up. */
+static uint64_t rights_of(const struct descriptor *d) {
     uint64_t rights = ALL_RIGHTS;
     if (d->kind == INPUT) {
-        rights = RIGHT_FD_READ;
-    } else if (d->kind == OUTPUT) {
-        rights = RIGHT_FD_WRITE;
-    } else if (d->is_root) {
-        rights = ROOT_BASE;
-    } else if (d->kind == DIRECTORY) {
+        return RIGHT_FD_READ;
+    }
+    if (d->kind == OUTPUT) {
+        return RIGHT_FD_WRITE;
+    }
+    if (d->is_root) {
+        return ROOT_BASE;
+    }
+    if (d->kind == DIRECTORY) {
         rights &= ~(RIGHT_FD_SEEK | RIGHT_FD_FILESTAT_SET_SIZE | RIGHT_PATH_FILESTAT_SET_SIZE);
     }
-    if (!d->reads && !d->is_root) {
-        rights &= ~(RIGHT_FD_READ | RIGHT_FD_READDIR);
-    }
-    if (!d->writes) {
-        rights &= ~RIGHT_FD_WRITE;
-    }
-    return rights & ~(uint64_t)d->lost;
+    rights &= d->reads ? ALL_RIGHTS : ~(RIGHT_FD_READ | RIGHT_FD_READDIR);
+    return rights & (d->writes ? ALL_RIGHTS : ~RIGHT_FD_WRITE);
+}
+
+static uint64_t base_of(const struct descriptor *d) {
+    return rights_of(d) & ~(uint64_t)d->lost;
 }
 
 static uint64_t inheriting_of(const struct descriptor *d) {
-    uint64_t lost_before = d->lost;
-    if (d->is_root) {
-        return ROOT_INHERITING & ~(uint64_t)d->lost_on;
-    }
-    return (base_of(d) | lost_before) & ~(uint64_t)d->lost_on;
+    return (d->is_root ? ROOT_INHERITING : rights_of(d)) & ~(uint64_t)d->lost_on;
 }
 
 static inline errno_t need(const struct descriptor *d, uint64_t rights) {
@@ -301,8 +300,13 @@ WASMOS_EXPORT("fd_fdstat_set_rights") errno_t fd_fdstat_set_rights(uint32_t fd, 
     if ((base & ~has) || (inheriting & ~has_on)) {
         return NOTCAPABLE;
     }
-    d->lost |= (uint32_t)(has & ~base);
-    d->lost_on |= (uint32_t)(has_on & ~inheriting);
+    /* Who gives up anything keeps what it names: the others that weren't reported go, too. */
+    if (base != has) {
+        d->lost = (uint32_t)(ALL_RIGHTS & ~base);
+    }
+    if (inheriting != has_on) {
+        d->lost_on = (uint32_t)(ALL_RIGHTS & ~inheriting);
+    }
     return SUCCESS;
 }
 
