@@ -122,9 +122,6 @@ WASMOS_EXPORT("environ_get") errno_t environ_get(user_t pointers, user_t bytes) 
 /* ---- Time and chance ------------------------------------------------------------------------ */
 
 WASMOS_EXPORT("clock_res_get") errno_t clock_res_get(uint32_t id, user_t result) {
-    if (id > THREAD_CPU) {
-        return INVAL;
-    }
     m.clock_resolution.id = (int)id;
     TRY(ask(&clock, CLOCK_RESOLUTION_MSG));
     return store(result, &m.clock_resolution_reply.ns, sizeof(m.clock_resolution_reply.ns));

@@ -11,6 +11,8 @@ typedef uint32_t user_t; /* an address in the program's memory */
 /* Both are OK, or ERR_INVALID_UADDR and nothing was copied. */
 KERNEL("program_read") int32_t program_read(user_t from, void *to, uint32_t size);
 KERNEL("program_write") int32_t program_write(user_t to, const void *from, uint32_t size);
+/* As ipc_lookup; that the program may not is no denial, since it didn't ask. */
+KERNEL("program_lookup") task_t program_lookup(const char *name);
 KERNEL("program_exit") _Noreturn void program_exit(int32_t code);
 
 static inline errno_t fetch(user_t from, void *to, uint32_t size) {

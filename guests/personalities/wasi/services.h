@@ -1,24 +1,26 @@
 /* The services behind the functions, and asking them.
  *
- * Law: a service is looked up when the program first needs it, never before: a program that wasn't
- * granted it and doesn't use it leaves no trace. What was refused is asked for again the next time,
- * because it may have been granted meanwhile. */
+ * Law: a service is looked up when the program first needs it, never before. What a runtime asks for
+ * in every program (arguments, environment, directories) is looked up quietly: who wasn't granted
+ * it and doesn't use it leaves no trace. What was refused is asked for again the next time, because
+ * it may have been granted meanwhile. */
 #pragma once
 
 struct service {
     const char *name;
     task_t task;    /* 0 until it was found */
     errno_t denied; /* what a program is told that wasn't granted what it asks for */
+    bool quiet;
 };
 
-static struct service args = {"args", 0, NOTCAPABLE};
-static struct service clock = {"clock", 0, NOTCAPABLE};
+static struct service args = {"args", 0, NOTCAPABLE, true};
+static struct service clock = {"clock", 0, NOTCAPABLE, false};
 /* As if the stream had been closed: runtimes take that for "nobody listens", and go on. */
-static struct service console = {"console", 0, BADF};
-static struct service env = {"env", 0, NOTCAPABLE};
-static struct service fs = {"fs", 0, PERM};
-static struct service random = {"random", 0, NOTCAPABLE};
-static struct service tcpip = {"tcpip", 0, NOTCAPABLE};
+static struct service console = {"console", 0, BADF, false};
+static struct service env = {"env", 0, NOTCAPABLE, true};
+static struct service fs = {"fs", 0, PERM, true};
+static struct service random = {"random", 0, NOTCAPABLE, false};
+static struct service tcpip = {"tcpip", 0, NOTCAPABLE, true};
 
 /* The one message: a program makes one call at a time. Only the fields of a request are written,
  * and what follows them is left from before; whoever leaves a secret there wipes it. */
@@ -26,7 +28,7 @@ static struct message m;
 
 static __attribute__((noinline)) error_t find_service(struct service *service) {
     service->task = 0;
-    task_t task = ipc_lookup(service->name);
+    task_t task = service->quiet ? program_lookup(service->name) : ipc_lookup(service->name);
     if (IS_ERROR(task)) {
         return task;
     }

@@ -4,6 +4,7 @@ Law: knows no file, no socket and no message by name. The trusted part is
 `_core` (the .pxi files of this folder); the rest is its Python face.
 """
 
+from wasmos._core import Lent
 from wasmos.errors import Deadlock
 from wasmos.kernel.denial import Denial
 from wasmos.kernel.event import Event
@@ -18,6 +19,7 @@ from wasmos.kernel.rule import Rule, covered, exactly, missing
 from wasmos.kernel.rule import split as split_rules
 from wasmos.kernel.service import Caller, Service
 from wasmos.kernel.task import Client, Task
+from wasmos.kernel.timers import Timer
 from wasmos.kernel.vocabulary import Vocabulary
 
 TYPE_CHECKING = False
@@ -36,12 +38,14 @@ __all__ = [
     "Exit",
     "Grant",
     "Kernel",
+    "Lent",
     "Limits",
     "Personality",
     "Program",
     "Rule",
     "Service",
     "Task",
+    "Timer",
     "Vocabulary",
     "admit",
     "covered",

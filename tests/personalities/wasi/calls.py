@@ -1,11 +1,11 @@
 """Programs for WASI that are a list of calls, and all that came of them.
 
-    calls = Calls()
-    at, size = calls.text("file")
-    calls.add("path_open", 3, 0, at, size, 0, RIGHTS, RIGHTS, 0, 8)
-    calls.add("fd_close", Loaded(8))
-    result = machine.run(calls)
-    result.errnos, result.u32(8), result.output
+calls = Calls()
+at, size = calls.text("file")
+calls.add("path_open", 3, 0, at, size, 0, RIGHTS, RIGHTS, 0, 8)
+calls.add("fd_close", Loaded(8))
+result = machine.run(calls)
+result.errnos, result.u32(8), result.output
 """
 
 from __future__ import annotations

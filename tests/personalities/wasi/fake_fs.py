@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wasmos._core import Lent
+    from wasmos.kernel import Lent
 
 CREATE, DIRECTORY, NEW, EMPTY, NO_LINK, READ, WRITE, TO_END = (1 << n for n in range(8))
 DIR_KIND, FILE_KIND, LINK_KIND = 3, 4, 7

@@ -7,7 +7,7 @@ from wasmos.abi import ConsoleReady, ErrorCode, TcpipReady
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from wasmos._core import Lent
+    from wasmos.kernel import Lent
 
 
 class FakeConsole(wasmos.Service):

@@ -121,9 +121,7 @@ UNCHANGED = (
 
 
 @pytest.mark.parametrize(("name", "arguments", "number"), POINTERS)
-def test_past_the_edge(
-    target: Machine, name: str, arguments: tuple[int, ...], number: int
-) -> None:
+def test_past_the_edge(target: Machine, name: str, arguments: tuple[int, ...], number: int) -> None:
     pointer = arguments[number]
     assert isinstance(pointer, P)
     calls, _ = prepared()
@@ -144,9 +142,7 @@ def test_past_the_edge(
 
 
 @pytest.mark.parametrize(("name", "arguments", "number"), POINTERS)
-def test_at_the_edge(
-    target: Machine, name: str, arguments: tuple[int, ...], number: int
-) -> None:
+def test_at_the_edge(target: Machine, name: str, arguments: tuple[int, ...], number: int) -> None:
     """The last bytes of the memory are as good as any."""
     pointer = arguments[number]
     assert isinstance(pointer, P)

@@ -18,25 +18,25 @@ from wasmos.personalities.wasi.functions import FUNCTIONS, PREPARING
 from wasmos.personalities.wasi.page import page
 
 ROOT = Path(__file__).parents[3]
-I, L = "i32", "i64"
+N, L = "i32", "i64"
 # The types of preview 1.
 SIGNATURES = {
-    "args_get": (I, I), "args_sizes_get": (I, I), "environ_get": (I, I),
-    "environ_sizes_get": (I, I), "clock_res_get": (I, I), "clock_time_get": (I, L, I),
-    "fd_advise": (I, L, L, I), "fd_allocate": (I, L, L), "fd_close": (I,), "fd_datasync": (I,),
-    "fd_fdstat_get": (I, I), "fd_fdstat_set_flags": (I, I), "fd_fdstat_set_rights": (I, L, L),
-    "fd_filestat_get": (I, I), "fd_filestat_set_size": (I, L),
-    "fd_filestat_set_times": (I, L, L, I), "fd_pread": (I, I, I, L, I), "fd_prestat_get": (I, I),
-    "fd_prestat_dir_name": (I, I, I), "fd_pwrite": (I, I, I, L, I), "fd_read": (I, I, I, I),
-    "fd_readdir": (I, I, I, L, I), "fd_renumber": (I, I), "fd_seek": (I, L, I, I), "fd_sync": (I,),
-    "fd_tell": (I, I), "fd_write": (I, I, I, I), "path_create_directory": (I, I, I),
-    "path_filestat_get": (I, I, I, I, I), "path_filestat_set_times": (I, I, I, I, L, L, I),
-    "path_link": (I, I, I, I, I, I, I), "path_open": (I, I, I, I, I, L, L, I, I),
-    "path_readlink": (I, I, I, I, I, I), "path_remove_directory": (I, I, I),
-    "path_rename": (I, I, I, I, I, I), "path_symlink": (I, I, I, I, I),
-    "path_unlink_file": (I, I, I), "poll_oneoff": (I, I, I, I), "proc_exit": (I,),
-    "proc_raise": (I,), "sched_yield": (), "random_get": (I, I), "sock_accept": (I, I, I),
-    "sock_recv": (I, I, I, I, I, I), "sock_send": (I, I, I, I, I), "sock_shutdown": (I, I),
+    "args_get": (N, N), "args_sizes_get": (N, N), "environ_get": (N, N),
+    "environ_sizes_get": (N, N), "clock_res_get": (N, N), "clock_time_get": (N, L, N),
+    "fd_advise": (N, L, L, N), "fd_allocate": (N, L, L), "fd_close": (N,), "fd_datasync": (N,),
+    "fd_fdstat_get": (N, N), "fd_fdstat_set_flags": (N, N), "fd_fdstat_set_rights": (N, L, L),
+    "fd_filestat_get": (N, N), "fd_filestat_set_size": (N, L),
+    "fd_filestat_set_times": (N, L, L, N), "fd_pread": (N, N, N, L, N), "fd_prestat_get": (N, N),
+    "fd_prestat_dir_name": (N, N, N), "fd_pwrite": (N, N, N, L, N), "fd_read": (N, N, N, N),
+    "fd_readdir": (N, N, N, L, N), "fd_renumber": (N, N), "fd_seek": (N, L, N, N), "fd_sync": (N,),
+    "fd_tell": (N, N), "fd_write": (N, N, N, N), "path_create_directory": (N, N, N),
+    "path_filestat_get": (N, N, N, N, N), "path_filestat_set_times": (N, N, N, N, L, L, N),
+    "path_link": (N, N, N, N, N, N, N), "path_open": (N, N, N, N, N, L, L, N, N),
+    "path_readlink": (N, N, N, N, N, N), "path_remove_directory": (N, N, N),
+    "path_rename": (N, N, N, N, N, N), "path_symlink": (N, N, N, N, N),
+    "path_unlink_file": (N, N, N), "poll_oneoff": (N, N, N, N), "proc_exit": (N,),
+    "proc_raise": (N,), "sched_yield": (), "random_get": (N, N), "sock_accept": (N, N, N),
+    "sock_recv": (N, N, N, N, N, N), "sock_send": (N, N, N, N, N), "sock_shutdown": (N, N),
 }  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_the_adapter_exports_what_the_table_says(personality: Personality) -> No
     info = binary.parse(personality.wasm)
     found = {name: info.signature(name) for name in info.exports if name != "memory"}
     wanted = {
-        function.name: (SIGNATURES[function.name], () if function.name == "proc_exit" else (I,))
+        function.name: (SIGNATURES[function.name], () if function.name == "proc_exit" else (N,))
         for function in FUNCTIONS
         if function.unstable or personality is wasi.PREVIEW1
     }

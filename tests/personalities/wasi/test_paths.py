@@ -256,7 +256,7 @@ def test_what_is_done_with_paths(machine: Machine) -> None:
 
 
 def test_a_directory_by_another_name(machine: Machine) -> None:
-    """"." has no name that could be taken away."""
+    """ "." has no name that could be taken away."""
     machine.fs = FakeFs({"d": None})
     calls = Calls()
     dot, d = calls.text("d/."), calls.text("e")

@@ -128,7 +128,7 @@ def test_exit(machine: Machine, programs: bytes, code: int) -> None:
 
 
 def test_abort(machine: Machine, programs: bytes) -> None:
-    assert run(machine, programs, "aborts").cause == "trap"
+    assert run(machine, programs, "aborts").cause == "trapped"
 
 
 def test_without_a_console(machine: Machine, programs: bytes) -> None:

@@ -38,6 +38,7 @@ PREPARING = ("fs_root", "tcpip_listener", "tcpip_listen")
 
 _READ = ("console_poll", "console_take", "fs_read_at", "tcpip_receive")
 _WRITE = ("console_put", "fs_write_at", "tcpip_send")
+_CLOCKS = "all four clocks; ENOTCAPABLE without `clock`"
 _FOLLOWS = "`..` above the directory is EPERM, whatever links there are"
 
 FUNCTIONS = (
@@ -47,8 +48,8 @@ FUNCTIONS = (
         "environ_get", "env_list", "env_get", note="none without `env`; only those it may read"
     ),
     Function("environ_sizes_get", "env_list", "env_get", note="as `environ_get`"),
-    Function("clock_res_get", "clock_resolution", note="all four clocks; ENOTCAPABLE without `clock`"),
-    Function("clock_time_get", "clock_get", note="all four clocks; ENOTCAPABLE without `clock`"),
+    Function("clock_res_get", "clock_resolution", note=_CLOCKS),
+    Function("clock_time_get", "clock_get", note=_CLOCKS),
     Function("fd_advise", "fs_advise"),
     Function("fd_allocate", "fs_allocate"),
     Function("fd_close", "fs_close_file", "tcpip_destroy"),

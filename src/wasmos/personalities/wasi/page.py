@@ -58,8 +58,8 @@ An address that isn't the program's is EFAULT (21). Addresses are checked before
 those for results too: where the errno is EFAULT, nothing was written and nothing was changed, apart
 from the results of `args_get` and `environ_get`.
 
-Flags and numbers that WASI doesn't define are EINVAL (28). A path that isn't UTF-8 is EILSEQ (25), one
-with a NUL in it EINVAL, an absolute one EPERM, an empty one ENOENT (44).
+Flags and numbers that WASI doesn't define are EINVAL (28). A path that isn't UTF-8 is EILSEQ (25),
+one with a NUL in it EINVAL, an absolute one EPERM, an empty one ENOENT (44).
 
 ## Paths
 
@@ -86,8 +86,8 @@ opened below it. Neither kind is what protects the host: that is what the capabi
 | processor time clocks are EBADF | they are there | the kernel accounts for it anyway |
 | `fd_allocate` is ENOTSUP | it allocates | the file system can |
 | `fd_fdstat_set_rights` is ENOTSUP | rights can be given up | the specification says so |
-| reading and writing use the first part that isn't empty | all parts, of a file and of output | fewer calls |
-| a file that is created or emptied can be written without the right | it can't | the right wasn't asked for |
+| reads and writes the first part that isn't empty | all parts of a file's | fewer calls |
+| a file that is created can be written without the right | it can't | it wasn't asked for |
 | exit codes above 125 trap | they are passed on | programs use them |
 | sockets are ENOTSOCK | listeners that were granted can accept | `tcpip` can |
 | the highest number that was freed is used again first | the lowest | as elsewhere |

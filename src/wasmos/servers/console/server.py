@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-    from wasmos._core import Lent
+    from wasmos.kernel import Lent
 
 MAX_READ_BYTES = 1024  # what fits an answer
 # What one call moves at most, so that no task keeps the others waiting.
