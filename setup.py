@@ -14,6 +14,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from setuptools import Command, Extension, setup
 from setuptools.command.build import build
@@ -86,30 +87,46 @@ class BuildExtension(build_ext):
 
 
 # ---------------------------------------------------------------------------------------------
-# The guests: every C file is a program of its own.
+# The guests: every C file is a program of its own, apart from the adapters of personalities.
 
 GUESTS = Path("guests")
 HOSTILE = GUESTS / "hostile"  # programs for the tests only, never part of a wheel
 PACKAGED = Path("wasmos/guests")
+ADAPTERS = Path("wasmos/personalities")
 
-GUEST_FLAGS = [
+COMMON_FLAGS = [
     "-target", "wasm32-freestanding",
-    "-std=c11", "-Os", "-Wall", "-Wextra", "-Werror",
+    "-std=c11", "-Wall", "-Wextra", "-Werror",
     "-nostdlib",
     # There is no C library: loops stay loops, and copies are the bulk memory instructions.
     "-fno-builtin", "-mbulk-memory",
     # Undefined behaviour is for the kernel to contain, so that the hostile guests stay hostile.
     "-fno-sanitize=all",
-    # Stack first, then data: an overflow of the stack leaves the memory and traps.
-    "-Wl,--no-entry", "-Wl,--strip-all", "-Wl,-z,stack-size=32768",
+    "-Wl,--no-entry", "-Wl,--strip-all",
 ]  # fmt: skip
+# Stack first, then data: an overflow of the stack leaves the memory and traps.
+GUEST_FLAGS = [*COMMON_FLAGS, "-Os", "-Wl,-z,stack-size=32768"]
+# An adapter is on the way of every call, and its memory comes on top of each task's own.
+ADAPTER_FLAGS = [
+    *COMMON_FLAGS, "-O2", "-Wl,-z,stack-size=8192",
+    "-Wl,--initial-memory=196608", "-Wl,--max-memory=196608",
+]  # fmt: skip
+
+
+class Guest(NamedTuple):
+    """A program to write, the C file it is made from, and how."""
+
+    program: Path
+    source: Path
+    flags: list[str]
 
 
 class BuildGuests(Command):
     """Compile the guest programs to WebAssembly.
 
-    Into the wheel's `wasmos/guests/` or, for an editable install, into `src/wasmos/guests/`; in
-    that case the hostile ones are compiled too, into `build/guests/hostile/`.
+    Into the wheel's `wasmos/guests/` and `wasmos/personalities/` or, for an editable install, into
+    the same folders of `src/`; in that case the hostile ones are compiled too, into
+    `build/guests/hostile/`.
     """
 
     description = "compile guests/*.c to WebAssembly"
@@ -129,35 +146,34 @@ class BuildGuests(Command):
     def finalize_options(self) -> None:
         self.set_undefined_options("build", ("build_lib", "build_lib"), ("force", "force"))
 
-    def programs(self) -> dict[Path, Path]:
-        """Each program to write, and the C file it is made from."""
+    def guests(self) -> list[Guest]:
         if not (self.editable_mode or self.inplace):
-            return _programs(GUESTS, Path(self.build_lib) / PACKAGED)
-        return _programs(GUESTS, "src" / PACKAGED) | _programs(HOSTILE, "build" / HOSTILE)
+            return _packaged(Path(self.build_lib))
+        return _packaged(Path("src")) + _programs(HOSTILE, "build" / HOSTILE)
 
     def run(self) -> None:
         # Which guest includes which header isn't tracked: a changed header makes all of them
         # stale, and so does a change of the flags above.
         common = max(path.stat().st_mtime_ns for path in [*GUESTS.rglob("*.h"), Path("setup.py")])
         stale = [
-            (program, source)
-            for program, source in self.programs().items()
+            guest
+            for guest in self.guests()
             if self.force
-            or not program.exists()
-            or program.stat().st_mtime_ns < max(common, source.stat().st_mtime_ns)
+            or not guest.program.exists()
+            or guest.program.stat().st_mtime_ns < max(common, guest.source.stat().st_mtime_ns)
         ]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             # `list` so that the first failure is raised here.
-            list(pool.map(lambda pair: self.compile(*pair), stale))
+            list(pool.map(lambda guest: self.compile(*guest), stale))
 
-    def compile(self, program: Path, source: Path) -> None:
+    def compile(self, program: Path, source: Path, flags: list[str]) -> None:
         self.announce(f"compiling {source} -> {program}", level=2)
         program.parent.mkdir(parents=True, exist_ok=True)
         # Renamed into place when it is complete: an interrupted build leaves nothing half done.
         unfinished = program.with_suffix(".wasm.part")
         zig_cc = [sys.executable, "-m", "ziglang", "cc"]
         done = subprocess.run(
-            [*zig_cc, *GUEST_FLAGS, "-I", str(GUESTS / "include"), "-o", unfinished, source],
+            [*zig_cc, *flags, "-I", str(GUESTS / "include"), "-o", unfinished, source],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -175,17 +191,34 @@ class BuildGuests(Command):
         return sorted(str(p) for p in GUESTS.rglob("*") if p.suffix in {".c", ".h", ".wat"})
 
     def get_outputs(self) -> list[str]:
-        return [str(program) for program in _programs(GUESTS, Path(self.build_lib) / PACKAGED)]
+        return [str(guest.program) for guest in _packaged(Path(self.build_lib))]
 
     def get_output_mapping(self) -> dict[str, str]:
         if not self.editable_mode:
             return {}
-        in_place = _programs(GUESTS, "src" / PACKAGED)
-        return dict(zip(self.get_outputs(), map(str, in_place), strict=True))
+        in_place = [str(guest.program) for guest in _packaged(Path("src"))]
+        return dict(zip(self.get_outputs(), in_place, strict=True))
 
 
-def _programs(sources: Path, folder: Path) -> dict[Path, Path]:
-    return {folder / f"{c.stem}.wasm": c for c in sorted(sources.glob("*.c"))}
+def _packaged(root: Path) -> list[Guest]:
+    """What belongs to the package that is in `root`."""
+    return _programs(GUESTS, root / PACKAGED) + _adapters(root / ADAPTERS)
+
+
+def _programs(sources: Path, folder: Path) -> list[Guest]:
+    return [
+        Guest(folder / f"{source.stem}.wasm", source, GUEST_FLAGS)
+        for source in sorted(sources.glob("*.c"))
+    ]
+
+
+def _adapters(folder: Path) -> list[Guest]:
+    """One source for two interfaces, which have most in common."""
+    source = GUESTS / "personalities/wasi/wasi.c"
+    return [
+        Guest(folder / "wasi/preview1.wasm", source, ADAPTER_FLAGS),
+        Guest(folder / "wasi/unstable.wasm", source, [*ADAPTER_FLAGS, "-DUNSTABLE"]),
+    ]
 
 
 class Build(build):

@@ -19,6 +19,7 @@ ADAPTER = f"""
   (import "env" "ipc_call" (func $call (param i32 i32) (result i32)))
   (import "env" "program_read" (func $read (param i32 i32 i32) (result i32)))
   (import "env" "program_write" (func $write (param i32 i32 i32) (result i32)))
+  (import "env" "program_lookup" (func $seek (param i32) (result i32)))
   (import "env" "program_exit" (func $exit (param i32)))
   (memory (export "memory") 1 1)
   (data (i32.const 8) "pong\\00\\00\\00\\00clock\\00\\00\\00random\\00\\00taker\\00")
@@ -58,6 +59,9 @@ ADAPTER = f"""
     (call $read (local.get 0) (local.get 1) (local.get 2)))
   (func (export "write") (param i32 i32 i32) (result i32)
     (call $write (local.get 0) (local.get 1) (local.get 2)))
+  (func (export "find") (param $quietly i32) (result i32)
+    (if (result i32) (local.get $quietly)
+      (then (call $seek (i32.const 16))) (else (call $lookup (i32.const 16)))))
   (func (export "leave") (param i32) (call $exit (local.get 0))))
 """
 SIGNATURES = {
@@ -68,6 +72,7 @@ SIGNATURES = {
     "fill": "(param i32 i32) (result i32)",
     "read": "(param i32 i32 i32) (result i32)",
     "write": "(param i32 i32 i32) (result i32)",
+    "find": "(param i32) (result i32)",
     "leave": "(param i32)",
 }
 IMPORTS = "\n".join(
@@ -352,6 +357,15 @@ def test_what_is_refused(toys: Toys, source: str, error: str) -> None:
 
 def test_a_program_that_imports_nothing(toys: Toys) -> None:
     assert toys.run('(module (func (export "_start")))').code == 0
+
+
+@pytest.mark.parametrize("quietly", [0, 1])
+def test_what_a_program_may_do_without_is_sought_quietly(toys: Toys, quietly: int) -> None:
+    body = f"(call $find (i32.const {quietly}))"
+    assert toys.run(toy(body), "clock").code == toys.kernel.service_id("clock")
+    assert toys.run(toy(body), "taker").code == -8
+    denials = [event for event in toys.kernel.events() if event.kind == "denial"]
+    assert len(denials) == 1 - quietly
 
 
 def test_without_the_personality_it_is_refused() -> None:

@@ -52,6 +52,7 @@ SHIM = b"""
     (param i32 i32 i32) (result i32))
   (func (export "program_write") (import "kernel" "program_write")
     (param i32 i32 i32) (result i32))
+  (import "kernel" "program_lookup" (func $quietly (param i32) (result i32)))
   (func (export "program_exit") (import "kernel" "program_exit") (param i32))
   (func $finish (param i32) (result i32)
     (loop $again
@@ -64,6 +65,8 @@ SHIM = b"""
     (call $finish (call $recv (local.get 0) (local.get 1))))
   (func (export "ipc_lookup") (param i32) (result i32)
     (call $finish (call $lookup (local.get 0))))
+  (func (export "program_lookup") (param i32) (result i32)
+    (call $finish (call $quietly (local.get 0))))
   (func (export "ipc_reply") (param i32 i32)
     (call $reply (local.get 0) (local.get 1))))
 """
@@ -152,6 +155,7 @@ cdef class Core:
         define_host(self.linker, k, b"reply", 2, 0, host_reply, NULL)
         define_host(self.linker, k, b"program_read", 3, 1, host_program_read, NULL)
         define_host(self.linker, k, b"program_write", 3, 1, host_program_write, NULL)
+        define_host(self.linker, k, b"program_lookup", 1, 1, host_program_lookup, NULL)
         define_host(self.linker, k, b"program_exit", 1, 0, host_program_exit, NULL)
         if k.deterministic:
             define_host(self.linker, k, b"result", 0, 1, NULL, host_wait)
@@ -188,8 +192,9 @@ cdef class Core:
                 int64_t cpu_ns):
         """Task `id` is gone."""
 
-    def _lookup(self, int id, str name):
-        """The id of service `name`, an error code, or None: not yet."""
+    def _lookup(self, int id, str name, bint quietly):
+        """The id of service `name`, an error code, or None: not yet. `quietly`:
+        that it isn't allowed is no denial."""
 
     def _completed(self, int id, int result):
         """The call of client `id` is over."""
@@ -828,7 +833,7 @@ cdef class Core:
         if task.state == LOOKING_UP:
             try:
                 answer = self._lookup(id, (<bytes>task.name).decode(
-                    "utf-8", "surrogateescape"))
+                    "utf-8", "surrogateescape"), task.quietly)
             except BaseException:
                 # Interrupted, not answered: it stays where it was, if it is still there.
                 task = find(&self.k, id)

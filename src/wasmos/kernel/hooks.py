@@ -57,11 +57,11 @@ class Hooks(_core.Core):
 
     # --- names ---
 
-    def _lookup(self, id: int, name: str) -> int | None:
+    def _lookup(self, id: int, name: str, quietly: bool) -> int | None:
         """A guest's `ipc_lookup`: refused, answered, or left waiting."""
-        result = self.names.look_up(id, name)
+        result = self.names.look_up(id, name, quietly)
         task = self._tasks[id]
-        if result == abi.ErrorCode.NOT_ALLOWED:
+        if result == abi.ErrorCode.NOT_ALLOWED and not quietly:
             if id in self._asks and name in self.names.tasks:
                 return self.names.tasks[name]  # a name is no right: asked is when it is used
             if name not in task.denied and len(task.denied) < MAX_DENIED:

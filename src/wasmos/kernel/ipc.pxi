@@ -548,6 +548,7 @@ cdef void *host_lookup(void *env, void *caller, wasmtime_val_raw_t *args,
     if not guest_name(task, <uint32_t>args[0].i32):
         args[0].i32 = refuse(k, task, 0, 0, ERR_INVALID_UADDR)
         return NULL
+    task.quietly = False
     task.state = LOOKING_UP
     task.peer = 0
     push(&k.attention, task)

@@ -76,12 +76,14 @@ class ServiceNames:
             del self.tasks[name]
         self._stop_waiting(id)
 
-    def look_up(self, id: int, name: str) -> int | None:
-        """What to answer task `id`: a task, an error code, or None: it waits."""
+    def look_up(self, id: int, name: str, quietly: bool = False) -> int | None:
+        """What to answer task `id`: a task, an error code, or None: it waits. `quietly`: that it
+        isn't allowed is no denial."""
         if not name:
             return int(abi.ErrorCode.INVALID_ARG)
         if not self.may(id, name):
-            self._core.record_denial(id, self._numbers.get(name, NO_SERVICE))
+            if not quietly:
+                self._core.record_denial(id, self._numbers.get(name, NO_SERVICE))
             return int(abi.ErrorCode.NOT_ALLOWED)
         if name in self.tasks:
             return self.tasks[name]

@@ -102,7 +102,7 @@ cdef int64_t virtual_now(Kern *k, Task *task) noexcept nogil:
 
 cdef int32_t resolution(Kern *k, int32_t id, int64_t *ns) noexcept nogil:
     cdef timespec step
-    if not REALTIME <= id <= THREAD_CPU:
+    if <uint32_t>id > <uint32_t>THREAD_CPU:
         return ERR_INVALID_ARG
     if k.deterministic:
         ns[0] = 1

@@ -51,6 +51,16 @@ cdef inline int32_t copy_between(Task *task, Memory *from_, uint32_t source,
     return OK
 
 
+cdef void *host_program_lookup(void *env, void *caller, wasmtime_val_raw_t *args,
+                               size_t n) noexcept nogil:
+    """(name): `ipc_lookup` of what the program hasn't asked for. That it isn't
+    allowed is an answer, and no denial that somebody should see."""
+    cdef Task *task = (<Kern *>env).current
+    cdef void *trap = host_lookup(env, caller, args, n)
+    task.quietly = True
+    return trap
+
+
 cdef void *host_program_exit(void *env, void *caller, wasmtime_val_raw_t *args,
                              size_t n) noexcept nogil:
     """(code): the task ends itself. What comes back unwinds it."""

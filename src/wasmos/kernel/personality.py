@@ -2,9 +2,10 @@
 
 Law: a personality is an adapter, a guest that turns calls into messages, and knows nothing that
 its program might not know. It is instantiated in the program's own store, with a memory of its
-own, and sees the program's through three functions of `env`: `program_read(from, to, size)`,
-`program_write(to, from, size)`, both 0 or -15, and `program_exit(code)`. Everything else it does
-is the four calls. docs/personalities.md shows how to write one.
+own, and sees the program's through functions of `env`: `program_read(from, to, size)`,
+`program_write(to, from, size)`, both 0 or -15, and `program_exit(code)`. `program_lookup(name)` is
+`ipc_lookup` for what the program may do without: that it wasn't granted is no denial. Everything
+else that an adapter does is the four calls. docs/personalities.md shows how to write one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _I32 = "i32"
 PROGRAM_CALLS = {
     ("env", "program_read"): ((_I32, _I32, _I32), (_I32,)),
     ("env", "program_write"): ((_I32, _I32, _I32), (_I32,)),
+    ("env", "program_lookup"): ((_I32,), (_I32,)),
     ("env", "program_exit"): ((_I32,), ()),
 }
 

@@ -125,6 +125,7 @@ cdef struct Task:
     const char *dialect     # the module name that the program imports it by
     wasmtime_instance_t adapted
     Loan *loan              # of its memory to Python, or NULL
+    bint quietly            # it looks up what it may do without
     bint is_leaving         # it has ended itself, with an exit code
     bint natives            # whether the core itself answers for it
     wasmtime_func_t entry

@@ -1,0 +1,1 @@
+"""Personalities: foreign interfaces, turned into messages by adapters. One folder for each."""

@@ -1,0 +1,165 @@
+"""The same calls here and under the engine's own WASI: the same errnos, but for what the page of
+the reference says."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+import wasmtime
+
+from tests.personalities.wasi.calls import ERRNOS, Calls
+from tests.personalities.wasi.conftest import Machine
+from tests.personalities.wasi.fake_fs import FakeFs
+
+TREE: dict[str, bytes | str | None] = {
+    "f": b"0123456789", "d": None, "d/inner": b"x", "link": "f", "loop": "loop", "dl": "d",
+    "dangling": "nowhere", "d/up": "../f",
+}  # fmt: skip
+READ, WRITE = 1 << 1, 1 << 6
+PATHS = ["", "/", "/f", ".", "./", "..", "../f", "d/..", "d/../..", "a\0", "\0", "f", "./f", "d/.",
+         "d/./inner", "d//inner", "none", "f/x", "link", "loop", "dl", "dl/inner", "dl/../f",
+         "dl/up", "d/up", "n" * 5000, b"\xff", b"/\xff", "d/inner/..", "d/none/../inner",
+         "dl/../.."]  # fmt: skip
+
+Call = tuple[str, *tuple[int | str | bytes, ...]]
+
+
+def program(*calls: Call) -> Calls:
+    """Texts stand for their addresses and sizes. A part of memory is described at 100."""
+    made = Calls()
+    made.put(100, struct.pack("<II", 300, 4))
+    for name, *arguments in calls:
+        flat: list[int] = []
+        for argument in arguments:
+            flat += [argument] if isinstance(argument, int) else made.text(argument)
+        made.add(name, *flat)
+    return made
+
+
+def under_the_engine(calls: Calls, folder: Path) -> list[int]:
+    root = folder / "root"
+    root.mkdir()
+    for path, content in TREE.items():
+        if content is None:
+            (root / path).mkdir()
+        elif isinstance(content, str):
+            (root / path).symlink_to(content)
+        else:
+            (root / path).write_bytes(content)
+    (folder / "in").write_bytes(b"input")
+    engine = wasmtime.Engine()
+    linker = wasmtime.Linker(engine)
+    linker.define_wasi()
+    config = wasmtime.WasiConfig()
+    config.preopen_dir(str(root), "/")
+    config.stdin_file = str(folder / "in")
+    config.stdout_file = str(folder / "out")
+    config.stderr_file = str(folder / "memory")
+    store = wasmtime.Store(engine)
+    store.set_wasi(config)
+    instance = linker.instantiate(store, wasmtime.Module(engine, calls.source))
+    start = instance.exports(store)["_start"]
+    assert isinstance(start, wasmtime.Func)
+    start(store)
+    memory = (folder / "memory").read_bytes()[-65536:]
+    return [*struct.unpack_from(f"<{len(calls)}I", memory, ERRNOS)]
+
+
+def check(machine: Machine, tmp_path: Path, *calls: Call) -> None:
+    machine.fs = FakeFs(TREE)
+    machine.console.input = b"input"
+    made = program(*calls)
+    assert machine.run(made).errnos == under_the_engine(made, tmp_path)
+
+
+# What changes nothing that another path could see; the others get a program for each path.
+LOOKING: list[tuple[str, tuple[int | str, ...], tuple[int | str, ...]]] = [
+    ("path_open", (3, 0), (0, READ, 0, 0, 0)),
+    ("path_open", (3, 1), (0, READ, 0, 0, 0)),
+    ("path_open", (3, 1), (2, READ, 0, 0, 0)),
+    ("path_filestat_get", (3, 0), (0,)),
+    ("path_filestat_get", (3, 1), (0,)),
+    ("path_readlink", (3,), (200, 50, 0)),
+    ("path_filestat_set_times", (3, 0), (5, 5, 5)),
+]
+CHANGING: list[tuple[str, tuple[int | str, ...], tuple[int | str, ...]]] = [
+    ("path_create_directory", (3,), ()),
+    ("path_remove_directory", (3,), ()),
+    ("path_unlink_file", (3,), ()),
+    ("path_rename", (3,), (3, "new")),
+    ("path_rename", (3, "f", 3), ()),
+    ("path_link", (3, 0), (3, "new")),
+    ("path_link", (3, 0, "f", 3), ()),
+    ("path_symlink", (), (3, "new")),
+    ("path_symlink", ("x", 3), ()),
+]
+# The fake doesn't know what can't be done with names that end in "..".
+UP = ("d/..", "d/inner/..")
+
+
+@pytest.mark.parametrize(("name", "before", "after"), LOOKING)
+def test_looking_at_paths(
+    machine: Machine,
+    tmp_path: Path,
+    name: str,
+    before: tuple[int | str, ...],
+    after: tuple[int | str, ...],
+) -> None:
+    check(machine, tmp_path, *((name, *before, path, *after) for path in PATHS))
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path not in UP])
+def test_changing_paths(machine: Machine, tmp_path: Path, path: str | bytes) -> None:
+    """One call after the other, each where the ones before it have left things."""
+    check(machine, tmp_path, *((name, *before, path, *after) for name, before, after in CHANGING))
+
+
+# Without those that differ on purpose.
+ON_DESCRIPTORS: dict[str, tuple[int, ...]] = {
+    "fd_read": (100, 1, 8), "fd_write": (100, 1, 8), "fd_pread": (100, 1, 0, 8),
+    "fd_pwrite": (100, 1, 0, 8), "fd_seek": (0, 1, 8), "fd_tell": (8,), "fd_sync": (),
+    "fd_datasync": (), "fd_advise": (0, 1, 0), "fd_close": (), "fd_filestat_set_size": (0,),
+    "fd_fdstat_get": (8,), "fd_filestat_get": (8,), "fd_filestat_set_times": (0, 0, 0),
+    "fd_renumber": (4,), "fd_readdir": (0, 0, 0, 8), "fd_prestat_get": (8,),
+    "fd_prestat_dir_name": (8, 8), "sock_accept": (0, 8), "sock_recv": (0, 0, 0, 8, 12),
+    "sock_send": (0, 0, 0, 8), "sock_shutdown": (1,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ON_DESCRIPTORS)
+def test_descriptors(machine: Machine, tmp_path: Path, name: str) -> None:
+    """3 is the root, 4 a file, 5 another directory."""
+    check(
+        machine,
+        tmp_path,
+        ("path_open", 3, 0, "f", 0, READ | WRITE, 0, 0, 4),
+        ("path_open", 3, 0, "d", 0, READ, 0, 0, 4),
+        *((name, fd, *ON_DESCRIPTORS[name]) for fd in (99, 5, 4, 3, 1, 0)),
+    )
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("fd_seek", 4, -1, 0, 8), ("fd_seek", 4, -100, 1, 8), ("fd_seek", 4, -11, 2, 8),
+        ("fd_seek", 4, 2**63 - 1, 0, 8), ("fd_pread", 4, 100, 1, -1, 8),
+        ("fd_pwrite", 4, 100, 1, -1, 8), ("fd_advise", 4, -1, 1, 0),
+        ("fd_filestat_set_size", 4, -1), ("fd_fdstat_set_flags", 4, 5),
+        ("fd_filestat_set_times", 4, 0, 0, 3), ("proc_raise", 6), ("sched_yield",),
+        ("poll_oneoff", 0, 100, 0, 200),
+    ],
+)  # fmt: skip
+def test_odd_numbers(machine: Machine, tmp_path: Path, call: Call) -> None:
+    check(machine, tmp_path, ("path_open", 3, 0, "f", 0, READ | WRITE, 0, 0, 4), call)
+
+
+@pytest.mark.parametrize("rights", [READ, WRITE])
+@pytest.mark.parametrize("name", ["fd_read", "fd_write", "fd_pread", "fd_pwrite"])
+def test_what_it_was_not_opened_for(
+    machine: Machine, tmp_path: Path, name: str, rights: int
+) -> None:
+    more = (0,) if name.startswith("fd_p") else ()
+    opened: Call = ("path_open", 3, 0, "f", 0, rights, 0, 0, 4)
+    check(machine, tmp_path, opened, (name, 4, 100, 1, *more, 8))

@@ -1,0 +1,174 @@
+"""Every address that a program gives, at the edge of its memory and past it: EFAULT, nothing
+written, and nothing done."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from tests.personalities.wasi.calls import DUMP, END, ERRNOS, RIGHTS, Calls
+from tests.personalities.wasi.conftest import Machine
+from tests.personalities.wasi.fake_fs import FakeFs
+from tests.personalities.wasi.fakes import FakeTcpip
+
+FAULT = 21
+PART, NAME, OTHER, SUBSCRIPTION = 512, 600, 616, 640
+
+
+class P(int):
+    """A valid address, and how many bytes from there on are used."""
+
+    size: int
+
+    def __new__(cls, at: int, size: int) -> P:
+        made = super().__new__(cls, at)
+        made.size = size
+        return made
+
+
+# Descriptors: 3 is "/", 4 a listener, 5 a file, 6 a connection. At PART stands a part of memory
+# (NAME, 1), at NAME and OTHER a name each.
+RESULT, LONG = P(0, 4), P(0, 8)
+VALID: list[tuple[str, tuple[int, ...]]] = [
+    ("args_get", (P(0, 4), P(16, 8))),
+    ("args_sizes_get", (RESULT, P(4, 4))),
+    ("environ_get", (P(0, 4), P(16, 4))),
+    ("environ_sizes_get", (RESULT, P(4, 4))),
+    ("clock_res_get", (0, LONG)),
+    ("clock_time_get", (0, 0, LONG)),
+    ("fd_fdstat_get", (5, P(0, 24))),
+    ("fd_filestat_get", (5, P(0, 64))),
+    ("fd_filestat_get", (1, P(0, 64))),
+    ("fd_pread", (5, P(PART, 8), 1, 0, RESULT)),
+    ("fd_prestat_get", (3, LONG)),
+    ("fd_prestat_dir_name", (3, P(0, 1), 1)),
+    ("fd_pwrite", (5, P(PART, 8), 1, 0, RESULT)),
+    ("fd_read", (0, P(PART, 8), 1, RESULT)),
+    ("fd_read", (5, P(PART, 8), 1, RESULT)),
+    ("fd_read", (6, P(PART, 8), 1, RESULT)),
+    ("fd_readdir", (3, P(16, 100), 100, 0, RESULT)),
+    ("fd_seek", (5, 1, 0, LONG)),
+    ("fd_tell", (5, LONG)),
+    ("fd_write", (1, P(PART, 8), 1, RESULT)),
+    ("fd_write", (1, P(PART, 16), 2, RESULT)),
+    ("fd_write", (5, P(PART, 8), 1, RESULT)),
+    ("fd_write", (6, P(PART, 8), 1, RESULT)),
+    ("path_create_directory", (3, P(OTHER, 3), 3)),
+    ("path_filestat_get", (3, 0, P(NAME, 1), 1, P(0, 64))),
+    ("path_filestat_set_times", (3, 0, P(NAME, 1), 1, 7, 7, 5)),
+    ("path_link", (3, 0, P(NAME, 1), 1, 3, P(OTHER, 3), 3)),
+    ("path_open", (3, 0, P(OTHER, 3), 3, 1, RIGHTS, 0, 0, RESULT)),
+    ("path_readlink", (3, P(NAME + 1, 1), 1, P(16, 9), 9, RESULT)),
+    ("path_remove_directory", (3, P(NAME + 2, 1), 1)),
+    ("path_rename", (3, P(NAME, 1), 1, 3, P(OTHER, 3), 3)),
+    ("path_symlink", (P(NAME, 1), 1, 3, P(OTHER, 3), 3)),
+    ("path_unlink_file", (3, P(NAME, 1), 1)),
+    ("poll_oneoff", (P(SUBSCRIPTION, 48), P(16, 32), 1, RESULT)),
+    ("random_get", (P(0, 16), 16)),
+    ("sock_accept", (4, 0, RESULT)),
+    ("sock_recv", (6, P(PART, 8), 1, 0, RESULT, P(4, 2))),
+    ("sock_send", (6, P(PART, 8), 1, 0, RESULT)),
+]
+POINTERS = [
+    (name, arguments, number)
+    for name, arguments in VALID
+    for number, argument in enumerate(arguments)
+    if isinstance(argument, P)
+]
+
+
+def prepared() -> tuple[Calls, int]:
+    """Calls that have opened what VALID speaks of; how many bytes they wrote, from 1000 on."""
+    calls = Calls()
+    calls.put(PART, struct.pack("<IIII", NAME, 1, NAME, 1))
+    calls.put(NAME, b"fldx")
+    calls.put(OTHER, b"new")
+    calls.put(SUBSCRIPTION, struct.pack("<QQI4xQQQ", 5, 0, 1, 1000, 0, 0))
+    calls.add("path_open", 3, 0, NAME, 1, 0, 0x42, 0, 0, 1000)
+    calls.add("sock_accept", 4, 0, 1004)
+    return calls, 8
+
+
+@pytest.fixture
+def target(machine: Machine) -> Machine:
+    machine.fs = FakeFs({"f": b"0123", "l": "f", "d": None})
+    machine.tcpip = FakeTcpip([80], [b"hello", b"again"])
+    machine.arguments = ["program"]
+    machine.environment = {"A": "1"}
+    machine.console.input = b"input"
+    return machine
+
+
+def state(machine: Machine) -> object:
+    """What a call could have changed outside."""
+
+    def tree(node: object) -> object:
+        return {
+            name: (entry.kind, bytes(entry.data), entry.links, tuple(entry.times))
+            for name, entry in node.entries.items()  # type: ignore[attr-defined]
+        }
+
+    return (tree(machine.fs.root), len(machine.fs.open), machine.console.input,
+            machine.console.printed[1], machine.tcpip.sent, machine.tcpip.received)  # fmt: skip
+
+
+UNCHANGED = (
+    {"f": (4, b"0123", 1, (1000, 2000, 3000)), "l": (7, b"", 1, (1000, 2000, 3000)),
+     "d": (3, b"", 1, (1000, 2000, 3000))},
+    1, b"input", [], {5000: b""}, {5000: b"hello"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "arguments", "number"), POINTERS)
+def test_past_the_edge(target: Machine, name: str, arguments: tuple[int, ...], number: int) -> None:
+    pointer = arguments[number]
+    assert isinstance(pointer, P)
+    calls, _ = prepared()
+    for bad in (END - pointer.size + 1, END, -1, -pointer.size):
+        calls.add(name, *(bad if n == number else int(a) for n, a in enumerate(arguments)))
+    result = target.run(calls)
+    assert result.errnos == [0, 0] + [FAULT] * 4
+    assert state(target) == UNCHANGED
+    assert result.bytes(1000, 8) == struct.pack("<II", 5, 6)
+    untouched = bytearray(END)
+    for at, data in calls._data:
+        untouched[at : at + len(data)] = data
+    if name.endswith("_get") and name[:4] in ("args", "envi"):
+        return  # the two results of which the first fits
+    assert result.bytes(0, 1000) == untouched[:1000]
+    assert result.bytes(1008, ERRNOS - 1008) == untouched[1008:ERRNOS]
+    assert result.bytes(DUMP + 16, END - DUMP - 16) == bytes(END - DUMP - 16)
+
+
+@pytest.mark.parametrize(("name", "arguments", "number"), POINTERS)
+def test_at_the_edge(target: Machine, name: str, arguments: tuple[int, ...], number: int) -> None:
+    """The last bytes of the memory are as good as any."""
+    pointer = arguments[number]
+    assert isinstance(pointer, P)
+    calls, _ = prepared()
+    edge = END - pointer.size
+    original = bytearray(END)
+    for at, data in calls._data:
+        original[at : at + len(data)] = data
+    calls.put(edge, bytes(original[pointer : pointer + pointer.size]))
+    calls.add(name, *(edge if n == number else int(a) for n, a in enumerate(arguments)))
+    assert target.run(calls).errnos == [0, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["fd_read", "fd_write", "fd_pread", "fd_pwrite"])
+@pytest.mark.parametrize("where", [0, 1])
+def test_what_a_part_points_to(target: Machine, name: str, where: int) -> None:
+    """Of several parts, a bad one is seen before the first is used."""
+    more = (0,) if name.startswith("fd_p") else ()
+    calls, _ = prepared()
+    good, bad = (NAME, 1), (END - 3, 4)
+    one = calls.parts(bad)
+    two = calls.parts(*((bad, good) if where == 0 else (good, bad)))
+    long = calls.parts((0, 0xFFFFFFFF))
+    for parts in (one, two, long, (PART, 0x7FFFFFFF)):
+        calls.add(name, 5, *parts, *more, 0)
+    result = target.run(calls)
+    assert result.errnos == [0, 0] + [FAULT] * 4
+    assert state(target) == UNCHANGED
+    assert result.u32(0) == 0

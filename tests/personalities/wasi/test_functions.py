@@ -1,0 +1,90 @@
+"""The table of functions, and what is made from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.personalities.wasi.conftest import Machine
+from tests.personalities.wasi.fake_fs import FakeFs
+from tests.personalities.wasi.fakes import FakeTcpip
+from tests.personalities.wasi.test_faults import VALID, prepared
+from wasmos import abi
+from wasmos.engine import binary
+from wasmos.kernel import Personality
+from wasmos.personalities import wasi
+from wasmos.personalities.wasi.functions import FUNCTIONS, PREPARING
+from wasmos.personalities.wasi.page import page
+
+ROOT = Path(__file__).parents[3]
+N, L = "i32", "i64"
+# The types of preview 1.
+SIGNATURES = {
+    "args_get": (N, N), "args_sizes_get": (N, N), "environ_get": (N, N),
+    "environ_sizes_get": (N, N), "clock_res_get": (N, N), "clock_time_get": (N, L, N),
+    "fd_advise": (N, L, L, N), "fd_allocate": (N, L, L), "fd_close": (N,), "fd_datasync": (N,),
+    "fd_fdstat_get": (N, N), "fd_fdstat_set_flags": (N, N), "fd_fdstat_set_rights": (N, L, L),
+    "fd_filestat_get": (N, N), "fd_filestat_set_size": (N, L),
+    "fd_filestat_set_times": (N, L, L, N), "fd_pread": (N, N, N, L, N), "fd_prestat_get": (N, N),
+    "fd_prestat_dir_name": (N, N, N), "fd_pwrite": (N, N, N, L, N), "fd_read": (N, N, N, N),
+    "fd_readdir": (N, N, N, L, N), "fd_renumber": (N, N), "fd_seek": (N, L, N, N), "fd_sync": (N,),
+    "fd_tell": (N, N), "fd_write": (N, N, N, N), "path_create_directory": (N, N, N),
+    "path_filestat_get": (N, N, N, N, N), "path_filestat_set_times": (N, N, N, N, L, L, N),
+    "path_link": (N, N, N, N, N, N, N), "path_open": (N, N, N, N, N, L, L, N, N),
+    "path_readlink": (N, N, N, N, N, N), "path_remove_directory": (N, N, N),
+    "path_rename": (N, N, N, N, N, N), "path_symlink": (N, N, N, N, N),
+    "path_unlink_file": (N, N, N), "poll_oneoff": (N, N, N, N), "proc_exit": (N,),
+    "proc_raise": (N,), "sched_yield": (), "random_get": (N, N), "sock_accept": (N, N, N),
+    "sock_recv": (N, N, N, N, N, N), "sock_send": (N, N, N, N, N), "sock_shutdown": (N, N),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("personality", wasi.ALL, ids=lambda each: each.name)
+def test_the_adapter_exports_what_the_table_says(personality: Personality) -> None:
+    info = binary.parse(personality.wasm)
+    found = {name: info.signature(name) for name in info.exports if name != "memory"}
+    wanted = {
+        function.name: (SIGNATURES[function.name], () if function.name == "proc_exit" else (N,))
+        for function in FUNCTIONS
+        if function.unstable or personality is wasi.PREVIEW1
+    }
+    assert found == wanted
+
+
+def test_there_are_46_functions() -> None:
+    assert len(FUNCTIONS) == len({function.name for function in FUNCTIONS}) == 46
+    assert {function.name for function in FUNCTIONS} == set(SIGNATURES)
+
+
+def test_the_messages_exist() -> None:
+    assert {name for function in FUNCTIONS for name in function.messages} <= set(abi.RPCS)
+
+
+@pytest.mark.parametrize(("name", "arguments"), VALID)
+def test_no_other_messages_are_sent(
+    machine: Machine, name: str, arguments: tuple[int, ...]
+) -> None:
+    machine.fs = FakeFs({"f": b"0123", "l": "f", "d": None})
+    machine.tcpip = FakeTcpip([80], [b"hello", b"again"])
+    machine.arguments, machine.environment = ["program"], {"A": "1"}
+    calls, _ = prepared()
+    machine.kernel.set_trace(True)
+    before = {"path_open", "sock_accept", "fd_write"}  # what `prepared` and the last print use
+    calls.add(name, *map(int, arguments))
+    assert machine.run(calls).errnos[-1] == 0
+    allowed = {
+        message
+        for function in FUNCTIONS
+        if function.name in {name, *before}
+        for message in function.messages
+    }
+    names = {rpc.request.TYPE: message for message, rpc in abi.RPCS.items()}
+    sent = {names[event.type] for event in machine.kernel.events() if event.kind == "call"}
+    assert sent <= allowed | set(PREPARING)
+    assert len(sent) > 5
+
+
+def test_the_page_is_up_to_date() -> None:
+    path = ROOT / "docs/reference/wasi.md"
+    assert path.read_text() == page(), "run python -m wasmos.personalities.wasi"

@@ -1,0 +1,137 @@
+"""Programs in C, with a C library, as people build them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wasmos
+from tests.personalities.wasi.conftest import EVERYTHING, Machine
+from tests.personalities.wasi.fake_fs import FakeFs
+
+SOURCE = Path(__file__).with_name("programs.c")
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    program = tmp_path_factory.mktemp("wasi") / "programs.wasm"
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-O1"]
+    done = subprocess.run(
+        [*command, "-o", program, SOURCE], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return program.read_bytes()
+
+
+class Ran:
+    def __init__(self, machine: Machine, ended: wasmos.Exit) -> None:
+        self.code, self.cause = ended.code, ended.cause
+        self.out, self.err = (b"".join(machine.console.printed[n]).decode() for n in (1, 2))
+
+
+def run(
+    machine: Machine, programs: bytes, *arguments: str, allow: tuple[str, ...] = EVERYTHING
+) -> Ran:
+    machine.arguments = ["programs", *arguments]
+    return Ran(machine, machine.start(programs, allow))
+
+
+def test_hello(machine: Machine, programs: bytes) -> None:
+    ran = run(machine, programs, "hello")
+    assert (ran.code, ran.out, ran.err) == (0, "hello, world\n", "and an error\n")
+
+
+def test_hello_leaves_no_trace_of_what_it_does_not_use(machine: Machine, programs: bytes) -> None:
+    run(machine, programs, "hello", allow=("args", "console"))
+    assert [event for event in machine.kernel.events() if event.kind == "denial"] == []
+
+
+def test_arguments_and_environment(machine: Machine, programs: bytes) -> None:
+    machine.environment = {"HOME": "/home", "EMPTY": ""}
+    ran = run(machine, programs, "arguments", "a b", "ü")
+    assert ran.out.splitlines() == [
+        "0=programs", "1=arguments", "2=a b", "3=ü", "EMPTY=", "HOME=/home", "HOME is /home",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 100_000])
+def test_copy(machine: Machine, programs: bytes, size: int) -> None:
+    content = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    machine.fs = FakeFs({"data": None, "data/from": content})
+    ran = run(machine, programs, "copy", "/data/from", "data/to")
+    assert (ran.code, ran.err) == (0, "")
+    assert machine.fs.root.entries["data"].entries["to"].data == content
+    assert machine.fs.open.keys() <= {*machine.fs.open}
+
+
+def test_copy_of_nothing(machine: Machine, programs: bytes) -> None:
+    ran = run(machine, programs, "copy", "/none", "/to")
+    assert (ran.code, ran.err) == (1, "copy: No such file or directory\n")
+
+
+def test_files_in_several_directories(machine: Machine, programs: bytes) -> None:
+    machine.fs = FakeFs({"a": None, "b": None, "a/f": b"content", "c": None, "c/f": b""},
+                        roots=["/a", "/b"])  # fmt: skip
+    assert run(machine, programs, "copy", "/a/f", "/b/g").code == 0
+    assert machine.fs.root.entries["b"].entries["g"].data == b"content"
+    assert run(machine, programs, "copy", "/c/f", "/b/g").code == 1
+
+
+@pytest.mark.parametrize("count", [0, 3, 300])
+def test_list(machine: Machine, programs: bytes, count: int) -> None:
+    names = {f"d/name-{n:04d}-" + "x" * (n % 50): b"y" * n for n in range(count)}
+    machine.fs = FakeFs({"d": None, "d/sub": None, **names})
+    ran = run(machine, programs, "list", "/d")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines() == [
+        "./ 0", "../ 0", *(f"{name[2:]} {len(data)}" for name, data in names.items()), "sub/ 0",
+    ]  # fmt: skip
+
+
+def test_sleep(machine: Machine, programs: bytes) -> None:
+    machine.console.arrives_after, machine.console.polls = 1e9, 1
+    ran = run(machine, programs, "sleeps")
+    assert ran.out == "150 ms, 0 ready\n"
+
+
+def test_chance(machine: Machine, programs: bytes) -> None:
+    first = run(machine, programs, "chance").out
+    both = run(machine, programs, "chance").out
+    assert len(first) == 64 and both[64:] != first
+
+
+def test_chance_that_was_not_granted(machine: Machine, programs: bytes) -> None:
+    ran = run(machine, programs, "chance", allow=("args", "console"))
+    assert (ran.code, ran.err) == (1, "chance: Capabilities insufficient\n")
+
+
+def test_names_are_changed(machine: Machine, programs: bytes) -> None:
+    ran = run(machine, programs, "changes")
+    assert (ran.code, ran.err) == (0, "")
+    assert sorted(machine.fs.root.entries) == ["dir", "link"]
+    assert machine.fs.root.entries["dir"].entries["moved"].data == b"01"
+    assert machine.fs.open == {}
+
+
+def test_input(machine: Machine, programs: bytes) -> None:
+    machine.console.input = b"one\ntwo\nthree"
+    assert run(machine, programs, "echo").out == "> one\n> two\n> three"
+
+
+@pytest.mark.parametrize("code", [0, 3, 255])
+def test_exit(machine: Machine, programs: bytes, code: int) -> None:
+    ran = run(machine, programs, "leaves", str(code))
+    assert (ran.code, ran.cause, ran.out) == (code, "returned", "not flushed yet")
+
+
+def test_abort(machine: Machine, programs: bytes) -> None:
+    assert run(machine, programs, "aborts").cause == "trapped"
+
+
+def test_without_a_console(machine: Machine, programs: bytes) -> None:
+    """What it prints is lost, and it goes on."""
+    machine.arguments = ["programs", "hello"]
+    assert machine.start(programs, ["args"]).code == 0
