@@ -37,7 +37,9 @@ def _module(options: argparse.Namespace) -> int:
     name, data = read(options.module)
     report: dict[str, Any] = {"version": VERSION, "module": options.module, "bytes": len(data)}
     try:
-        _, shape = admit(name, data, Limits(memory_bytes=int(options.max_memory)))
+        _, shape = admit(
+            name, data, Limits(memory_bytes=int(options.max_memory)), outfit.personalities()
+        )
         report |= {"accepted": True, "kind": shape.kind}
     except ModuleRefused as error:
         report |= {"accepted": False, "reason": str(error)}

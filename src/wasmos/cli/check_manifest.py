@@ -52,7 +52,7 @@ def _check_module(manifest: Manifest, programs: Programs, plan: TaskPlan) -> Non
     where = f"{manifest.where('task', plan.name, 'module')}: {heading('task', plan.name)}"
     try:
         name, data = read(plan.path or programs.path(plan.module))
-        admit(name, data, plan.limits)
+        admit(name, data, plan.limits, outfit.personalities())
     except OSError as error:
         problem = (error.strerror or str(error)).lower()
         raise ManifestError(f"{where} {error.filename}: {problem}") from None

@@ -25,13 +25,19 @@ from .binary import FUNC, GLOBAL, MEMORY, NUMBERS, quote, show_type
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import TypeAlias
+    from typing import Protocol, TypeAlias
 
     from .binary import CompileCost, Descriptor, FuncType, Import, ModuleInfo
 
     Offer: TypeAlias = Mapping[tuple[str, str], Descriptor]
-    # By the module that programs import: what else they may import then.
-    Dialects: TypeAlias = Mapping[str, Offer]
+    class Dialect(Protocol):
+        """What programs may import instead. It is asked for only if one does."""
+
+        @property
+        def offer(self) -> Offer: ...
+
+    # By the module that programs import.
+    Dialects: TypeAlias = Mapping[str, Dialect]
 
 # The module whose functions are the four calls: they take addresses in the caller's memory.
 KERNEL_MODULE = "env"
@@ -144,7 +150,7 @@ def check_module(
     dialect = _dialect(info, dialects or {})
     if dialect is not None:
         assert dialects is not None
-        imports = dialects[dialect]
+        imports = dialects[dialect].offer
     _check_size(len(info.data), module_bytes_limit)
     _check_features(info)
     _check_memory(info, memory_bytes)

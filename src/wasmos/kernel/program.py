@@ -145,7 +145,7 @@ def admit(
         return policy.admit(
             data,
             imports=FOUR_CALLS,
-            dialects={each.name: each.offer for each in personalities},
+            dialects={each.name: each for each in personalities},
             memory_bytes=limits.memory_bytes,
             table_elements=limits.table_elements,
         )

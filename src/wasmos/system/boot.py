@@ -55,7 +55,7 @@ class System:
     ) -> None:
         self.manifest = manifest
         self.programs = Programs(manifest.programs)
-        self.aio = AsyncKernel()
+        self.aio = AsyncKernel(personalities=outfit.personalities())
         self.foreground: Task | None = None
         self.is_up = False
         self.on_task: Callable[[Task], object] = lambda _: None
@@ -215,6 +215,8 @@ class System:
             "console": lambda: outfit.console(self._output, self._input, self._is_foreground),
             "args": lambda: outfit.args(self._arguments),
             "env": lambda: outfit.env(self._variables),
+            "clock": outfit.clock,
+            "random": outfit.random,
             "echo": outfit.echo,
             "pong": outfit.pong,
             "fs": lambda: outfit.fs(self._image),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
     from wasmos.abi import Message
-    from wasmos.kernel import Caller, Grant, Kernel, Rule, Service, Task
+    from wasmos.kernel import Caller, Grant, Kernel, Personality, Rule, Service, Task
     from wasmos.servers.fs import Image
     from wasmos.servers.tcpip import PortMap
     from wasmos.servers.tcpip.addresses import Destinations
@@ -48,11 +48,12 @@ def console(
     may_read: Callable[[int], bool] | None = None,
     output_limit: int | None = None,
     on_cut: Callable[[int], object] = lambda _: None,
+    errors: BinaryIO | None = None,
 ) -> Service:
     if may_read is None:
         from wasmos.servers.console import Console
 
-        return Console(output, source, output_limit=output_limit, on_cut=on_cut)
+        return Console(output, source, errors=errors, output_limit=output_limit, on_cut=on_cut)
     from wasmos.system.operator import SharedConsole
 
     return SharedConsole(output, source, may_read)
@@ -94,6 +95,25 @@ def _admits(grant: Grant, asked: Message) -> bool:
     while at is not None and at.rule.admits(asked, at.holder_name):
         at = at.parent
     return at is None
+
+
+def clock() -> Service:
+    from wasmos.servers.clock import Clock
+
+    return Clock()
+
+
+def random() -> Service:
+    from wasmos.servers.random import Random
+
+    return Random()
+
+
+def personalities() -> tuple[Personality, ...]:
+    """The foreign interfaces that programs may be built for."""
+    from wasmos.personalities import wasi
+
+    return wasi.ALL
 
 
 def echo() -> Service:

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 MAX_CAPTURED = 64 << 20  # bytes of output
 # What `allow` can name here. `vm` lets a program register services and spawn
 # nothing: there is no boot directory.
-SERVICES = ("console", "args", "env", "fs", "tcpip", "echo", "pong", "vm")
+SERVICES = ("console", "args", "env", "fs", "tcpip", "clock", "random", "echo", "pong", "vm")
+# What a program of another system takes for granted, and is granted unless a policy decides: its
+# standard streams, its arguments, the variables that it was given, time and randomness. None of
+# that reaches a file, a socket, or another program.
+STANDARD = ("console", "args", "env.list", "clock", "random")
+STANDARD_ORIGIN = "a WASI program's standard streams, arguments, time and randomness"
 _ALL_OF_TCPIP = (Rule(ALL), Rule("tcpip"))
 
 
@@ -49,12 +54,12 @@ class Completed:
 
     returncode: the guest's own exit code, 124 time limit, 126 could not start,
         134 trap, 137 killed. exit: all about it. stdout: what it printed, if
-        that was captured. denied: the services it asked for in vain. denied_by: of those,
+        that was captured, and stderr its errors. denied: the services it asked for in vain. denied_by: of those,
         the deny rules that hid some. denials: the first different messages that
         were refused.
     """
 
-    __slots__ = ("denials", "denied", "denied_by", "exit", "stdout")
+    __slots__ = ("denials", "denied", "denied_by", "exit", "stderr", "stdout")
 
     def __init__(
         self,
@@ -63,9 +68,11 @@ class Completed:
         denied: tuple[str, ...],
         denials: Iterable[Denial] = (),
         denied_by: Mapping[str, Grant] | None = None,
+        stderr: bytes | None = None,
     ) -> None:
         self.exit = exit
         self.stdout = stdout
+        self.stderr = stderr
         self.denied = denied
         self.denied_by = dict(denied_by or {})
         self.denials = list(denials)
@@ -103,6 +110,9 @@ def run(
     input: BinaryIO | bytes | None = None,  # noqa: A002 - as in subprocess.run
     capture_output: bool = False,
     output: BinaryIO | None = None,
+    errors: BinaryIO | None = None,
+    clock: str | None = None,
+    seed: str | int | None = None,
     output_limit: int | None = None,
     name: str | None = None,
     control: bool = False,
@@ -129,7 +139,10 @@ def run(
         what was allowed.
     timeout: seconds until it is ended, whatever it waits for.
     input: what it reads from `console`; nothing by default.
-    capture_output: return what it prints as `stdout` instead of printing it.
+    capture_output: return what it prints as `stdout` and `stderr` instead of printing it.
+    output, errors: binary streams for what it prints, instead of this process's own.
+    clock: "fixed:2026-01-02T03:04:05" or so: clocks begin then and stand still.
+    seed: its randomness is what this decides; with both, and no other input, a run repeats.
     output_limit: how many bytes it may print; then `console` answers -2. By
         default 64 MiB of what is captured, and no limit otherwise.
     control: let its owner speak to it, as `wasmos ps` and others do, once it
@@ -157,15 +170,19 @@ def run(
     limits = limits or Limits()
     if timeout is not None:
         limits = limits.replace(deadline_seconds=timeout)
-    captured = io.BytesIO() if capture_output else None
+    captured = (io.BytesIO(), io.BytesIO()) if capture_output else None
+    if captured is not None:
+        output, errors = captured
+    authority.repeat(clock, seed)
     if capture_output and output_limit is None:
         output_limit = MAX_CAPTURED
     stdin = io.BytesIO(input) if isinstance(input, bytes) else input
     given = _Given(args, authority.variables)
     makers: dict[str, Callable[[], Service]] = {
         "console": lambda: outfit.console(
-            output if captured is None else captured,
+            output,
             stdin,
+            errors=errors,
             output_limit=output_limit,
             on_cut=lambda _: log(
                 f"note: {task.name} may print {output_limit:,} bytes, and the rest was left out; "
@@ -176,11 +193,13 @@ def run(
         "env": lambda: outfit.env(given.variables),
         "fs": lambda: outfit.fs(outfit.filled_image(files, log)),
         "tcpip": lambda: outfit.tcpip(authority.ports, None, log, unmapped=authority.unmapped),
+        "clock": outfit.clock,
+        "random": outfit.random,
         "echo": outfit.echo,
         "pong": outfit.pong,
         "vm": lambda: outfit.vm(None),
     }
-    with Kernel() as kernel:
+    with Kernel(personalities=outfit.personalities()) as kernel:
         offer = Offer(kernel, SERVICES, makers=makers)
         book = None if audit is None else outfit.audit(kernel, audit, calls=audit_calls)
         try:
@@ -188,6 +207,8 @@ def run(
             _check_kind(program)
             if policy is not None:
                 authority.add_policy(policy, name or program.name, needed=ask is None)
+            elif program.shape.dialect is not None:
+                authority.add_standard()
             wanted = authority.services if ask is None else authority.asked_services
             program.compile_limits = compile_limits
             _compile(kernel, program, offer, wanted)
@@ -202,8 +223,9 @@ def run(
             if book is not None:
                 kernel.close()  # so that it has everybody's end
                 book.close()
-    stdout = captured.getvalue() if captured else None
-    return Completed(exit, stdout, tuple(sorted(task.denied)), task.denials, task.denied_by)
+    stdout, stderr = (each.getvalue() for each in captured) if captured else (None, None)
+    denied = tuple(sorted(task.denied))
+    return Completed(exit, stdout, denied, task.denials, task.denied_by, stderr)
 
 
 def _check_kind(program: Program) -> None:
@@ -302,6 +324,24 @@ class _Authority:
         """What needs a service grants it."""
         if is_given:
             self._allow.append((Rule(service), origin))
+
+    def repeat(self, clock: str | None, seed: str | int | None) -> None:
+        """Time and randomness that are the same in each run. Raises UsageError."""
+        if clock is not None:
+            kind, colon, at = clock.partition(":")
+            if kind != "fixed" or not colon:
+                raise UsageError(f"clock {clock!r}: write fixed:2026-01-02T03:04:05")
+            self.add((f'clock(at="{at}")',), _origin(clock, "--clock"))
+        if seed is not None:
+            self.add((f'random(seed="{seed}")',), _origin(str(seed), "--seed"))
+
+    def add_standard(self) -> None:
+        """What a program of another system takes for granted, as far as nothing was said of it."""
+        said = {rule.service for rule, _ in self._allow}
+        for text in STANDARD:
+            rule = Rule.parse(text)
+            if rule.service not in said or rule.service == "env":
+                self._allow.append((rule, STANDARD_ORIGIN))
 
     def add_flags(
         self,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wasmos.system.learn.learner import Ask
     from wasmos.system.learn.learnt import Line
 
-SERVICES = ("console", "args", "env", "fs", "tcpip", "echo", "pong", "vm")
+SERVICES = ("console", "args", "env", "fs", "tcpip", "clock", "random", "echo", "pong", "vm")
 
 
 class Learnt:
@@ -101,7 +101,7 @@ def learn(
     limits = limits or Limits()
     if timeout is not None:
         limits = limits.replace(deadline_seconds=timeout)
-    with Kernel() as kernel:
+    with Kernel(personalities=outfit.personalities()) as kernel:
         program = kernel.load(source, limits=limits, compile_limits=compile_limits)
         if program.shape.kind == "passive":
             raise UsageError(f"{program.name} is a passive service, which does nothing by itself")
@@ -182,6 +182,8 @@ class _World:
             outfit.console(output, source, output_limit=output_limit),
             *([outfit.args(self._arguments)] if args else []),
             Env(self._variables),
+            outfit.clock(),
+            outfit.random(),
             outfit.echo(),
             outfit.pong(),
             self.fs,

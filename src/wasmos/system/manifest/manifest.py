@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wasmos.system.manifest.positions import Place
     from wasmos.system.policy.rights import Right
 
-SERVERS = ("vm", "console", "args", "env", "echo", "pong", "fs", "tcpip")
+SERVERS = ("vm", "console", "args", "env", "clock", "random", "echo", "pong", "fs", "tcpip")
 SYSTEM_KEYS = ("name", "programs", "servers", "policy")
 FS_KEYS = ("load", "save", "files")
 TCPIP_KEYS = ("listen", "connect")
