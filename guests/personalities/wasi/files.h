@@ -48,7 +48,7 @@ struct transfer {
     bool writes;
 };
 
-static inline errno_t transfer_part(struct transfer *t, struct iovec part, uint32_t *done) {
+static __attribute__((noinline)) errno_t transfer_part(struct transfer *t, struct iovec part, uint32_t *done) {
     errno_t err;
     switch (t->d->kind) {
     case INPUT:
@@ -103,7 +103,7 @@ static __attribute__((noinline)) errno_t transfer_parts(struct transfer *t, user
     return SUCCESS;
 }
 
-static inline errno_t transfer(struct transfer *t, user_t parts, uint32_t count, user_t result) {
+static __attribute__((noinline)) errno_t transfer(struct transfer *t, user_t parts, uint32_t count, user_t result) {
     struct iovec part;
     uint32_t total;
     TRY(CHECK_SIZED(result, sizeof(total)));

@@ -58,7 +58,7 @@ static inline error_t ask_for_code(struct service *service, int32_t type) {
     return m.type < 0 ? m.type : ERR_UNEXPECTED;
 }
 
-static inline errno_t ask(struct service *service, int32_t type) {
+static __attribute__((noinline)) errno_t ask(struct service *service, int32_t type) {
     error_t err = ask_for_code(service, type);
     if (err == OK) {
         return SUCCESS;
