@@ -256,7 +256,7 @@ static errno_t open_root(struct descriptor *d) {
     __builtin_memcpy(m.fs_open_file.path, paths + d->path, d->path_size);
     m.fs_open_file.path[d->path_size] = '\0';
     m.fs_open_file.flags = OPEN_DIRECTORY | OPEN_READ;
-    TRY(ask(&fs, FS_OPEN_FILE_MSG));
+    TRY(ask_to_open(&fs, FS_OPEN_FILE_MSG));
     d->handle = m.fs_open_file_reply.fd;
     return SUCCESS;
 }

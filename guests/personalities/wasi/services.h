@@ -65,3 +65,9 @@ static __attribute__((noinline)) errno_t ask(struct service *service, int32_t ty
     }
     return err == ERR_NOT_ALLOWED ? service->denied : errno_of(err);
 }
+
+/* For what opens something: a limit that is reached is one of open files. */
+static errno_t ask_to_open(struct service *service, int32_t type) {
+    errno_t err = ask(service, type);
+    return err != SUCCESS && m.type == ERR_NO_RESOURCES ? MFILE : err;
+}
