@@ -48,7 +48,7 @@ struct transfer {
     bool writes;
 };
 
-static inline errno_t transfer_part(struct transfer *t, struct iovec part, uint32_t *done) {
+static __attribute__((noinline)) errno_t transfer_part(struct transfer *t, struct iovec part, uint32_t *done) {
     errno_t err;
     switch (t->d->kind) {
     case INPUT:
@@ -103,7 +103,7 @@ static __attribute__((noinline)) errno_t transfer_parts(struct transfer *t, user
     return SUCCESS;
 }
 
-static inline errno_t transfer(struct transfer *t, user_t parts, uint32_t count, user_t result) {
+static __attribute__((noinline)) errno_t transfer(struct transfer *t, user_t parts, uint32_t count, user_t result) {
     struct iovec part;
     uint32_t total;
     TRY(CHECK_SIZED(result, sizeof(total)));
@@ -256,7 +256,7 @@ static errno_t open_root(struct descriptor *d) {
     __builtin_memcpy(m.fs_open_file.path, paths + d->path, d->path_size);
     m.fs_open_file.path[d->path_size] = '\0';
     m.fs_open_file.flags = OPEN_DIRECTORY | OPEN_READ;
-    TRY(ask(&fs, FS_OPEN_FILE_MSG));
+    TRY(ask_to_open(&fs, FS_OPEN_FILE_MSG));
     d->handle = m.fs_open_file_reply.fd;
     return SUCCESS;
 }

@@ -281,7 +281,7 @@ errno_t path_open(uint32_t in, uint32_t follow, user_t path, uint32_t size, uint
     __builtin_memcpy(paths + paths_size, m.fs_open_file.path, total);
     uint32_t flags = open_flags(follow, oflags, base, fdflags);
     m.fs_open_file.flags = flags;
-    TRY(ask(&fs, FS_OPEN_FILE_MSG));
+    TRY(ask_to_open(&fs, FS_OPEN_FILE_MSG));
     TRY(add_opened(fd, d, flags, fdflags, total));
     return store(result, &fd, sizeof(fd));
 }

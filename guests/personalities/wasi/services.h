@@ -58,10 +58,16 @@ static inline error_t ask_for_code(struct service *service, int32_t type) {
     return m.type < 0 ? m.type : ERR_UNEXPECTED;
 }
 
-static inline errno_t ask(struct service *service, int32_t type) {
+static __attribute__((noinline)) errno_t ask(struct service *service, int32_t type) {
     error_t err = ask_for_code(service, type);
     if (err == OK) {
         return SUCCESS;
     }
     return err == ERR_NOT_ALLOWED ? service->denied : errno_of(err);
+}
+
+/* For what opens something: a limit that is reached is one of open files. */
+static errno_t ask_to_open(struct service *service, int32_t type) {
+    errno_t err = ask(service, type);
+    return err != SUCCESS && m.type == ERR_NO_RESOURCES ? MFILE : err;
 }

@@ -36,7 +36,7 @@ WASMOS_EXPORT("sock_accept") errno_t sock_accept(uint32_t fd, uint32_t flags, us
     }
     m.tcpip_accept.sock = d->handle;
     m.tcpip_accept.flags = d->flags & NONBLOCK ? 1 : 0;
-    TRY(ask(&tcpip, TCPIP_ACCEPT_MSG));
+    TRY(ask_to_open(&tcpip, TCPIP_ACCEPT_MSG));
     descriptors[new_fd] = (struct descriptor){
         .kind = SOCKET,
         .filetype = SOCKET_STREAM,

@@ -71,6 +71,7 @@ class FakeFs(wasmos.Service):
         self.open: dict[int, Open] = {}
         self.asked: list[tuple[object, ...]] = []  # what came in, for tests that want to know
         self._numbers = count(100)
+        self.limit = 1 << 20  # of what is open
         for path, content in (tree or {}).items():
             parent, name = self._parent(path)
             kind = {str: LINK_KIND, bytes: FILE_KIND}.get(type(content), DIR_KIND)
@@ -144,6 +145,8 @@ class FakeFs(wasmos.Service):
 
     def fs_open_file(self, caller: wasmos.Caller, path: str, flags: int) -> tuple[int, int]:
         self.asked.append(("open", path, flags))
+        if len(self.open) >= self.limit:
+            raise fail(ErrorCode.NO_RESOURCES)
         stack, name, node = self._walk(path, not flags & NO_LINK)
         if node is None:
             if not flags & CREATE or path.endswith("/"):

@@ -290,6 +290,13 @@ def test_there_is_an_end_to_numbers(files: Machine) -> None:
     assert result.u32(0) == 77
 
 
+def test_there_is_an_end_to_open_files(files: Machine) -> None:
+    files.fs.limit = 1
+    calls = opened()
+    calls.add("path_open", 3, 0, *calls.text("f"), 0, READ, 0, 0, 4)
+    assert files.run(calls).errnos == [0, MFILE]
+
+
 # --- directories that were granted ----------------------------------------------------------------
 
 
