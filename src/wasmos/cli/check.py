@@ -9,6 +9,7 @@ from wasmos.abi import SERVICES
 from wasmos.cli import EXIT_REFUSED, fail, shown
 from wasmos.errors import ModuleRefused
 from wasmos.kernel import Limits, admit, inspect, read
+from wasmos.system import outfit
 from wasmos.system.run import SERVICES as CAN_ALLOW
 
 TYPE_CHECKING = False

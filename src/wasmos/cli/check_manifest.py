@@ -7,6 +7,7 @@ import os
 from wasmos.cli import EXIT_REFUSED, fail, say, shown
 from wasmos.errors import ManifestError, ModuleRefused, UsageError
 from wasmos.kernel import admit, read
+from wasmos.system import outfit
 from wasmos.system.manifest.manifest import Manifest, load
 from wasmos.system.policy.edit import heading
 from wasmos.system.policy.policy import read as read_policy

@@ -212,6 +212,8 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _limit(parser, "--cpu", units.seconds, "TIME", None, "end it after so much processor time")
     _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
     _limit(parser, "--max-output", units.size, "SIZE", None, "how much it may print")
+    _text(parser, "--clock", "fixed:TIME", "its clocks begin at this time and stand still")
+    _text(parser, "--seed", "TEXT", "its randomness is what this decides, the same in each run")
     _control(parser)
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")

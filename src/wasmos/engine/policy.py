@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .binary import CompileCost, Descriptor, FuncType, Import, ModuleInfo
 
     Offer: TypeAlias = Mapping[tuple[str, str], Descriptor]
+
     class Dialect(Protocol):
         """What programs may import instead. It is asked for only if one does."""
 

@@ -53,10 +53,10 @@ class Completed:
     """How a run ended, in the manner of `subprocess.CompletedProcess`.
 
     returncode: the guest's own exit code, 124 time limit, 126 could not start,
-        134 trap, 137 killed. exit: all about it. stdout: what it printed, if
-        that was captured, and stderr its errors. denied: the services it asked for in vain. denied_by: of those,
-        the deny rules that hid some. denials: the first different messages that
-        were refused.
+        134 trap, 137 killed. exit: all about it. stdout, stderr: what it printed,
+        if that was captured. denied: the services it asked for in vain. denied_by:
+        of those, the deny rules that hid some. denials: the first different messages
+        that were refused.
     """
 
     __slots__ = ("denials", "denied", "denied_by", "exit", "stderr", "stdout")
