@@ -12,7 +12,9 @@ import pytest
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
 from wasmos.servers.fs.beneath import Beneath
-from wasmos.servers.fs.hostworld import CODES, Budget, HostWorld, Roots, code_of
+from wasmos.servers.fs.hosterrors import FIRST_CODES as CODES
+from wasmos.servers.fs.hosterrors import first_code_of as code_of
+from wasmos.servers.fs.hostworld import Budget, HostWorld, Roots
 
 EXPECTED = {
     "ENOENT": -7,

@@ -490,10 +490,7 @@ def _height(directory: Directory) -> int:
     while level:
         height += 1
         level = [
-            node
-            for above in level
-            for node in above.nodes.values()
-            if isinstance(node, Directory)
+            node for above in level for node in above.nodes.values() if isinstance(node, Directory)
         ]
     return height
 

@@ -10,7 +10,7 @@ import itertools
 
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
-from wasmos.servers.fs.image import Directory, File, Found, Image, Link
+from wasmos.servers.fs.image import MAX_NAME_BYTES, Directory, File, Found, Image, Link
 from wasmos.servers.fs.world import (
     APPEND,
     CREATE,
@@ -66,7 +66,7 @@ class ImageWorld(World):
             raise as_first(error) from None
 
     def entry(self, path: str, name: str) -> tuple[bool, int]:
-        node: Node | None = self.image.directory(path).nodes[name]
+        node = self.image.directory(path).nodes[name]
         if isinstance(node, Link):
             try:
                 node = self.image.find(f"{path}/{name}")
@@ -100,6 +100,8 @@ class ImageWorld(World):
         return _Node(self, node)
 
     def _resolve(self, path: str, *, follow: bool) -> Found:
+        if len(path) * 4 > MAX_NAME_BYTES:
+            _check_names(path)
         try:
             return self.image.resolve(path, follow=follow)
         except ServiceError as error:
@@ -108,6 +110,13 @@ class ImageWorld(World):
             if error.code == ErrorCode.INVALID_ARG and path and "\0" not in path:
                 raise ServiceError(ErrorCode.NOT_ALLOWED, path) from None
             raise
+
+    def _leaf(self, path: str) -> Found:
+        """The last name of a path; a link stays a link, also with a slash after it."""
+        bare = path.rstrip("/")
+        found = self._resolve(bare or path, follow=False)
+        found.slash = bare not in ("", path)
+        return found
 
     def _find(self, path: str, *, follow: bool) -> Node:
         node = self._resolve(path, follow=follow).node
@@ -176,7 +185,7 @@ class ImageWorld(World):
 
     def _new(self, path: str) -> Found:
         """A name that nothing has yet."""
-        found = self._resolve(path, follow=False)
+        found = self._leaf(path)
         if found.node is not None:
             raise ServiceError(ErrorCode.ALREADY_EXISTS, path)
         self._changing()
@@ -195,7 +204,7 @@ class ImageWorld(World):
 
     def _old(self, path: str) -> Found:
         """A name that something has, to be changed."""
-        found = self._resolve(path, follow=False)
+        found = self._leaf(path)
         if found.node is None:
             raise ServiceError(ErrorCode.NOT_FOUND, path)
         self._changing()
@@ -205,11 +214,13 @@ class ImageWorld(World):
         found = self._old(path)
         if isinstance(found.node, Directory):
             raise ServiceError(ErrorCode.NOT_A_FILE, path)
+        if found.slash:
+            raise ServiceError(ErrorCode.NOT_A_DIR, path)
         self.image.remove(found)
 
     def rename(self, path: str, new_path: str) -> None:
         old = self._old(path)
-        new = self._resolve(new_path, follow=False)
+        new = self._leaf(new_path)
         if last_name(path) in ("", ".", "..") or last_name(new_path) in ("", ".", ".."):
             raise ServiceError(ErrorCode.BUSY)
         self.image.rename(old, new)
@@ -243,6 +254,12 @@ def last_name(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2]
 
 
+def _check_names(path: str) -> None:
+    for name in path.split("/"):
+        if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+            raise ServiceError(ErrorCode.NAME_TOO_LONG)
+
+
 def _kind(node: Node) -> int:
     if isinstance(node, File):
         return REGULAR
@@ -270,7 +287,7 @@ class _Node(Opened):
         self._world = world
         self._image = world.image
         self._node = node
-        self.kind = _kind(node)  # type: ignore[misc]
+        self.kind = _kind(node)
 
     @property
     def _file(self) -> File:

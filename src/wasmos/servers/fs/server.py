@@ -15,8 +15,8 @@ from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
 from wasmos.kernel import Caller, Service
 from wasmos.servers.fs.image import Image
-from wasmos.servers.fs.mounts import Mount, Place, Tree, mounts
 from wasmos.servers.fs.imageworld import ImageWorld
+from wasmos.servers.fs.mounts import Mount, Place, Tree, mounts
 from wasmos.servers.fs.world import Opened, World
 
 TYPE_CHECKING = False

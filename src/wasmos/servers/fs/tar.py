@@ -11,7 +11,7 @@ repairs, and programs that disagree about what an archive contains are how check
 from __future__ import annotations
 
 from wasmos.errors import ServiceError
-from wasmos.servers.fs.image import Directory, Image, ImageError
+from wasmos.servers.fs.image import Directory, File, Image, ImageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -198,7 +198,8 @@ def _once(names: list[str], path: str, seen: set[str]) -> None:
 
 
 def write_tar(image: Image, file: BinaryIO) -> None:
-    """Write an image as an archive; the same image as the same bytes."""
+    """Write an image as an archive; the same image as the same bytes. Links are left out: whoever
+    unpacks it elsewhere would have them lead elsewhere."""
     import io
     import tarfile
 
@@ -214,6 +215,6 @@ def write_tar(image: Image, file: BinaryIO) -> None:
             if isinstance(node, Directory):
                 member.type, member.mode = tarfile.DIRTYPE, 0o755
                 archive.addfile(member)
-            else:
+            elif isinstance(node, File):
                 member.size = len(node.data)
                 archive.addfile(member, io.BytesIO(node.data))
