@@ -58,7 +58,7 @@ def test_a_directory_whose_name_is_a_link(tmp_path: Path) -> None:
         ({"mode": "r"}, "mode 'r' is neither ro .* nor rw"),
         ({"mode": ""}, "mode '' is neither"),
         ({"mode": "RW"}, "neither"),
-        ({"path": "/x"}, "no badge parameter 'path'; there are dir, at, mode"),
+        ({"path": "/x"}, "no badge parameter 'path'; there are dir, at, mode, archive"),
     ],
 )
 def test_badges_that_make_none(tmp_path: Path, badge: dict[str, str], reason: str) -> None:

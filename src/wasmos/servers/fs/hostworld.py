@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
 
-    from wasmos.servers.fs.resolve import Resolver
     from wasmos.servers.fs.world import Entry, Status
 
     Result = TypeVar("Result")
@@ -355,59 +354,3 @@ class _Descriptor(Opened):
     def close(self) -> None:
         os.close(self._descriptor)
         self._budget.give()
-
-
-class Roots:
-    """The host directories that grants lead to, each opened once and closed with the last grant.
-
-    One is opened when a grant is first used. Grants that name the same directory, by whatever
-    name, share it; and what it is doesn't change if something else takes its name.
-    """
-
-    def __init__(self, budget: Budget, resolver: Resolver | None = None) -> None:
-        self._budget = budget
-        self._resolver = resolver
-        self._of_grant: dict[int, tuple[int, int]] = {}  # grant → identity
-        self._worlds: dict[tuple[int, int], HostWorld] = {}
-        self._grants: dict[tuple[int, int], set[int]] = {}
-
-    def world(self, grant: int, directory: str) -> HostWorld:
-        if grant not in self._of_grant:
-            self._use(grant, directory)
-        return self._worlds[self._of_grant[grant]]
-
-    def _use(self, grant: int, directory: str) -> None:
-        try:
-            beneath = Beneath(directory, resolver=self._resolver)
-        except OSError as error:
-            raise ServiceError(first_code_of(error), "the directory of the grant") from None
-        identity = beneath.identity
-        if identity in self._worlds:
-            beneath.close()
-        else:
-            self._keep(beneath)
-        self._of_grant[grant] = identity
-        self._grants.setdefault(identity, set()).add(grant)
-
-    def _keep(self, beneath: Beneath) -> None:
-        try:
-            self._budget.take()
-        except BaseException:
-            beneath.close()
-            raise
-        self._worlds[beneath.identity] = HostWorld(beneath, self._budget)
-
-    def release(self, grant: int) -> None:
-        """A grant is gone; nothing if it was never used."""
-        identity = self._of_grant.pop(grant, None)
-        if identity is None:
-            return
-        self._grants[identity].remove(grant)
-        if not self._grants[identity]:
-            del self._grants[identity]
-            self._worlds.pop(identity).close()
-            self._budget.give()
-
-    def close(self) -> None:
-        for grant in list(self._of_grant):
-            self.release(grant)

@@ -172,9 +172,12 @@ class Image:
 
     def stamp(self, node: Node) -> None:
         """A new node's number and times."""
+        self.number(node)
+        node.accessed_ns = node.modified_ns = node.changed_ns = self.now_ns()
+
+    def number(self, node: Node) -> None:
         self._inodes += 1
         node.inode = self._inodes
-        node.accessed_ns = node.modified_ns = node.changed_ns = self.now_ns()
 
     # --- looking ---
 
@@ -339,15 +342,8 @@ class Image:
         source = file.source
         if source is None:
             return
-        if source.size > self.max_file_bytes:
-            raise ServiceError(ErrorCode.TOO_LARGE, "too large to be changed")
-        self._grow(source.size)
-        try:
-            data = source.all()
-        except BaseException:
-            self.used_bytes -= source.size
-            raise
-        self.used_bytes += len(data) - source.size
+        data = source.all(min(self.max_bytes - self.used_bytes, self.max_file_bytes))
+        self.used_bytes += len(data)
         file.data = data
         self._disown(file)
 

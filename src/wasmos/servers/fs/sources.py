@@ -17,9 +17,7 @@ class Bytes:
 
     __slots__ = ()
 
-    @property
-    def size(self) -> int:
-        raise NotImplementedError
+    size: int
 
     def open(self) -> None:
         """Somebody opens the file; others may have it open only after that."""
@@ -31,8 +29,8 @@ class Bytes:
         """Only while it is open."""
         raise NotImplementedError
 
-    def all(self) -> bytearray:
-        """At any time."""
+    def all(self, most: int) -> bytearray:
+        """At any time. NO_SPACE if there are more than `most` bytes."""
         raise NotImplementedError
 
 
