@@ -243,6 +243,15 @@ class Beneath:
                     return found
         return self._look(raw)
 
+    def read_link(self, path: str) -> bytes:
+        """The text of a link."""
+        raw = encode(path)
+        with self._leaf(raw) as leaf:
+            if leaf.slash:
+                self._look(raw, DIRECTORY)  # not of the link any more
+                raise failure(errno.EINVAL)
+            return os.readlink(leaf.name, dir_fd=leaf.directory)
+
     def open_as(self, path: str, flags: int) -> tuple[int, os.stat_result]:
         """A descriptor for `flags`, which are the message's, and what it is of: a regular file
         or a directory."""

@@ -170,7 +170,10 @@ class HostWorld(World):
         self._change(path, lambda leaf: leaf.make_link(text))
 
     def read_link(self, path: str) -> bytes:
-        return self._change(path, Leaf.read_link)
+        try:
+            return self._beneath.read_link(path)
+        except OSError as error:
+            raise ServiceError(code_of(error), path) from None
 
     def _change(self, path: str, change: Callable[[Leaf], Result]) -> Result:
         try:
@@ -189,10 +192,12 @@ class HostWorld(World):
     def link(self, path: str, new_path: str, *, follow: bool) -> None:
         find = self._beneath.followed if follow else self._beneath.leaf
         try:
-            with find(path) as old, self._beneath.leaf(new_path) as new:
-                if stat.S_ISDIR(old.look().st_mode) and not new.exists:
-                    raise ServiceError(ErrorCode.NOT_ALLOWED, path)
-                _across(lambda: old.link(new))
+            with find(path) as old:
+                found = old.look()
+                with self._beneath.leaf(new_path) as new:
+                    if stat.S_ISDIR(found.st_mode) and not new.exists:
+                        raise ServiceError(ErrorCode.NOT_ALLOWED, path)
+                    _across(lambda: old.link(new))
         except OSError as error:
             raise ServiceError(code_of(error), path) from None
 

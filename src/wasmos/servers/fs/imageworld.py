@@ -126,14 +126,18 @@ class ImageWorld(World):
 
     def open_file(self, path: str, flags: int) -> Opened:
         exclusive = flags & (CREATE | EXCLUSIVE) == CREATE | EXCLUSIVE
-        found = self._resolve(path, follow=not (flags & NO_FOLLOW or exclusive))
+        if exclusive:
+            found = self._leaf(path)
+        else:
+            found = self._resolve(path, follow=not flags & NO_FOLLOW)
         node = found.node
         if node is None:
             if not flags & CREATE:
                 raise ServiceError(ErrorCode.NOT_FOUND, path)
             node = self._create(found)
         elif exclusive:
-            raise ServiceError(ErrorCode.ALREADY_EXISTS, path)
+            code = ErrorCode.NOT_A_FILE if found.slash else ErrorCode.ALREADY_EXISTS
+            raise ServiceError(code, path)
         else:
             _check_kind(node, flags)
             if flags & (EMPTY | TO_WRITE):
@@ -219,10 +223,13 @@ class ImageWorld(World):
         self.image.remove(found)
 
     def rename(self, path: str, new_path: str) -> None:
-        old = self._old(path)
+        old = self._leaf(path)
         new = self._leaf(new_path)
         if last_name(path) in ("", ".", "..") or last_name(new_path) in ("", ".", ".."):
             raise ServiceError(ErrorCode.BUSY)
+        if old.node is None:
+            raise ServiceError(ErrorCode.NOT_FOUND, path)
+        self._changing()
         self.image.rename(old, new)
 
     def link(self, path: str, new_path: str, *, follow: bool) -> None:

@@ -58,15 +58,12 @@ class Leaf:
                 return None
             raise
 
-    def read_link(self) -> bytes:
-        if self.slash or not self.is_named:
-            raise failure(errno.EINVAL if stat.S_ISDIR(self.look().st_mode) else errno.ENOTDIR)
-        return os.readlink(self.name, dir_fd=self.directory)
-
     def create(self, flags: int) -> int:
         """A new file's descriptor."""
-        if self.slash or not self.is_named:
+        if self.slash:
             raise failure(errno.EISDIR)
+        if not self.is_named:
+            raise failure(errno.EEXIST)
         return os.open(self.name, flags | _NEW, 0o666, dir_fd=self.directory)
 
     def make_directory(self) -> None:
