@@ -237,7 +237,12 @@ class Beneath:
     def look(self, path: str, *, follow: bool) -> os.stat_result:
         """What is known of a path."""
         raw = encode(path)
-        if not follow:
+        if b"/" not in raw and raw != b"..":
+            # One name in the root, as in `_mode`. What is mounted there is looked at below.
+            found = os.stat(raw, dir_fd=self._root, follow_symlinks=False)
+            if stat.S_ISREG(found.st_mode) or (stat.S_ISLNK(found.st_mode) and not follow):
+                return found
+        elif not follow:
             with self._leaf(raw) as leaf:
                 if not leaf.slash and stat.S_ISLNK((found := leaf.look()).st_mode):
                     return found
@@ -269,8 +274,9 @@ class Beneath:
     def _open_old(self, raw: bytes, flags: int) -> tuple[int, os.stat_result]:
         how = os.O_NOFOLLOW if flags & NO_FOLLOW else 0
         # Not opened at once: opening a device can do things, and a fifo wakes who waits for it.
-        looked = PATH | how | (os.O_DIRECTORY if flags & IS_DIRECTORY else 0)
-        mode = self._look(raw, looked).st_mode
+        mode = self._mode(raw, how)
+        if flags & IS_DIRECTORY and not stat.S_ISDIR(mode):
+            raise failure(errno.ENOTDIR)
         if stat.S_ISDIR(mode):
             if flags & (CREATE | EMPTY | TO_WRITE):
                 raise failure(errno.EISDIR)
@@ -285,6 +291,15 @@ class Beneath:
             os.close(descriptor)
             raise
         return descriptor, found
+
+    def _mode(self, raw: bytes, how: int) -> int:
+        """What a path leads to."""
+        if b"/" not in raw and raw != b"..":
+            # One name in the root: there is nothing to resolve, unless it is a link.
+            mode = os.stat(raw, dir_fd=self._root, follow_symlinks=False).st_mode
+            if not stat.S_ISLNK(mode) or how:
+                return mode
+        return self._look(raw, PATH | how).st_mode
 
     def _open_new(self, raw: bytes, flags: int) -> tuple[int, os.stat_result]:
         """Create what isn't there, also at the end of a link that leads to nothing."""

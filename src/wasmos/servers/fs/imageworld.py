@@ -115,7 +115,7 @@ class ImageWorld(World):
         """The last name of a path; a link stays a link, also with a slash after it."""
         bare = path.rstrip("/")
         found = self._resolve(bare or path, follow=False)
-        found.slash = bare not in ("", path)
+        found.slash = bare != path and last_name(path) not in ("", ".", "..")
         return found
 
     def _find(self, path: str, *, follow: bool) -> Node:
@@ -126,10 +126,8 @@ class ImageWorld(World):
 
     def open_file(self, path: str, flags: int) -> Opened:
         exclusive = flags & (CREATE | EXCLUSIVE) == CREATE | EXCLUSIVE
-        if exclusive:
-            found = self._leaf(path)
-        else:
-            found = self._resolve(path, follow=not flags & NO_FOLLOW)
+        follow = not flags & NO_FOLLOW
+        found = self._leaf(path) if exclusive else self._resolve(path, follow=follow)
         node = found.node
         if node is None:
             if not flags & CREATE:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 KEYS = ("dir", "at", "mode", "archive")
 MODES = ("ro", "rw", "overlay")
 HOST = 0
+MAX_FOUND = 256  # paths whose place is remembered: programs ask for the same ones again
 
 
 def check_badge(badge: Mapping[str, str]) -> None:
@@ -230,6 +231,7 @@ class Tree:
                 self._mounts[mount.at] = mount
         self.roots = list(self._mounts)  # by the age of the grants
         self._ways = _ways(self._mounts.values())
+        self._found: dict[str, Place] = {}
         self._root = self._mounts.get(())
 
     def _counts(self, mount: Mount) -> bool:
@@ -245,7 +247,12 @@ class Tree:
             raise ServiceError(ErrorCode.INVALID_ARG, "a path is text")
         if not self._ways and self._root is not None:
             return Place(self._root, path)  # nothing to decide
-        return self._find(path)
+        found = self._found.get(path)
+        if found is None:
+            if len(self._found) >= MAX_FOUND:
+                self._found.clear()
+            found = self._found[path] = self._find(path)
+        return found
 
     def _find(self, path: str) -> Place:
         here: list[str] = []  # where we are, in names

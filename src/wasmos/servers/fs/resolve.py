@@ -103,7 +103,7 @@ class Openat2(Resolver):
         raise failure(errno.EAGAIN)
 
     def _call(self, root: int, path: bytes, how: bytes) -> int:
-        descriptor: int = self._syscall(_OPENAT2, root, path, how, 24)
+        descriptor: int = self._syscall(_OPENAT2, root, path, how, len(how))
         if descriptor < 0:
             raise failure(self._errno())
         return descriptor
