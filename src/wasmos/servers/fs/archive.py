@@ -213,7 +213,7 @@ def _add_member(archive: Archive, opened: ZipFile, member: ZipInfo) -> None:
     mode = member.external_attr >> 16 if member.create_system == 3 else 0
     kind = stat.S_IFMT(mode)
     modified_ns = _modified_ns(member)
-    if member.is_dir() or kind == stat.S_IFDIR:
+    if path.endswith("/") or kind == stat.S_IFDIR:
         archive.add(path, Directory(), modified_ns)
         return
     if kind not in (0, stat.S_IFREG, stat.S_IFLNK):
