@@ -274,7 +274,7 @@ class Beneath:
     def _open_old(self, raw: bytes, flags: int) -> tuple[int, os.stat_result]:
         how = os.O_NOFOLLOW if flags & NO_FOLLOW else 0
         # Not opened at once: opening a device can do things, and a fifo wakes who waits for it.
-        mode = self._mode(raw, how)
+        mode = self._mode(raw, how | (os.O_DIRECTORY if flags & IS_DIRECTORY else 0))
         if flags & IS_DIRECTORY and not stat.S_ISDIR(mode):
             raise failure(errno.ENOTDIR)
         if stat.S_ISDIR(mode):
@@ -297,7 +297,7 @@ class Beneath:
         if b"/" not in raw and raw != b"..":
             # One name in the root: there is nothing to resolve, unless it is a link.
             mode = os.stat(raw, dir_fd=self._root, follow_symlinks=False).st_mode
-            if not stat.S_ISLNK(mode) or how:
+            if not stat.S_ISLNK(mode) or how & os.O_NOFOLLOW:
                 return mode
         return self._look(raw, PATH | how).st_mode
 
