@@ -234,6 +234,10 @@ def test_numbers_are_few_and_come_back(user: User) -> None:
     for _ in range(3):
         assert user.code(abi.FsOpenFile("/data/f", TO_READ)) == ErrorCode.NO_RESOURCES
         assert user.code(abi.FsOpen("/data/f", 0)) == ErrorCode.NO_RESOURCES
+        assert user.code(abi.FsOpenFile("/data/f", BOTH | EMPTY)) == ErrorCode.NO_RESOURCES
+        assert user.code(abi.FsOpenFile("/data/new", CREATE)) == ErrorCode.NO_RESOURCES
+    assert user.read(1) == b"file"
+    assert user.code(abi.FsStat("/data/new", 0)) == ErrorCode.NOT_FOUND
     user.ask(abi.FsCloseFile(2))
     assert user.open("/data/f") == 2
 

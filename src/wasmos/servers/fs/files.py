@@ -35,9 +35,20 @@ from wasmos.servers.fs.world import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from wasmos._core import Lent
+    from typing import Protocol
+
     from wasmos.servers.fs.mounts import Mount, Place
     from wasmos.servers.fs.world import Entry, Status, World
+
+    class Lent(Protocol):
+        """Memory that a message lends: what is used of the kernel's."""
+
+        size: int
+
+        def view(self) -> memoryview: ...
+
+        def write(self, data: bytes) -> int: ...
+
 
 MAX_MOVED = 1 << 20  # bytes by one message
 MAX_LISTED_BYTES = 16 << 20  # of listings that are kept, for all tasks together
@@ -119,6 +130,7 @@ class Files(Views):
             raise ServiceError(ErrorCode.INVALID_ARG)
         place = self._place(caller, path)
         mount = place.mount
+        self._check_room(caller)
         if place.below:
             file = self._open_way(caller, place, flags)
         elif mount is None:

@@ -94,6 +94,11 @@ class Fs(Files):
 
     def fs_open(self, caller: Caller, path: str, flags: int) -> int:
         handle = self._opened(caller, self._worlds(caller), path)
+        try:
+            self._check_room(caller)
+        except BaseException:
+            handle.close()
+            raise
         return self._keep(caller, self._open.setdefault(caller.id, {}), handle)
 
     def _opened(self, caller: Caller, tree: Tree, path: str) -> _Handle:

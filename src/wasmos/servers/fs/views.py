@@ -120,13 +120,14 @@ class Views(Service):
 
     # --- what is open ---
 
+    def _check_room(self, caller: Caller) -> None:
+        """Whether one more may be open: before something is created or emptied for it."""
+        if self._numbers.get(caller.id, 0) >= self._max_open_files:
+            raise ServiceError(ErrorCode.NO_RESOURCES, f"at most {self._max_open_files} files")
+
     def _keep(self, caller: Caller, handles: dict[int, Held], handle: Held) -> int:
         """A number for what was opened."""
-        count = self._numbers.get(caller.id, 0)
-        if count >= self._max_open_files:
-            handle.close()
-            raise ServiceError(ErrorCode.NO_RESOURCES, f"at most {self._max_open_files} files")
-        self._numbers[caller.id] = count + 1
+        self._numbers[caller.id] = self._numbers.get(caller.id, 0) + 1
         fd = 1
         while fd in handles:
             fd += 1
