@@ -3141,7 +3141,7 @@ COVERED_BY: dict[int, tuple[int, ...]] = {
 
 # What a capability can tell a service beside the messages.
 BADGES: dict[str, tuple[str, ...]] = {
-    "fs": ("dir", "at", "mode"),
+    "fs": ("dir", "at", "mode", "archive"),
     "tcpip": ("host", "bind"),
     "clock": ("at",),
     "random": ("seed",),

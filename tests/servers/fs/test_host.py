@@ -194,7 +194,7 @@ def test_load_of_an_endless_file_ends(inside: Path) -> None:
     """Its size says nothing: it is read until the image is full."""
     with (inside / "sparse").open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(ImageError, match="sparse: no resources"):
+    with pytest.raises(ImageError, match="sparse: no space"):
         load(inside, Image(max_bytes=4 << 20))
 
 

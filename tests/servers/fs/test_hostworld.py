@@ -12,7 +12,11 @@ import pytest
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
 from wasmos.servers.fs.beneath import Beneath
-from wasmos.servers.fs.hostworld import CODES, Budget, HostWorld, Roots, code_of
+from wasmos.servers.fs.hosterrors import FIRST_CODES as CODES
+from wasmos.servers.fs.hosterrors import first_code_of as code_of
+from wasmos.servers.fs.hostworld import Budget, HostWorld
+from wasmos.servers.fs.mounts import Mount
+from wasmos.servers.fs.roots import Roots
 
 EXPECTED = {
     "ENOENT": -7,
@@ -99,7 +103,7 @@ def test_errors_repeat_nothing_but_the_path(tmp_path: Path, world: HostWorld) ->
     assert str(tmp_path) not in str(refused.value)
     assert refused.value.__cause__ is None
     with pytest.raises(ServiceError) as refused:
-        Roots(Budget(1)).world(1, str(tmp_path / "none"))
+        Roots(Budget(1)).world(Mount(1, {"dir": str(tmp_path / "none")}))
     assert str(tmp_path) not in str(refused.value)
 
 
@@ -124,18 +128,18 @@ def test_a_budget_of_roots(tmp_path: Path) -> None:
     roots = Roots(budget)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    world = roots.world(1, str(tmp_path / "a"))
-    assert roots.world(1, "whatever") is world  # a grant's badge doesn't change
+    world = roots.world(Mount(1, {"dir": str(tmp_path / "a")}))
+    assert roots.world(Mount(1, {"dir": "/whatever"})) is world  # a grant's badge doesn't change
     (tmp_path / "same").symlink_to("a")
-    assert roots.world(3, str(tmp_path / "same")) is world
+    assert roots.world(Mount(3, {"dir": str(tmp_path / "same")})) is world
     for directory, expected in (("b", ErrorCode.NO_RESOURCES), ("none", ErrorCode.NOT_FOUND)):
         with pytest.raises(ServiceError) as refused:
-            roots.world(2, str(tmp_path / directory))
+            roots.world(Mount(2, {"dir": str(tmp_path / directory)}))
         assert code(refused) == expected
     for grant in (2, 1, 3):
         assert budget.used == 1
         roots.release(grant)
     assert budget.used == 0
-    roots.world(2, str(tmp_path / "b"))
+    roots.world(Mount(2, {"dir": str(tmp_path / "b")}))
     roots.close()
     assert budget.used == 0

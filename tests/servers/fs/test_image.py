@@ -179,11 +179,11 @@ def test_bytes_are_limited() -> None:
     image = Image(max_bytes=10)
     one, two = image.make_file("one"), image.make_file("two")
     image.write(one, 0, b"123456")
-    assert code(image.write, two, 0, b"12345") == ErrorCode.NO_RESOURCES
+    assert code(image.write, two, 0, b"12345") == ErrorCode.NO_SPACE
     assert image.get("two") == b""
     image.write(two, 0, b"1234")
     image.write(one, 0, b"654321")
-    assert code(image.write, one, 6, b"7") == ErrorCode.NO_RESOURCES
+    assert code(image.write, one, 6, b"7") == ErrorCode.NO_SPACE
     image.delete("one")
     image.write(two, 4, b"567890")
     assert image.used_bytes == 10
@@ -205,8 +205,8 @@ def test_entries_are_limited() -> None:
     image = Image(max_entries=2)
     image.make_file("a")
     image.make_directory("b")
-    assert code(image.make_file, "c") == ErrorCode.NO_RESOURCES
-    assert code(image.make_directory, "b/c") == ErrorCode.NO_RESOURCES
+    assert code(image.make_file, "c") == ErrorCode.NO_SPACE
+    assert code(image.make_directory, "b/c") == ErrorCode.NO_SPACE
     image.delete("a")
     image.make_file("b/c")
     assert image.entries == 2
@@ -220,8 +220,8 @@ def test_what_is_held_counts_until_it_is_released() -> None:
     image.hold(file)
     image.delete("f")
     image.make_file("g")
-    assert code(image.put, "h", b"") == ErrorCode.NO_RESOURCES
-    assert code(image.write, image.file("g"), 0, b"x") == ErrorCode.NO_RESOURCES
+    assert code(image.put, "h", b"") == ErrorCode.NO_SPACE
+    assert code(image.write, image.file("g"), 0, b"x") == ErrorCode.NO_SPACE
     image.release(file)
     assert (image.used_bytes, image.entries) == (4, 2)
     image.release(file)
@@ -240,7 +240,7 @@ def test_put_makes_the_directories_above() -> None:
 
 def test_put_that_does_not_fit_leaves_no_file() -> None:
     image = Image(max_bytes=3)
-    assert code(image.put, "a", b"1234") == ErrorCode.NO_RESOURCES
+    assert code(image.put, "a", b"1234") == ErrorCode.NO_SPACE
     assert list(image.walk()) == []
     assert (image.used_bytes, image.entries) == (0, 0)
 

@@ -58,7 +58,14 @@ def test_a_directory_whose_name_is_a_link(tmp_path: Path) -> None:
         ({"mode": "r"}, "mode 'r' is neither ro .* nor rw"),
         ({"mode": ""}, "mode '' is neither"),
         ({"mode": "RW"}, "neither"),
-        ({"path": "/x"}, "no badge parameter 'path'; there are dir, at, mode"),
+        ({"mode": "overlay"}, "mode overlay is for a dir or an archive; name one"),
+        ({"archive": "x.zip"}, "archive 'x.zip' is no absolute path of the host"),
+        ({"archive": "/x", "dir": "/y"}, "dir and archive are two places; write two rules"),
+        ({"archive": "/x", "mode": "rw"}, "an archive stays as it is"),
+        ({"archive": "{here}/none"}, "none': no such file or directory; name a zip or tar file"),
+        ({"archive": "{here}/fifo"}, "fifo': neither a zip nor a tar file"),
+        ({"archive": "{here}/file"}, "file': the archive is cut off"),
+        ({"path": "/x"}, "no badge parameter 'path'; there are dir, at, mode, archive"),
     ],
 )
 def test_badges_that_make_none(tmp_path: Path, badge: dict[str, str], reason: str) -> None:

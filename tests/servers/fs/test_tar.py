@@ -194,10 +194,10 @@ def test_a_file_where_a_directory_is() -> None:
 
 def test_limits() -> None:
     big = header(b"big", size=2000) + padded(bytes(2000)) + END
-    assert refusal(big, max_bytes=1000).startswith("big: no resources")
+    assert refusal(big, max_bytes=1000).startswith("big: no space")
     assert refusal(big, max_file_bytes=1000).startswith("big: too large")
     many = b"".join(header(b"%d" % number) for number in range(5)) + END
-    assert refusal(many, max_entries=4).startswith("4: no resources")
+    assert refusal(many, max_entries=4).startswith("4: no space")
     assert refusal(pax(path=b"n" * 256) + header(b"x") + END).endswith("at most 255 bytes")
 
 

@@ -26,8 +26,9 @@ from wasmos.errors import ServiceError
 from wasmos.servers.fs import Image
 from wasmos.servers.fs.beneath import Beneath
 from wasmos.servers.fs.hostworld import Budget, HostWorld
+from wasmos.servers.fs.imageworld import ImageWorld
 from wasmos.servers.fs.resolve import Resolver
-from wasmos.servers.fs.world import ImageWorld, Opened, World
+from wasmos.servers.fs.world import Opened, World
 
 Make = Callable[[], World]
 

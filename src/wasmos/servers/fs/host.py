@@ -11,7 +11,7 @@ import os
 import stat
 
 from wasmos.errors import ServiceError
-from wasmos.servers.fs.image import Directory, Image, ImageError
+from wasmos.servers.fs.image import Directory, File, Image, ImageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def load(source: PathLike, image: Image) -> list[Skipped]:
 
 
 def save(image: Image, target: PathLike, *, replace: bool = False) -> None:
-    """Write an image to a tar file, if the name ends in `.tar`, or else to a directory."""
+    """Write an image to a tar file, if the name ends in `.tar`, or else to a directory. A file with
+    several names becomes several files. Links are left out: a guest wrote their texts, and what
+    they say inside of an image may lead to anything of the host's."""
     if os.fspath(target).endswith(".tar"):
         save_tar(image, target)
     else:
@@ -176,7 +178,7 @@ def _save_below(directory: int, prefix: str, tree: Directory) -> None:
                     _save_below(child, path + "/", node)
                 finally:
                     os.close(child)
-            else:
+            elif isinstance(node, File):
                 with os.fdopen(os.open(raw, _CREATE, 0o666, dir_fd=directory), "wb") as file:
                     file.write(node.data)
         except FileExistsError:

@@ -13,52 +13,51 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+import time
 
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
-from wasmos.servers.fs.beneath import Beneath
-from wasmos.servers.fs.world import Opened, World
+from wasmos.servers.fs.beneath import Beneath, allocate, list_entries
+from wasmos.servers.fs.hosterrors import code_of, first_code_of
+from wasmos.servers.fs.leaf import Leaf
+from wasmos.servers.fs.world import (
+    BLOCK_DEVICE,
+    CHARACTER_DEVICE,
+    DIRECTORY,
+    KEEP,
+    NOW,
+    REGULAR,
+    STREAM,
+    SYMBOLIC_LINK,
+    UNKNOWN,
+    Opened,
+    World,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
 
-    from wasmos.servers.fs.resolve import Resolver
+    from wasmos.servers.fs.world import Entry, Status
 
     Result = TypeVar("Result")
 
-CODES = {
-    errno.ENOENT: ErrorCode.NOT_FOUND,
-    errno.EEXIST: ErrorCode.ALREADY_EXISTS,
-    errno.ENOTDIR: ErrorCode.NOT_A_DIR,
-    errno.EISDIR: ErrorCode.NOT_A_FILE,
-    errno.ENOTEMPTY: ErrorCode.NOT_EMPTY,
-    errno.EACCES: ErrorCode.NOT_ALLOWED,
-    errno.EPERM: ErrorCode.NOT_ALLOWED,
-    errno.EROFS: ErrorCode.NOT_ALLOWED,
-    errno.EXDEV: ErrorCode.NOT_ALLOWED,  # out of the directory, see resolve.py
-    errno.ELOOP: ErrorCode.NOT_ALLOWED,
-    errno.ENXIO: ErrorCode.NOT_ALLOWED,  # a socket, or a device that isn't there
-    errno.ENODEV: ErrorCode.NOT_ALLOWED,
-    errno.ENOSPC: ErrorCode.NO_RESOURCES,
-    errno.EDQUOT: ErrorCode.NO_RESOURCES,
-    errno.EMFILE: ErrorCode.NO_RESOURCES,
-    errno.ENFILE: ErrorCode.NO_RESOURCES,
-    errno.EMLINK: ErrorCode.NO_RESOURCES,
-    errno.ENOMEM: ErrorCode.NO_RESOURCES,
-    errno.ENAMETOOLONG: ErrorCode.TOO_LARGE,
-    errno.EFBIG: ErrorCode.TOO_LARGE,
-    errno.EINVAL: ErrorCode.INVALID_ARG,
-    errno.EILSEQ: ErrorCode.INVALID_ARG,
-    errno.EBUSY: ErrorCode.STILL_USED,
-    errno.EAGAIN: ErrorCode.TRY_AGAIN,
+MAX_ALLOCATED = 1 << 30  # by one message: somebody waits for the disk
+_MOST = (1 << 63) - 1
+_KINDS = {
+    stat.S_IFBLK: BLOCK_DEVICE,
+    stat.S_IFCHR: CHARACTER_DEVICE,
+    stat.S_IFDIR: DIRECTORY,
+    stat.S_IFREG: REGULAR,
+    stat.S_IFSOCK: STREAM,
+    stat.S_IFLNK: SYMBOLIC_LINK,
 }
-
-
-def code_of(error: OSError) -> ErrorCode:
-    """What a guest is told of a host's error."""
-    return CODES.get(error.errno or 0, ErrorCode.UNEXPECTED)
+_ADVICE = [
+    getattr(os, f"POSIX_FADV_{name}", None)
+    for name in ("NORMAL", "SEQUENTIAL", "RANDOM", "WILLNEED", "DONTNEED", "NOREUSE")
+]
 
 
 class Budget:
@@ -88,7 +87,7 @@ class HostWorld(World):
         try:
             return call()
         except OSError as error:
-            code = code_of(error)
+            code = first_code_of(error)
             # The wording of the refusal only: `..` above the root in plain sight is an error in
             # the path, as in an image, and no attempt on what a link leads to.
             if error.errno == errno.EXDEV and _leaves(path):
@@ -125,6 +124,121 @@ class HostWorld(World):
         """The files opened in it stay open."""
         self._beneath.close()
 
+    # --- the second generation ---
+
+    def open_file(self, path: str, flags: int) -> Opened:
+        self._budget.take()
+        try:
+            descriptor, found = self._beneath.open_as(path, flags)
+        except OSError as error:
+            self._budget.give()
+            raise ServiceError(code_of(error), path) from None
+        except BaseException:
+            self._budget.give()
+            raise
+        kind = DIRECTORY if stat.S_ISDIR(found.st_mode) else REGULAR
+        return _Descriptor(descriptor, kind, self._budget)
+
+    def status(self, path: str, *, follow: bool) -> Status:
+        try:
+            return _status(self._beneath.look(path, follow=follow))
+        except OSError as error:
+            raise ServiceError(code_of(error), path) from None
+
+    def set_times(self, path: str, accessed_ns: int, modified_ns: int, *, follow: bool) -> None:
+        def times(found: os.stat_result) -> tuple[int, int]:
+            return _times(found, accessed_ns, modified_ns)
+
+        try:
+            self._beneath.set_times(path, times, follow=follow)
+        except OSError as error:
+            raise ServiceError(code_of(error), path) from None
+
+    def add_directory(self, path: str) -> None:
+        self._change(path, Leaf.make_directory)
+
+    def remove_directory(self, path: str) -> None:
+        self._change(path, lambda leaf: leaf.remove_directory(self._beneath.found))
+
+    def remove_file(self, path: str) -> None:
+        self._change(path, Leaf.remove_file)
+
+    def make_link(self, target: str, path: str) -> None:
+        text = target.encode("utf-8", "surrogateescape")
+        if b"\0" in text:
+            raise ServiceError(ErrorCode.INVALID_ARG)
+        self._change(path, lambda leaf: leaf.make_link(text))
+
+    def read_link(self, path: str) -> bytes:
+        try:
+            return self._beneath.read_link(path)
+        except OSError as error:
+            raise ServiceError(code_of(error), path) from None
+
+    def _change(self, path: str, change: Callable[[Leaf], Result]) -> Result:
+        try:
+            with self._beneath.leaf(path) as leaf:
+                return change(leaf)
+        except OSError as error:
+            raise ServiceError(code_of(error), path) from None
+
+    def rename(self, path: str, new_path: str) -> None:
+        try:
+            with self._beneath.leaf(path) as old, self._beneath.leaf(new_path) as new:
+                _across(lambda: old.rename(new))
+        except OSError as error:
+            raise ServiceError(code_of(error), path) from None
+
+    def link(self, path: str, new_path: str, *, follow: bool) -> None:
+        find = self._beneath.followed if follow else self._beneath.leaf
+        try:
+            with find(path) as old:
+                found = old.look()
+                with self._beneath.leaf(new_path) as new:
+                    if stat.S_ISDIR(found.st_mode) and not new.exists:
+                        raise ServiceError(ErrorCode.NOT_ALLOWED, path)
+                    _across(lambda: old.link(new))
+        except OSError as error:
+            raise ServiceError(code_of(error), path) from None
+
+
+def _across(change: Callable[[], None]) -> None:
+    """Both places are in the tree: they are on two devices, and nobody wanted to leave."""
+    try:
+        change()
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            raise ServiceError(ErrorCode.CROSS_DEVICE) from None
+        raise
+
+
+def _signed(number: int) -> int:
+    """The 64 bits of a number, as a message has them."""
+    return number - (1 << 64) if number > _MOST else number
+
+
+def _status(found: os.stat_result) -> Status:
+    return (
+        _KINDS.get(stat.S_IFMT(found.st_mode), UNKNOWN),
+        _signed(found.st_dev),
+        _signed(found.st_ino),
+        found.st_nlink,
+        found.st_size,
+        _time(found.st_atime_ns),
+        _time(found.st_mtime_ns),
+        _time(found.st_ctime_ns),
+    )
+
+
+def _time(ns: int) -> int:
+    return min(max(ns, -_MOST), _MOST)
+
+
+def _times(found: os.stat_result, accessed_ns: int, modified_ns: int) -> tuple[int, int]:
+    now = time.time_ns() if NOW in (accessed_ns, modified_ns) else 0
+    accessed = {KEEP: found.st_atime_ns, NOW: now}.get(accessed_ns, accessed_ns)
+    return accessed, {KEEP: found.st_mtime_ns, NOW: now}.get(modified_ns, modified_ns)
+
 
 def _leaves(path: str) -> bool:
     depth = 0
@@ -149,7 +263,7 @@ class _HostFile(Opened):
         try:
             data = os.pread(self._descriptor, max(most, 1), offset)
         except OSError as error:
-            raise ServiceError(code_of(error)) from None
+            raise ServiceError(first_code_of(error)) from None
         if not data:
             raise ServiceError(ErrorCode.EOF)
         return data[:most]
@@ -160,64 +274,88 @@ class _HostFile(Opened):
         try:
             return os.pwrite(self._descriptor, data, offset)
         except OSError as error:
-            raise ServiceError(code_of(error)) from None
+            raise ServiceError(first_code_of(error)) from None
 
     def close(self) -> None:
         os.close(self._descriptor)
         self._budget.give()
 
 
-class Roots:
-    """The host directories that grants lead to, each opened once and closed with the last grant.
+class _Descriptor(Opened):
+    """A regular file or a directory of the host, as the second generation opens it."""
 
-    One is opened when a grant is first used. Grants that name the same directory, by whatever
-    name, share it; and what it is doesn't change if something else takes its name.
-    """
+    __slots__ = ("_budget", "_descriptor", "kind")
 
-    def __init__(self, budget: Budget, resolver: Resolver | None = None) -> None:
+    def __init__(self, descriptor: int, kind: int, budget: Budget) -> None:
+        self._descriptor = descriptor
+        self.kind = kind
         self._budget = budget
-        self._resolver = resolver
-        self._of_grant: dict[int, tuple[int, int]] = {}  # grant → identity
-        self._worlds: dict[tuple[int, int], HostWorld] = {}
-        self._grants: dict[tuple[int, int], set[int]] = {}
 
-    def world(self, grant: int, directory: str) -> HostWorld:
-        if grant not in self._of_grant:
-            self._use(grant, directory)
-        return self._worlds[self._of_grant[grant]]
-
-    def _use(self, grant: int, directory: str) -> None:
+    def read_into(self, offset: int, view: memoryview) -> int:
         try:
-            beneath = Beneath(directory, resolver=self._resolver)
+            return os.preadv(self._descriptor, (view,), offset)
         except OSError as error:
-            raise ServiceError(code_of(error), "the directory of the grant") from None
-        identity = beneath.identity
-        if identity in self._worlds:
-            beneath.close()
-        else:
-            self._keep(beneath)
-        self._of_grant[grant] = identity
-        self._grants.setdefault(identity, set()).add(grant)
+            raise ServiceError(code_of(error)) from None
 
-    def _keep(self, beneath: Beneath) -> None:
+    def write_from(self, offset: int, view: memoryview) -> int:
         try:
-            self._budget.take()
-        except BaseException:
-            beneath.close()
-            raise
-        self._worlds[beneath.identity] = HostWorld(beneath, self._budget)
+            return os.pwrite(self._descriptor, view, offset)
+        except OSError as error:
+            raise ServiceError(code_of(error)) from None
 
-    def release(self, grant: int) -> None:
-        """A grant is gone; nothing if it was never used."""
-        identity = self._of_grant.pop(grant, None)
-        if identity is None:
-            return
-        self._grants[identity].remove(grant)
-        if not self._grants[identity]:
-            del self._grants[identity]
-            self._worlds.pop(identity).close()
-            self._budget.give()
+    def append(self, view: memoryview) -> tuple[int, int]:
+        import fcntl
+
+        # What others append at the same time must not be lost: the host has to find the end.
+        descriptor = self._descriptor
+        try:
+            flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+            if not flags & os.O_APPEND:
+                fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
+            try:
+                count = os.write(descriptor, view)
+                return count, os.lseek(descriptor, 0, os.SEEK_CUR)
+            finally:
+                # With it, Linux lets `pwrite` append as well.
+                fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~os.O_APPEND)
+        except OSError as error:
+            raise ServiceError(code_of(error)) from None
+
+    def resize(self, size: int) -> None:
+        self._ask(lambda: os.ftruncate(self._descriptor, size))
+
+    def allocate(self, offset: int, size: int) -> None:
+        if size > MAX_ALLOCATED:
+            raise ServiceError(ErrorCode.TOO_LARGE, f"at most {MAX_ALLOCATED:,} bytes at a time")
+        self._ask(lambda: allocate(self._descriptor, offset, size))
+
+    def advise(self, offset: int, size: int, advice: int) -> None:
+        how = _ADVICE[advice]
+        if how is not None and self.kind == REGULAR:
+            self._ask(lambda: os.posix_fadvise(self._descriptor, offset, size, how))
+
+    def sync(self, *, data_only: bool) -> None:
+        sync = getattr(os, "fdatasync", os.fsync) if data_only else os.fsync
+        self._ask(lambda: sync(self._descriptor))
+
+    def status(self) -> Status:
+        return _status(os.fstat(self._descriptor))
+
+    def set_times(self, accessed_ns: int, modified_ns: int) -> None:
+        times = _times(os.fstat(self._descriptor), accessed_ns, modified_ns)
+        self._ask(lambda: os.utime(self._descriptor, ns=times))
+
+    def entries(self) -> list[Entry]:
+        if self.kind != DIRECTORY:
+            raise ServiceError(ErrorCode.NOT_A_DIR)
+        return self._ask(lambda: list_entries(self._descriptor, _KINDS))
+
+    def _ask(self, call: Callable[[], Result]) -> Result:
+        try:
+            return call()
+        except OSError as error:
+            raise ServiceError(code_of(error)) from None
 
     def close(self) -> None:
-        for grant in list(self._of_grant):
-            self.release(grant)
+        os.close(self._descriptor)
+        self._budget.give()

@@ -2,9 +2,12 @@
 
 Law: nobody's later grant hides what an earlier one shows, except the host's.
 
-A badge is a mapping: `dir`, a host directory (without it: the image), `at`, where it is seen, and
-`mode`, ro or rw. Each place in the tree belongs to the grant with the longest `at` above it. Of
-two grants with the same `at` the older counts. A younger grant deeper in an older one's world
+A badge is a mapping: `dir`, a host directory, or `archive`, a zip or tar file (without them: the
+image), `at`, where it is seen, and `mode`: ro, rw, or overlay, where the directory or archive stays
+as it is and changes are kept in memory. An archive is never rw, and ro by default.
+
+Each place in the tree belongs to the grant with the longest `at` above it. Of two grants with the
+same `at` the older counts. A younger grant deeper in an older one's world
 would hide a part of it, so it counts only if the host gave it, or whoever gave the older one:
 everybody may rearrange what he gave himself. Else it isn't seen there at all, however little the
 older one has at that place: what a task sees must not depend on who makes which file when.
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from typing import Protocol, TypeAlias
 
     Names: TypeAlias = tuple[str, ...]
-    World: TypeAlias = tuple[str, Names]  # a host directory, "" for the image; and its place
+    World: TypeAlias = tuple[str, str, Names]  # which sort, of what, and its place
 
     class Granted(Protocol):
         """What is asked of a grant."""
@@ -42,9 +45,10 @@ if TYPE_CHECKING:
         def parent(self) -> Granted | None: ...
 
 
-KEYS = ("dir", "at", "mode")
-MODES = ("ro", "rw")
+KEYS = ("dir", "at", "mode", "archive")
+MODES = ("ro", "rw", "overlay")
 HOST = 0
+MAX_FOUND = 256  # paths whose place is remembered: programs ask for the same ones again
 
 
 def check_badge(badge: Mapping[str, str]) -> None:
@@ -53,6 +57,11 @@ def check_badge(badge: Mapping[str, str]) -> None:
     directory = badge.get("dir")
     if directory is not None:
         _check_directory(directory)
+    archive = badge.get("archive")
+    if archive is not None:
+        from wasmos.servers.fs.archive import check_archive
+
+        check_archive(archive)
 
 
 def _check_directory(directory: str) -> None:
@@ -69,10 +78,15 @@ def _check_directory(directory: str) -> None:
 class Mount:
     """A grant as a place in a tree. Raises UsageError for a badge that makes no sense.
 
-    directory: the host's; empty for the image.
+    directory: the host's; empty for the image and for archives.
+    archive: a file of the host's; empty for all others.
+    is_overlay: whether changes stay in memory.
+    holder: the task whose overlay it is; those that it passed the grant on to share it.
     """
 
-    __slots__ = ("at", "by", "directory", "grant", "writable")
+    __slots__ = (
+        "archive", "at", "by", "directory", "grant", "holder", "is_overlay", "world", "writable",
+    )  # fmt: skip
 
     def __init__(self, grant: int, badge: Mapping[str, str], by: int = HOST) -> None:
         for key in badge:
@@ -81,13 +95,28 @@ class Mount:
         self.grant = grant
         self.by = by
         self.at = _place(badge.get("at", "/"))
-        self.writable = _mode(badge.get("mode", "rw")) == "rw"
-        self.directory = _directory(badge["dir"]) if "dir" in badge else ""
+        self.directory = _directory("dir", badge["dir"]) if "dir" in badge else ""
+        self.archive = _directory("archive", badge["archive"]) if "archive" in badge else ""
+        mode = _mode(badge.get("mode", "ro" if self.archive else "rw"))
+        _check_combination(self, mode)
+        # Whether an archive may be changed is no question of rights.
+        self.writable = mode != "ro" or bool(self.archive)
+        self.is_overlay = mode == "overlay"
+        self.holder = 0
+        # What it shows, and where. Two grants of the same are for the same files.
+        self.world: World = (*self.shown, self.at)
 
     @property
-    def world(self) -> World:
-        """What it shows, and where. Two grants of the same are for the same files."""
-        return self.directory, self.at
+    def is_image(self) -> bool:
+        return not (self.directory or self.archive)
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """What it shows: which sort of world, and of what."""
+        if self.is_image:
+            return "image", ""
+        sort = "archive" if self.archive else "directory"
+        return f"overlay {sort}" if self.is_overlay else sort, self.archive or self.directory
 
 
 def mounts(grants: Iterable[Granted]) -> list[Mount]:
@@ -106,11 +135,13 @@ def _derived(grant: Granted) -> Mount:
     """A grant's place, which is no more than those have that it was derived from. The kernel sees
     to that; but a host directory is too much to lose by a mistake made elsewhere."""
     mount = Mount(grant.id, grant.badge, grant.by)
+    mount.holder = getattr(grant, "holder", 0)
     above = grant.parent
     while above is not None:
+        mount.holder = getattr(above, "holder", 0)
         parent = Mount(above.id, above.badge)
-        if parent.directory != mount.directory:
-            raise UsageError(f"fs: dir {mount.directory!r} is not what it was derived from")
+        if parent.shown != mount.shown:
+            raise UsageError(f"fs: {mount.shown} is not what it was derived from")
         mount.writable = mount.writable and parent.writable
         above = above.parent
     return mount
@@ -131,24 +162,37 @@ def _place(at: str) -> Names:
 
 def _mode(mode: str) -> str:
     if mode not in MODES:
-        raise UsageError(f"fs: mode {mode!r} is neither ro (to read) nor rw (to write, too)")
+        raise UsageError(
+            f"fs: mode {mode!r} is neither ro (to read) nor rw (to write, too); and there is "
+            "overlay (changes stay in memory)"
+        )
     return mode
 
 
-def _directory(directory: str) -> str:
-    if not directory.startswith("/") or "\0" in directory:
-        raise UsageError(f"fs: dir {directory!r} is no absolute path of the host; write all of it")
-    return directory
+def _directory(key: str, path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise UsageError(f"fs: {key} {path!r} is no absolute path of the host; write all of it")
+    return path
+
+
+def _check_combination(mount: Mount, mode: str) -> None:
+    if mount.archive and mount.directory:
+        raise UsageError("fs: dir and archive are two places; write two rules")
+    if mount.archive and mode == "rw":
+        raise UsageError('fs: an archive stays as it is; write mode="ro", or mode="overlay"')
+    if mode == "overlay" and mount.is_image:
+        raise UsageError("fs: mode overlay is for a dir or an archive; name one")
 
 
 class Place:
     """Where a path leads: to `path` in the world of `mount`, or to no world if that is None.
 
     below: on the way to other grants, what these add to the directory, in order. Then it is a
-        directory whatever the world says, and `owner` is the oldest of these grants.
+        directory whatever the world says, `owner` is the oldest of these grants, and `number` one
+        that no other directory on a way has.
     """
 
-    __slots__ = ("below", "is_root", "mount", "owner", "path")
+    __slots__ = ("below", "is_root", "mount", "number", "owner", "path")
 
     def __init__(
         self,
@@ -158,12 +202,14 @@ class Place:
         below: tuple[str, ...] = (),
         owner: int = 0,
         is_root: bool = False,
+        number: int = 0,
     ) -> None:
         self.mount = mount
         self.path = path
         self.below = below
         self.owner = owner
         self.is_root = is_root
+        self.number = number
 
 
 class Tree:
@@ -183,7 +229,9 @@ class Tree:
                 self.writable.add(mount.grant)
             if self._counts(mount):
                 self._mounts[mount.at] = mount
+        self.roots = list(self._mounts)  # by the age of the grants
         self._ways = _ways(self._mounts.values())
+        self._found: dict[str, Place] = {}
         self._root = self._mounts.get(())
 
     def _counts(self, mount: Mount) -> bool:
@@ -199,7 +247,12 @@ class Tree:
             raise ServiceError(ErrorCode.INVALID_ARG, "a path is text")
         if not self._ways and self._root is not None:
             return Place(self._root, path)  # nothing to decide
-        return self._find(path)
+        found = self._found.get(path)
+        if found is None:
+            if len(self._found) >= MAX_FOUND:
+                self._found.clear()
+            found = self._found[path] = self._find(path)
+        return found
 
     def _find(self, path: str) -> Place:
         here: list[str] = []  # where we are, in names
@@ -224,9 +277,9 @@ class Tree:
                     mount, is_way = self._covering(here), True
                 if is_way:  # whether its world has it or not
                     rest = here[len(mount.at) :] if mount else []
-        below, owner = self._ways.get(tuple(here), ((), 0))
+        below, owner, number = self._ways.get(tuple(here), ((), 0, 0))
         rest_path = "/".join(rest) or "."
-        return Place(mount, rest_path, below=below, owner=owner, is_root=not here)
+        return Place(mount, rest_path, below=below, owner=owner, is_root=not here, number=number)
 
     def _above(self, path: str, rest: list[str]) -> Place:
         """Above the root: it is for the world there to refuse the path, in its own words."""
@@ -241,8 +294,9 @@ class Tree:
         return None
 
 
-def _ways(mounts: Iterable[Mount]) -> dict[Names, tuple[tuple[str, ...], int]]:
-    """The directories on the way to grants: what these add to each, and the oldest of them."""
+def _ways(mounts: Iterable[Mount]) -> dict[Names, tuple[tuple[str, ...], int, int]]:
+    """The directories on the way to grants: what these add to each, the oldest of them, and a
+    number."""
     found: dict[Names, dict[str, None]] = {}
     owners: dict[Names, int] = {}
     for mount in sorted(mounts, key=lambda mount: (mount.at, mount.grant)):
@@ -250,4 +304,7 @@ def _ways(mounts: Iterable[Mount]) -> dict[Names, tuple[tuple[str, ...], int]]:
             way = mount.at[:depth]
             found.setdefault(way, {})[name] = None
             owners[way] = min(owners.get(way, mount.grant), mount.grant)
-    return {way: (tuple(names), owners[way]) for way, names in found.items()}
+    return {
+        way: (tuple(names), owners[way], number)
+        for number, (way, names) in enumerate(found.items(), 1)
+    }

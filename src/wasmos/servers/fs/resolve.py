@@ -11,7 +11,8 @@ and neither follows:
 - links that aren't links, as /proc has them (ELOOP);
 - more than forty links (ELOOP).
 
-Links that stay inside are followed, the last one too. A path that changes on its way is tried
+Links that stay inside are followed, the last one too unless O_NOFOLLOW is asked for: then it is
+ELOOP, as it is to the host. A path that changes on its way is tried
 again, a bounded number of times, and is then EAGAIN.
 
 What differs: the walk doesn't see a mount point by what is mounted, only by its device's number,
@@ -76,13 +77,24 @@ class Openat2(Resolver):
     def __init__(self) -> None:
         import ctypes
 
-        self._types = ctypes
+        self._errno = ctypes.get_errno
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
         self._syscall.restype = ctypes.c_long
+        # Declared, because to make objects of C's types takes longer than the call.
+        self._syscall.argtypes = (
+            ctypes.c_long,
+            ctypes.c_long,
+            ctypes.c_char_p,
+            ctypes.c_char_p,
+            ctypes.c_size_t,
+        )
+        self._how: dict[int, bytes] = {}  # by flags
 
     def open(self, root: int, path: bytes, flags: int) -> int:
         assert b"\0" not in path  # C would see another path
-        how = struct.pack("QQQ", flags, 0, _RESOLVE)
+        how = self._how.get(flags)
+        if how is None:
+            how = self._how[flags] = struct.pack("QQQ", flags, 0, _RESOLVE)
         for _ in range(ATTEMPTS):
             try:
                 return self._call(root, path, how)
@@ -91,11 +103,9 @@ class Openat2(Resolver):
         raise failure(errno.EAGAIN)
 
     def _call(self, root: int, path: bytes, how: bytes) -> int:
-        long, int32 = self._types.c_long, self._types.c_int
-        size = self._types.c_size_t(len(how))
-        descriptor = int(self._syscall(long(_OPENAT2), int32(root), path, how, size))
+        descriptor: int = self._syscall(_OPENAT2, root, path, how, len(how))
         if descriptor < 0:
-            raise failure(self._types.get_errno())
+            raise failure(self._errno())
         return descriptor
 
 
@@ -160,6 +170,10 @@ class _Trail:
                 self._leave()
                 continue
             target = _link(name, self._here)
+            if target is not None and not pending and flags & os.O_NOFOLLOW:
+                if flags & os.O_DIRECTORY:
+                    raise failure(errno.ENOTDIR)
+                raise failure(errno.ELOOP)
             if target is not None:
                 links += 1
                 pending += _names(target, links)

@@ -13,20 +13,19 @@ from bisect import bisect_left
 
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
-from wasmos.kernel import Caller, Service
+from wasmos.kernel import Caller
+from wasmos.servers.fs.files import Files
 from wasmos.servers.fs.image import Image
-from wasmos.servers.fs.mounts import Mount, Place, Tree, mounts
-from wasmos.servers.fs.world import ImageWorld, Opened, World
+from wasmos.servers.fs.mounts import Place, Tree
+from wasmos.servers.fs.views import MAX_HOST_FILES, MAX_OPEN_FILES, Handle
+from wasmos.servers.fs.world import Opened, World
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wasmos.servers.fs.hostworld import Roots
     from wasmos.servers.fs.resolve import Resolver
 
-MAX_OPEN_FILES = 64
-MAX_HOST_FILES = 512
 MAX_READ_BYTES = 1024  # what fits an answer
 MAX_SIZE = (1 << 32) - 1  # what an answer can tell
 TYPE_FILE = 255
@@ -34,28 +33,17 @@ TYPE_DIRECTORY = 221
 READ_ONLY = 'it is for reading: mode="ro"'
 
 
-class _Handle:
-    """An open file or directory, where in it the next read or write happens, the grant that it
-    was opened under, and whose world it is of. Without a file: that grant is
-    gone, and the number waits to be closed, so that it doesn't come to mean another file
-    meanwhile."""
+class _Handle(Handle):
+    """Something open, and where in it the next read or write happens."""
 
-    __slots__ = ("file", "grant", "offset", "world", "writable")
+    __slots__ = ("offset",)
 
     def __init__(self, file: Opened, grant: int, writable: bool, world: object) -> None:
-        self.file: Opened | None = file
-        self.grant = grant
-        self.writable = writable
-        self.world = world
+        super().__init__(file, grant, writable, world)
         self.offset = 0
 
-    def close(self) -> None:
-        if self.file is not None:
-            self.file.close()
-            self.file = None
 
-
-class Fs(Service):
+class Fs(Files):
     """Serves an image, and the host directories that badges name.
 
     image: what is in it at first; later, what the guests made of it.
@@ -79,42 +67,13 @@ class Fs(Service):
         max_host_files: int = MAX_HOST_FILES,
         resolver: Resolver | None = None,
     ) -> None:
-        self.image = Image() if image is None else image
-        self._max_open_files = max_open_files
-        self._max_host_files = max_host_files
-        self._resolver = resolver
-        self._image_world = ImageWorld(self.image)
-        self._host_roots: Roots | None = None
-        self._trees: dict[int, tuple[tuple[int, ...], Tree]] = {}  # task → its last grants' tree
+        super().__init__(
+            image,
+            max_open_files=max_open_files,
+            max_host_files=max_host_files,
+            resolver=resolver,
+        )
         self._open: dict[int, dict[int, _Handle]] = {}  # task → number → handle
-        self._under: dict[int, set[_Handle]] = {}  # grant → what was opened under it
-
-    # --- what a task sees ---
-
-    def _worlds(self, caller: Caller) -> Tree:
-        """The tree of the grants that admit the message at hand."""
-        admitting = caller.grants()
-        ids = tuple(grant.id for grant in admitting)
-        known, tree = self._trees.get(caller.id, ((), None))
-        if tree is None or known != ids:
-            tree = Tree(mounts(admitting))
-            self._trees[caller.id] = ids, tree
-        return tree
-
-    def _world(self, caller: Caller, mount: Mount) -> World:
-        """Of a mount that something is done in: by the grant that it is of."""
-        caller.act_by(mount.grant)
-        if not mount.directory:
-            return self._image_world
-        return self._roots.world(mount.grant, mount.directory)
-
-    @property
-    def _roots(self) -> Roots:
-        if self._host_roots is None:
-            from wasmos.servers.fs.hostworld import Budget, Roots
-
-            self._host_roots = Roots(Budget(self._max_host_files), self._resolver)
-        return self._host_roots
 
     def _handle(self, caller: Caller, fd: int) -> _Handle:
         handle = self._open.get(caller.id, {}).get(fd)
@@ -129,29 +88,19 @@ class Fs(Service):
         if handle.file is None:
             raise ServiceError(ErrorCode.NOT_ALLOWED, "the grant that it was opened under")
         if caller.grant != handle.grant:
-            tree = self._worlds(caller)
-            usable = [
-                grant
-                for grant, world in tree.worlds.items()
-                if world == handle.world and (grant in tree.writable or not writing)
-            ]
-            if not usable:
-                raise ServiceError(ErrorCode.NOT_ALLOWED, "no grant for this file")
-            caller.act_by(caller.grant if caller.grant in usable else usable[0])
+            self._act_for(caller, handle, writing=writing)
         return handle, handle.file
 
     # --- open files ---
 
     def fs_open(self, caller: Caller, path: str, flags: int) -> int:
         handle = self._opened(caller, self._worlds(caller), path)
-        handles = self._open.setdefault(caller.id, {})
-        if len(handles) >= self._max_open_files:
+        try:
+            self._check_room(caller)
+        except BaseException:
             handle.close()
-            raise ServiceError(ErrorCode.NO_RESOURCES)
-        fd = next(number for number in range(1, len(handles) + 2) if number not in handles)
-        handles[fd] = handle
-        self._under.setdefault(handle.grant, set()).add(handle)
-        return fd
+            raise
+        return self._keep(caller, self._open.setdefault(caller.id, {}), handle)
 
     def _opened(self, caller: Caller, tree: Tree, path: str) -> _Handle:
         place = tree.find(path)
@@ -166,15 +115,7 @@ class Fs(Service):
     def fs_close(self, caller: Caller, fd: int) -> None:
         handle = self._handle(caller, fd)
         del self._open[caller.id][fd]
-        self._forget(handle)
-
-    def _forget(self, handle: _Handle) -> None:
-        handle.close()
-        under = self._under.get(handle.grant)
-        if under is not None:
-            under.discard(handle)
-            if not under:
-                del self._under[handle.grant]
+        self._forget(caller.id, handle)
 
     def fs_read(self, caller: Caller, fd: int, len: int) -> bytes:  # noqa: A002
         handle, file = self._usable(caller, fd)
@@ -250,27 +191,14 @@ class Fs(Service):
     # --- ends ---
 
     def task_ended(self, task: int) -> None:
-        self._trees.pop(task, None)
         for handle in self._open.pop(task, {}).values():
-            self._forget(handle)
-
-    def revoked(self, grant: int) -> None:
-        """A grant is gone: close what was opened under it, and its directory. (It isn't gone by
-        being used up, while something is open.)"""
-        for handle in self._under.pop(grant, ()):
-            handle.close()
-        if self._host_roots is not None:
-            self._host_roots.release(grant)
-
-    def holds(self, grant: int) -> bool:
-        return grant in self._under
+            self._forget(task, handle)
+        super().task_ended(task)
 
     def stopped(self) -> None:
         for task in list(self._open):
             self.task_ended(task)
-        self._trees.clear()
-        if self._host_roots is not None:
-            self._host_roots.close()
+        super().stopped()
 
 
 def _read_only(grant: int) -> ServiceError:

@@ -11,11 +11,21 @@ repairs, and programs that disagree about what an archive contains are how check
 from __future__ import annotations
 
 from wasmos.errors import ServiceError
-from wasmos.servers.fs.image import Directory, Image, ImageError
+from wasmos.servers.fs.image import Directory, File, Image, ImageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from typing import BinaryIO, Protocol
+
+    class Members(Protocol):
+        """Who is told what is in an archive."""
+
+        def directory(self, path: str, modified_s: int) -> None: ...
+
+        def link(self, path: str, target: str, modified_s: int) -> None: ...
+
+        def file(self, path: str, offset: int, size: int, modified_s: int) -> None: ...
+
 
 BLOCK = 512
 CHUNK_BYTES = 1 << 20
@@ -35,7 +45,7 @@ _REFUSED = {
 class _Member:
     """One header of an archive."""
 
-    __slots__ = ("kind", "path", "size")
+    __slots__ = ("kind", "modified_s", "path", "size", "target")
 
     def __init__(self, block: bytes) -> None:
         total = sum(block[:148]) + 8 * 0x20 + sum(block[156:])
@@ -47,6 +57,35 @@ class _Member:
             self.path = f"{prefix}/{self.path}"
         self.size = _number(block[124:136], f"{self.path}: its size")
         self.kind = block[156:157]
+        self.target = _text(block[157:257])
+        self.modified_s = _seconds(block[136:148])
+
+
+def scan_tar(file: BinaryIO, size: int, members: Members) -> None:
+    """Tell `members` what is in an archive of `size` bytes, and read no contents. Raises
+    ImageError, which names the member."""
+    extended: dict[str, str] = {}
+    while (block := _exactly(file, BLOCK)) != _ZEROS:
+        member = _Member(block)
+        if member.kind in b"xgLK":
+            _extend(extended, member, _extension(file, member))
+            continue
+        path = extended.pop("path", member.path)
+        target = extended.pop("linkpath", member.target)
+        length = _decimal(extended.pop("size", str(member.size)), path)
+        if member.kind == b"2":
+            if length:
+                raise ImageError(f"{path}: a link with contents")
+            members.link(path, target, member.modified_s)
+        elif _is_directory(member.kind, path, length):
+            members.directory(path, member.modified_s)
+        else:
+            offset = file.tell()
+            end = offset + length + -length % BLOCK
+            if end > size:
+                raise ImageError("the archive is cut off")
+            members.file(path, offset, length, member.modified_s)
+            file.seek(end)
 
 
 def read_tar(file: BinaryIO, image: Image) -> None:
@@ -59,6 +98,7 @@ def read_tar(file: BinaryIO, image: Image) -> None:
             _extend(extended, member, _extension(file, member))
             continue
         path = extended.pop("path", member.path)
+        extended.pop("linkpath", None)
         size = _decimal(extended.pop("size", str(member.size)), path)
         names = _names(path)
         try:
@@ -95,6 +135,12 @@ def _number(field: bytes, what: str) -> int:
     return int(digits, 8)
 
 
+def _seconds(field: bytes) -> int:
+    """A time nobody relies on: what is none is 1970."""
+    digits = field.strip(b" \0")
+    return int(digits, 8) if digits and not digits.strip(b"01234567") else 0
+
+
 def _decimal(digits: str, path: str) -> int:
     if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
         raise ImageError(f"{path}: its size is no number")
@@ -113,13 +159,13 @@ def _extension(file: BinaryIO, member: _Member) -> bytes:
 
 
 def _extend(extended: dict[str, str], member: _Member, data: bytes) -> None:
-    if member.kind == b"L":
-        extended["path"] = _text(data)
+    if member.kind in b"LK":
+        extended["path" if member.kind == b"L" else "linkpath"] = _text(data)
         return
     for key, value in _records(data, member.path):
         if key.startswith("GNU.sparse."):
             raise ImageError(f"{member.path}: {_REFUSED[b'S']}")
-        if key in ("path", "size"):
+        if key in ("path", "size", "linkpath"):
             if member.kind == b"g":
                 raise ImageError(f"{member.path}: a {key} for all members makes no sense")
             extended[key] = value
@@ -198,7 +244,8 @@ def _once(names: list[str], path: str, seen: set[str]) -> None:
 
 
 def write_tar(image: Image, file: BinaryIO) -> None:
-    """Write an image as an archive; the same image as the same bytes."""
+    """Write an image as an archive; the same image as the same bytes. Links are left out: whoever
+    unpacks it elsewhere would have them lead elsewhere."""
     import io
     import tarfile
 
@@ -214,6 +261,6 @@ def write_tar(image: Image, file: BinaryIO) -> None:
             if isinstance(node, Directory):
                 member.type, member.mode = tarfile.DIRTYPE, 0o755
                 archive.addfile(member)
-            else:
+            elif isinstance(node, File):
                 member.size = len(node.data)
                 archive.addfile(member, io.BytesIO(node.data))

@@ -1,8 +1,12 @@
 """What a grant shows: a tree of files, whatever it is kept in.
 
-Law: every world answers alike; the suite in tests/servers/fs/test_world.py is what that means, and
-a new kind has to pass it. A world knows no task, no grant and no rights: who may ask, and whether
-changes are allowed, is decided before. Paths are as in an image. All errors are ServiceError.
+Law: every world answers alike; the suites in tests/servers/fs/test_world.py and test_worlds.py
+are what that means, and a new kind has to pass them. A world knows no task, no grant and no
+rights: who may ask, and whether changes are allowed, is decided before. Paths are as in an image.
+All errors are ServiceError.
+
+There are two generations of operations, as there are of messages. The first, up to `delete`, has
+few codes and no links of its own making; the second has what POSIX has.
 """
 
 # ruff: noqa: ARG002 - the parameters are what every world gets, whether used or not.
@@ -11,18 +15,56 @@ from __future__ import annotations
 
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
-from wasmos.servers.fs.image import Directory, File, Image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
+
+    # kind, device, inode, links, size, and three times in nanoseconds: accessed, modified, changed
+    Status: TypeAlias = tuple[int, int, int, int, int, int, int, int]
+    # A name as bytes, an inode, a kind.
+    Entry: TypeAlias = tuple[bytes, int, int]
+
+# Kinds, by the numbers of WASI.
+UNKNOWN, BLOCK_DEVICE, CHARACTER_DEVICE, DIRECTORY, REGULAR, STREAM, SYMBOLIC_LINK = (
+    0, 1, 2, 3, 4, 6, 7,
+)  # fmt: skip
+
+# How to open, as in the message.
+CREATE, IS_DIRECTORY, EXCLUSIVE, EMPTY, NO_FOLLOW = 1, 2, 4, 8, 16
+TO_READ, TO_WRITE = 32, 64
+APPEND, DATA_SYNC, SYNC, NO_WAIT = 128, 256, 512, 1024
+
+# Instead of a time.
+KEEP, NOW = -1, -2
+
+# What the first generation says for what it has no code for.
+_FIRST = {
+    ErrorCode.NAME_TOO_LONG: ErrorCode.TOO_LARGE,
+    ErrorCode.NO_SPACE: ErrorCode.NO_RESOURCES,
+    ErrorCode.NOT_PERMITTED: ErrorCode.NOT_ALLOWED,
+    ErrorCode.READ_ONLY: ErrorCode.NOT_ALLOWED,
+    ErrorCode.CROSS_DEVICE: ErrorCode.NOT_ALLOWED,
+    ErrorCode.TOO_MANY_LINKS: ErrorCode.NOT_ALLOWED,
+    ErrorCode.BUSY: ErrorCode.STILL_USED,
+    ErrorCode.IO_ERROR: ErrorCode.UNEXPECTED,
+    ErrorCode.ILLEGAL_SEQUENCE: ErrorCode.INVALID_ARG,
+}
+
+
+def as_first(error: ServiceError) -> ServiceError:
+    """An error in the codes of the first generation."""
+    code = _FIRST.get(ErrorCode(error.code))
+    return error if code is None else ServiceError(code, str(error))
 
 
 class Opened:
-    """Something open, and here: a directory. It can only be closed."""
+    """Something open, and here: a directory of no world. It can only be closed."""
 
     __slots__ = ()
     writable = True  # False if the host only lets us read
+    kind = DIRECTORY
 
     def read(self, offset: int, most: int) -> bytes:
         """At most `most` bytes; EOF at the end, also for no bytes."""
@@ -32,12 +74,48 @@ class Opened:
         """How many of the bytes were written."""
         raise ServiceError(ErrorCode.NOT_A_FILE)
 
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """How many bytes there are from `offset` on, up to the view's size; 0 at the end."""
+        raise ServiceError(ErrorCode.NOT_A_FILE)
+
+    def write_from(self, offset: int, view: memoryview) -> int:
+        """How many of the bytes were written."""
+        raise ServiceError(ErrorCode.NOT_A_FILE)
+
+    def append(self, view: memoryview) -> tuple[int, int]:
+        """How many of the bytes were written at the file's end, and where it is then."""
+        raise ServiceError(ErrorCode.NOT_A_FILE)
+
+    def resize(self, size: int) -> None:
+        raise ServiceError(ErrorCode.NOT_A_FILE)
+
+    def allocate(self, offset: int, size: int) -> None:
+        raise ServiceError(ErrorCode.NOT_A_FILE)
+
+    def advise(self, offset: int, size: int, advice: int) -> None:
+        """Nothing has to come of it."""
+
+    def sync(self, *, data_only: bool) -> None:
+        """Return when it is on the disk."""
+
+    def status(self) -> Status:
+        return DIRECTORY, 0, 0, 1, 0, 0, 0, 0
+
+    def set_times(self, accessed_ns: int, modified_ns: int) -> None:
+        raise ServiceError(ErrorCode.NOT_ALLOWED)
+
+    def entries(self) -> list[Entry]:
+        """What is in a directory now, without `.` and `..`. NOT_A_DIR for a file."""
+        return []
+
     def close(self) -> None:
         """Called once."""
 
 
 class World:
     """A tree of files."""
+
+    # --- the first generation ---
 
     def open(self, path: str, *, writable: bool) -> Opened:
         """A file or a directory. It stays what it is, even if its name is deleted."""
@@ -60,57 +138,39 @@ class World:
     def delete(self, path: str) -> None:
         raise NotImplementedError
 
+    # --- the second ---
 
-class ImageWorld(World):
-    """An image in memory."""
+    def open_file(self, path: str, flags: int) -> Opened:
+        """A file or a directory, as `flags` want it. It stays what it is."""
+        raise NotImplementedError
 
-    def __init__(self, image: Image) -> None:
-        self.image = image
+    def status(self, path: str, *, follow: bool) -> Status:
+        raise NotImplementedError
 
-    def open(self, path: str, *, writable: bool) -> Opened:
-        return _Node(self.image, self.image.find(path))
+    def set_times(self, path: str, accessed_ns: int, modified_ns: int, *, follow: bool) -> None:
+        raise NotImplementedError
 
-    def names(self, path: str) -> Sequence[str]:
-        return self.image.directory(path).names
+    def add_directory(self, path: str) -> None:
+        raise NotImplementedError
 
-    def entry(self, path: str, name: str) -> tuple[bool, int]:
-        node = self.image.directory(path).nodes[name]
-        return (True, 0) if isinstance(node, Directory) else (False, len(node.data))
+    def remove_directory(self, path: str) -> None:
+        raise NotImplementedError
 
-    def make_file(self, path: str) -> None:
-        self.image.make_file(path)
+    def remove_file(self, path: str) -> None:
+        """Of a link, the link."""
+        raise NotImplementedError
 
-    def make_directory(self, path: str) -> None:
-        self.image.make_directory(path)
+    def rename(self, path: str, new_path: str) -> None:
+        raise NotImplementedError
 
-    def delete(self, path: str) -> None:
-        self.image.delete(path)
+    def link(self, path: str, new_path: str, *, follow: bool) -> None:
+        raise NotImplementedError
 
+    def make_link(self, target: str, path: str) -> None:
+        raise NotImplementedError
 
-class _Node(Opened):
-    """A node of an image, held as long as it is open."""
-
-    __slots__ = ("_image", "_node")
-
-    def __init__(self, image: Image, node: File | Directory) -> None:
-        image.hold(node)
-        self._image = image
-        self._node = node
-
-    @property
-    def _file(self) -> File:
-        if isinstance(self._node, Directory):
-            raise ServiceError(ErrorCode.NOT_A_FILE)
-        return self._node
-
-    def read(self, offset: int, most: int) -> bytes:
-        data = self._file.data
-        if offset >= len(data):
-            raise ServiceError(ErrorCode.EOF)
-        return bytes(data[offset : offset + most])
-
-    def write(self, offset: int, data: bytes) -> int:
-        return self._image.write(self._file, offset, data)
+    def read_link(self, path: str) -> bytes:
+        raise NotImplementedError
 
     def close(self) -> None:
-        self._image.release(self._node)
+        """What was opened in it stays open."""

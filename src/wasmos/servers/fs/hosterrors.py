@@ -1,0 +1,81 @@
+"""The host's errors in the system's codes.
+
+Law: guests get codes, never the host's words. What isn't in a table is UNEXPECTED.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from wasmos.abi import ErrorCode
+
+CODES = {
+    errno.ENOENT: ErrorCode.NOT_FOUND,
+    errno.EEXIST: ErrorCode.ALREADY_EXISTS,
+    errno.ENOTDIR: ErrorCode.NOT_A_DIR,
+    errno.EISDIR: ErrorCode.NOT_A_FILE,
+    errno.ENOTEMPTY: ErrorCode.NOT_EMPTY,
+    errno.EACCES: ErrorCode.NOT_PERMITTED,
+    errno.EPERM: ErrorCode.NOT_PERMITTED,
+    errno.EROFS: ErrorCode.READ_ONLY,
+    errno.EXDEV: ErrorCode.NOT_ALLOWED,  # out of the directory, see resolve.py
+    errno.ELOOP: ErrorCode.TOO_MANY_LINKS,
+    errno.ENXIO: ErrorCode.NOT_PERMITTED,  # a socket, or a device that isn't there
+    errno.ENODEV: ErrorCode.NOT_PERMITTED,
+    errno.ENOSPC: ErrorCode.NO_SPACE,
+    errno.EDQUOT: ErrorCode.NO_SPACE,
+    errno.EMFILE: ErrorCode.NO_RESOURCES,
+    errno.ENFILE: ErrorCode.NO_RESOURCES,
+    errno.EMLINK: ErrorCode.NO_RESOURCES,
+    errno.ENOMEM: ErrorCode.NO_MEMORY,
+    errno.ENAMETOOLONG: ErrorCode.NAME_TOO_LONG,
+    errno.EFBIG: ErrorCode.TOO_LARGE,
+    errno.EOVERFLOW: ErrorCode.TOO_LARGE,
+    errno.EINVAL: ErrorCode.INVALID_ARG,
+    errno.EILSEQ: ErrorCode.ILLEGAL_SEQUENCE,
+    errno.EBUSY: ErrorCode.BUSY,
+    errno.ETXTBSY: ErrorCode.BUSY,
+    errno.EAGAIN: ErrorCode.TRY_AGAIN,
+    errno.EBADF: ErrorCode.BAD_FILE,
+    errno.EIO: ErrorCode.IO_ERROR,
+    errno.EOPNOTSUPP: ErrorCode.NOT_SUPPORTED,
+    errno.ENOSYS: ErrorCode.NOT_SUPPORTED,
+}
+
+# To the first generation of messages.
+FIRST_CODES = {
+    errno.ENOENT: ErrorCode.NOT_FOUND,
+    errno.EEXIST: ErrorCode.ALREADY_EXISTS,
+    errno.ENOTDIR: ErrorCode.NOT_A_DIR,
+    errno.EISDIR: ErrorCode.NOT_A_FILE,
+    errno.ENOTEMPTY: ErrorCode.NOT_EMPTY,
+    errno.EACCES: ErrorCode.NOT_ALLOWED,
+    errno.EPERM: ErrorCode.NOT_ALLOWED,
+    errno.EROFS: ErrorCode.NOT_ALLOWED,
+    errno.EXDEV: ErrorCode.NOT_ALLOWED,  # out of the directory, see resolve.py
+    errno.ELOOP: ErrorCode.NOT_ALLOWED,
+    errno.ENXIO: ErrorCode.NOT_ALLOWED,  # a socket, or a device that isn't there
+    errno.ENODEV: ErrorCode.NOT_ALLOWED,
+    errno.ENOSPC: ErrorCode.NO_RESOURCES,
+    errno.EDQUOT: ErrorCode.NO_RESOURCES,
+    errno.EMFILE: ErrorCode.NO_RESOURCES,
+    errno.ENFILE: ErrorCode.NO_RESOURCES,
+    errno.EMLINK: ErrorCode.NO_RESOURCES,
+    errno.ENOMEM: ErrorCode.NO_RESOURCES,
+    errno.ENAMETOOLONG: ErrorCode.TOO_LARGE,
+    errno.EFBIG: ErrorCode.TOO_LARGE,
+    errno.EINVAL: ErrorCode.INVALID_ARG,
+    errno.EILSEQ: ErrorCode.INVALID_ARG,
+    errno.EBUSY: ErrorCode.STILL_USED,
+    errno.EAGAIN: ErrorCode.TRY_AGAIN,
+}
+
+
+def code_of(error: OSError) -> ErrorCode:
+    """What a guest is told of a host's error."""
+    return CODES.get(error.errno or 0, ErrorCode.UNEXPECTED)
+
+
+def first_code_of(error: OSError) -> ErrorCode:
+    """The same, by a message of the first generation."""
+    return FIRST_CODES.get(error.errno or 0, ErrorCode.UNEXPECTED)
