@@ -113,7 +113,7 @@ def test_what_covers_what() -> None:
 
 def test_badges() -> None:
     assert abi.BADGES == {
-        "fs": ("dir", "at", "mode"),
+        "fs": ("dir", "at", "mode", "archive"),
         "tcpip": ("host", "bind"),
         "clock": ("at",),
         "random": ("seed",),
