@@ -34,7 +34,7 @@ SERVICES = ("console", "args", "env", "fs", "tcpip", "clock", "random", "echo", 
 # standard streams, its arguments, the variables that it was given, time and randomness. None of
 # that reaches a file, a socket, or another program.
 STANDARD = ("console", "args", "env.list", "clock", "random")
-STANDARD_ORIGIN = "a WASI program's standard streams, arguments, time and randomness"
+STANDARD_ORIGIN = "standard for WASI"
 _ALL_OF_TCPIP = (Rule(ALL), Rule("tcpip"))
 
 
