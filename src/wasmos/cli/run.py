@@ -56,7 +56,7 @@ def main(options: argparse.Namespace) -> int:
     exit = completed.exit
     if exit.code is None:
         log(f"error: {exit}")
-        for index, name, offset in exit.backtrace:
+        for index, name, offset, _ in exit.backtrace:
             log(f"  at function {index}{f' {name}' if name else ''}, {_offset(offset)}")
     _note_denials(completed, options.policy, log)
     return completed.returncode

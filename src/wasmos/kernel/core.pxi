@@ -39,7 +39,7 @@ cdef extern from * nogil:
 # engine's own way, a host function that can suspend, costs three times that;
 # it is used with the virtual clock, where there are no deadlines to move.
 SHIM = b"""
-(module
+(module $wasmos:calls
   (import "kernel" "call" (func $call (param i32 i32) (result i32)))
   (import "kernel" "recv" (func $recv (param i32 i32) (result i32)))
   (import "kernel" "lookup" (func $lookup (param i32) (result i32)))
@@ -1366,26 +1366,30 @@ cdef void drop_caller(Task *task) noexcept:
 
 
 cdef list backtrace(void *failure, bint is_trap):
-    """(function index, name or None, offset in the module), innermost first."""
+    """(function index, name or None, offset in the module, the module's name or
+    None), innermost first. The engine itself keeps twenty, as it comes."""
     cdef wasm_ptr_vec_t vec
-    cdef wasm_byte_vec_t *name
     cdef list frames = []
     if is_trap:
         api.trap_trace(failure, &vec)
     else:
         api.error_trace(failure, &vec)
     for i in range(min(<int>vec.size, MAX_FRAMES)):
-        name = api.frame_func_name(vec.data[i])
         frames.append((
             api.frame_func_index(vec.data[i]),
-            None if name is NULL else PyBytes_FromStringAndSize(
-                name.data, <Py_ssize_t>name.size).decode("utf-8", "replace"),
-            api.frame_module_offset(vec.data[i])))
+            frame_text(api.frame_func_name(vec.data[i])),
+            api.frame_module_offset(vec.data[i]),
+            frame_text(api.frame_module_name(vec.data[i]))))
     api.frame_vec_delete(&vec)
     return frames
 
 cdef enum:
     MAX_FRAMES = 32
+
+
+cdef str frame_text(wasm_byte_vec_t *name):
+    return None if name is NULL else PyBytes_FromStringAndSize(
+        name.data, <Py_ssize_t>name.size).decode("utf-8", "replace")
 
 
 cdef void *function_type(int params, int results):
