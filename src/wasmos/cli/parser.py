@@ -213,6 +213,7 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
     _limit(parser, "--max-output", units.size, "SIZE", None, "how much it may print")
     _control(parser)
+    _switch(parser, "-g", "--details", "after a trap, all that is known of where it was")
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
     _arguments(parser)

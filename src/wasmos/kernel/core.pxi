@@ -55,13 +55,13 @@ SHIM = b"""
       (if (i32.eq (local.get 0) (i32.const 0x80000000))
         (then (local.set 0 (call $result)) (br $again))))
     (local.get 0))
-  (func (export "ipc_call") (param i32 i32) (result i32)
+  (func $ipc_call (export "ipc_call") (param i32 i32) (result i32)
     (call $finish (call $call (local.get 0) (local.get 1))))
-  (func (export "ipc_recv") (param i32 i32) (result i32)
+  (func $ipc_recv (export "ipc_recv") (param i32 i32) (result i32)
     (call $finish (call $recv (local.get 0) (local.get 1))))
-  (func (export "ipc_lookup") (param i32) (result i32)
+  (func $ipc_lookup (export "ipc_lookup") (param i32) (result i32)
     (call $finish (call $lookup (local.get 0))))
-  (func (export "ipc_reply") (param i32 i32)
+  (func $ipc_reply (export "ipc_reply") (param i32 i32)
     (call $reply (local.get 0) (local.get 1))))
 """
 

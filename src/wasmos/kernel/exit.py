@@ -118,9 +118,9 @@ class Exit:
         return f"<Exit {self}>"
 
 
-def whose(frames: list[tuple[int, str | None, int, str | None]], module: ModuleInfo | None) -> (
-    tuple[Frame, ...]
-):
+def whose(
+    frames: list[tuple[int, str | None, int, str | None]], module: ModuleInfo | None
+) -> tuple[Frame, ...]:
     """The engine's frames, told apart. A program that calls itself like one of ours gets all of
     them as its own: it only deceives whoever debugs it."""
     name = None if module is None else module.module_name()

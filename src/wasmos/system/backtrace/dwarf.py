@@ -292,9 +292,7 @@ class Unit:
             base = self.root.get(STR_OFFSETS_BASE, (0, 8 if self.offset_size == 4 else 16))[1]
             offset = base + number * self.offset_size
             cursor = self.sections.at(".debug_str_offsets", offset, budget)
-            return self.sections.at(
-                ".debug_str", cursor.unsigned(self.offset_size), budget
-            ).text()
+            return self.sections.at(".debug_str", cursor.unsigned(self.offset_size), budget).text()
         return ""
 
     def address(self, value: Value, budget: Budget) -> int:
