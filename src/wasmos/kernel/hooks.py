@@ -187,7 +187,7 @@ class Hooks(_core.Core):
             task.module,
         )
         if self.authority.report.sinks:
-            more = {"backtrace": task.exit.backtrace} if task.exit.backtrace else {}
+            more: dict[str, Any] = {"backtrace": task.exit.backtrace} if task.exit.backtrace else {}
             self.authority.report.task("exit", task, reason=str(task.exit), **more)
         if (ended := self._services.pop(id, None)) is not None:
             self.tell_one(ended.stopped)

@@ -50,9 +50,9 @@ class Completed:
 
     returncode: the guest's own exit code, 124 time limit, 126 could not start,
         134 trap, 137 killed. exit: all about it. backtrace: where it was when it
-        ended, if it was stopped. stdout: what it printed, if that was captured. denied: the services it asked for in vain. denied_by: of those,
-        the deny rules that hid some. denials: the first different messages that
-        were refused.
+        ended, if it was stopped. stdout: what it printed, if that was captured.
+        denied: the services it asked for in vain. denied_by: of those, the deny rules that
+        hid some. denials: the first different messages that were refused.
     """
 
     __slots__ = ("_trace", "backtrace", "denials", "denied", "denied_by", "exit", "stdout")

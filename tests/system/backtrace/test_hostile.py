@@ -1,4 +1,4 @@
-"""Debug information that is damaged, or lies: never an exception, never more work than is granted."""
+"""Debug information that is damaged, or lies: no exception, no more work than is granted."""
 
 from __future__ import annotations
 

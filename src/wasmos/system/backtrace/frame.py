@@ -1,7 +1,7 @@
 """Where a task was when it ended: functions, files and lines.
 
-Law: nothing here is certain but `index` and `offset`, which are the engine's. Names, files and lines
-are what the program says about itself.
+Law: nothing here is certain but `index` and `offset`, which are the engine's. Names, files and
+lines are what the program says about itself.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Frame:
     """One function of a backtrace.
 
     function: its name, "" if there is none. file, line, column: where in its source, "" and 0 if
-        that isn't known; `directory` is where the compiler ran. inlined: into the next one, of which
-        it is a part. index, offset: the function's number, and the place in the module, None if
+        that isn't known; `directory` is where the compiler ran. inlined: into the next one, which
+        it is a part of. index, offset: the function's number, and the place in the module, None if
         the engine doesn't know it. part: "" for the program's own, else which part of wasmos
         it is.
     """
