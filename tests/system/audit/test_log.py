@@ -56,7 +56,8 @@ def test_a_backtrace_is_structured(path: Path) -> None:
 
 def test_keys_have_one_order_and_absent_ones_are_absent(path: Path) -> None:
     everything = {
-        "backtrace": (), "count": 3, "reason": "r", "origin": "o:1", "rule": "r", "by": 3, "parent": 7, "grant": 12,
+        "backtrace": (), "count": 3, "reason": "r", "origin": "o:1", "rule": "r", "by": 3,
+        "parent": 7, "grant": 12,
         "cause": "field", "decision": "asked", "fields": {"a": 1}, "message": "m.m", "service": "m",
         "name": "n", "task": 1, "event": "denial", "time_ns": BEGIN_NS,
     }  # fmt: skip
