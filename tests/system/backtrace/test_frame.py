@@ -55,19 +55,9 @@ extern "C" int main(void) {
 """
 
 
-def ended(source: bytes | str) -> wasmos.Exit:
-    with wasmos.Kernel() as kernel:
-        exit = kernel.wait(kernel.spawn(source, trusted=True))
-        exit_of.append((exit, wasmos.backtrace(exit), trace(exit), trace(exit, details=True)))
-    return exit
-
-
-exit_of: list[tuple[wasmos.Exit, list[Frame], list[str], list[str]]] = []
-
-
 def frames(source: bytes | str) -> list[Frame]:
-    ended(source)
-    return exit_of.pop()[1]
+    with wasmos.Kernel() as kernel:
+        return wasmos.backtrace(kernel.wait(kernel.spawn(source, trusted=True)))
 
 
 def told(source: bytes | str) -> list[tuple[str, str, int, bool]]:
@@ -131,8 +121,9 @@ int main(void) {
 def test_a_stack_overflow() -> None:
     """Of the innermost nothing is known but its name."""
     flags = "-g", "-O1", "-Wl,-z,stack-size=8000000", "-Wno-infinite-recursion"
-    exit = ended(compiled(DEEP, *flags))
-    _, found, short, long = exit_of.pop()
+    with wasmos.Kernel() as kernel:
+        exit = kernel.wait(kernel.spawn(compiled(DEEP, *flags), trusted=True))
+        found, short, long = wasmos.backtrace(exit), trace(exit), trace(exit, details=True)
     assert exit.message == "stack overflow"
     assert (found[0].function, found[0].offset) == ("deep", None)
     assert {(frame.function, frame.line) for frame in found[1:]} == {("deep", 4)}

@@ -6,7 +6,8 @@ for as long as it is looked at. What is wrong raises `Damaged`.
 
 A reader of our own, where pyelftools reads DWARF well: it makes lists of whatever a file states,
 and nobody can count, stop or bound that from outside of it, short of a process with limits for each
-trap. This one reads what a backtrace takes, which is little, and steps over the rest.
+trap. A line program of 4 MB took it 50 seconds and 1.6 GB. This one reads what a backtrace takes,
+which is little, and steps over the rest.
 
 Addresses are offsets into the content of the code section, as the tool conventions of WebAssembly
 have it.

@@ -146,7 +146,8 @@ class Lines:
         return self.found
 
     def _sequence(self, cursor: Cursor) -> None:
-        """Run until a sequence ends."""
+        """Run until a sequence ends. In one piece, as each instruction is a step of this loop and
+        the registers are its variables."""
         address, file, line, column = 0, 1, 1, 0
         before: tuple[int, Row] | None = None
         is_dead = True  # until it says where it is
