@@ -60,6 +60,7 @@ from wasmos.kernel import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wasmos.kernel.aio import AsyncKernel
+    from wasmos.system.backtrace import Frame, backtrace
     from wasmos.system.run import Completed, run
 
 __version__ = "0.1.0"
@@ -71,6 +72,10 @@ def __getattr__(name: str) -> object:
         from wasmos.kernel.aio import AsyncKernel
 
         return AsyncKernel
+    if name in ("backtrace", "Frame"):
+        from wasmos.system import backtrace
+
+        return getattr(backtrace, name)
     if name in ("run", "Completed"):
         from wasmos.system import run
 
@@ -91,6 +96,7 @@ __all__ = [
     "Denial",
     "Event",
     "Exit",
+    "Frame",
     "Grant",
     "GuestExit",
     "GuestTrap",
@@ -112,5 +118,6 @@ __all__ = [
     "UsageError",
     "WasmosError",
     "__version__",
+    "backtrace",
     "run",
 ]

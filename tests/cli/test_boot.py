@@ -213,6 +213,7 @@ def test_start_tells_how_a_program_ended(system: Path) -> None:
     complaints = done.stderr.splitlines()
     assert complaints[0].endswith("'seven' exited with code 7")
     assert complaints[1].endswith("'trap' trapped: unreachable executed")
+    assert complaints.pop(2).startswith("  at main  function 7, byte 0x")
     assert complaints[2].startswith("start: refused: nothing to run")
     assert complaints[3].startswith("start: broken: not a module that can run here")
     for name, line in zip(("nobody", "/etc/passwd", "../hello"), complaints[4:7], strict=True):

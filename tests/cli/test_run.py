@@ -506,7 +506,7 @@ def test_a_trap_is_134_and_says_where(made: Make) -> None:
     error, *frames = done.stderr.splitlines()
     assert error == "error: task 2 'guest' trapped: unreachable executed"
     assert [frame.split(", byte")[0] for frame in frames] == [
-        "  at function 0 inner", "  at function 1 outer",
+        "  at inner  function 0", "  at outer  function 1",
     ]  # fmt: skip
 
 

@@ -445,3 +445,16 @@ def test_imports_nothing_heavy() -> None:
     )
     heavy = {"typing", "re", "dataclasses", "enum", "inspect", "wasmtime"}
     assert not heavy & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", ["", "wasmos:calls", "x" * 200])
+def test_a_name_section_is_read_back(name: str) -> None:
+    module = b"\0asm\x01\0\0\0" + binary.name_section(name)
+    assert binary.parse(module).module_name() == name
+
+
+def test_where_the_content_of_code_begins() -> None:
+    """At the number of functions: debug information counts from there."""
+    header = b"\0asm\x01\0\0\0" + bytes.fromhex("01 04 01 60 00 0003 02 01 00")
+    padded = bytes.fromhex("0a 05 81 00 02 00 0b")
+    assert binary.parse(header + padded).code_start == len(header) + 2

@@ -215,6 +215,7 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _text(parser, "--clock", "fixed:TIME", "its clocks begin at this time and stand still")
     _text(parser, "--seed", "TEXT", "its randomness is what this decides, the same in each run")
     _control(parser)
+    _switch(parser, "-g", "--details", "after a trap, all that is known of where it was")
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
     _arguments(parser)

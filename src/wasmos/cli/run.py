@@ -58,8 +58,8 @@ def main(options: argparse.Namespace) -> int:
     exit = completed.exit
     if exit.code is None:
         log(f"error: {exit}")
-        for index, name, offset in exit.backtrace:
-            log(f"  at function {index}{f' {name}' if name else ''}, {_offset(offset)}")
+        for line in completed.trace(details=options.details):
+            log(line)
     _note_denials(completed, options.policy, log)
     return completed.returncode
 
@@ -165,8 +165,3 @@ def _to_add(rule: str, name: str, policy: str | None) -> str:
     from wasmos.system.policy.policy import toml_string
 
     return f"add  {toml_string(rule)}  to {heading('task', name)} in {policy}"
-
-
-def _offset(offset: int) -> str:
-    # The engine doesn't know where a stack overflow began.
-    return f"byte {offset:#x}" if offset < 1 << 32 else "its entry"

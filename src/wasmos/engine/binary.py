@@ -199,7 +199,9 @@ class ModuleInfo:
     """Everything `parse` learned. Index spaces begin with the imports, as in the format."""
 
     __slots__ = (
+        "__weakref__",
         "code",
+        "code_start",
         "custom_sections",
         "data",
         "data_count",
@@ -233,6 +235,7 @@ class ModuleInfo:
         self.element_bytes = 0  # of all segments together
         self.data_count = 0
         self.code: Span | None = None
+        self.code_start: int | None = None  # of its content, which debug information counts from
         self.data_section: Span | None = None
         self.custom_sections: list[Span] = []
         self.features: dict[str, int] = {}  # what it needs -> the offset where that shows
@@ -761,7 +764,7 @@ def _read_code(reader: _Reader, info: ModuleInfo) -> None:
     bodies = reader.count("function bodies", MAX_FUNCTIONS, 3)
     if bodies != defined:
         raise BinaryError(start, f"{bodies} function bodies for {defined} functions")
-    info.code = Span("code", reader.pos, reader.end)
+    info.code, info.code_start = Span("code", reader.pos, reader.end), start
     reader.pos = reader.end
 
 
@@ -879,6 +882,21 @@ def _check_counts(info: ModuleInfo, declared: int | None) -> None:
 
 
 # --- read on demand ---------------------------------------------------------------------------
+
+
+def name_section(module: str) -> bytes:
+    """A custom section that gives the module whose last section it is a name."""
+    text = _sized(module.encode())
+    content = _sized(b"name") + b"\0" + _sized(text)
+    return b"\0" + _sized(content)
+
+
+def _sized(data: bytes) -> bytes:
+    size, rest = len(data), b""
+    while size > 0x7F:
+        rest += bytes([size & 0x7F | 0x80])
+        size >>= 7
+    return rest + bytes([size]) + data
 
 
 def _module_name(reader: _Reader) -> str | None:

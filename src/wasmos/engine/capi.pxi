@@ -177,6 +177,7 @@ cdef struct Api:
     uint32_t (*frame_func_index)(void *frame) noexcept nogil
     size_t (*frame_module_offset)(void *frame) noexcept nogil
     wasm_byte_vec_t *(*frame_func_name)(void *frame) noexcept nogil
+    wasm_byte_vec_t *(*frame_module_name)(void *frame) noexcept nogil
 
 # Written once by `load_library`, read-only ever after.
 cdef Api api
@@ -233,6 +234,7 @@ cdef tuple API_SYMBOLS = (
     b"wasm_frame_func_index",
     b"wasm_frame_module_offset",
     b"wasmtime_frame_func_name",
+    b"wasmtime_frame_module_name",
 )
 
 

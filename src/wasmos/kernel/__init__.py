@@ -24,6 +24,7 @@ from wasmos.kernel.vocabulary import Vocabulary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from wasmos.engine.binary import ModuleInfo as ModuleInfo
     from wasmos.kernel.program import Source as Source
     from wasmos.kernel.timers import Timer as Timer
 

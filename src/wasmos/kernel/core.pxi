@@ -42,7 +42,7 @@ cdef extern from * nogil:
 # engine's own way, a host function that can suspend, costs three times that;
 # it is used with the virtual clock, where there are no deadlines to move.
 SHIM = b"""
-(module
+(module $wasmos:calls
   (import "kernel" "call" (func $call (param i32 i32) (result i32)))
   (import "kernel" "recv" (func $recv (param i32 i32) (result i32)))
   (import "kernel" "lookup" (func $lookup (param i32) (result i32)))
@@ -59,15 +59,15 @@ SHIM = b"""
       (if (i32.eq (local.get 0) (i32.const 0x80000000))
         (then (local.set 0 (call $result)) (br $again))))
     (local.get 0))
-  (func (export "ipc_call") (param i32 i32) (result i32)
+  (func $ipc_call (export "ipc_call") (param i32 i32) (result i32)
     (call $finish (call $call (local.get 0) (local.get 1))))
-  (func (export "ipc_recv") (param i32 i32) (result i32)
+  (func $ipc_recv (export "ipc_recv") (param i32 i32) (result i32)
     (call $finish (call $recv (local.get 0) (local.get 1))))
-  (func (export "ipc_lookup") (param i32) (result i32)
+  (func $ipc_lookup (export "ipc_lookup") (param i32) (result i32)
     (call $finish (call $lookup (local.get 0))))
-  (func (export "program_lookup") (param i32) (result i32)
+  (func $program_lookup (export "program_lookup") (param i32) (result i32)
     (call $finish (call $quietly (local.get 0))))
-  (func (export "ipc_reply") (param i32 i32)
+  (func $ipc_reply (export "ipc_reply") (param i32 i32)
     (call $reply (local.get 0) (local.get 1))))
 """
 
@@ -1384,26 +1384,30 @@ cdef void drop_caller(Task *task) noexcept:
 
 
 cdef list backtrace(void *failure, bint is_trap):
-    """(function index, name or None, offset in the module), innermost first."""
+    """(function index, name or None, offset in the module, the module's name or
+    None), innermost first. The engine itself keeps twenty, as it comes."""
     cdef wasm_ptr_vec_t vec
-    cdef wasm_byte_vec_t *name
     cdef list frames = []
     if is_trap:
         api.trap_trace(failure, &vec)
     else:
         api.error_trace(failure, &vec)
     for i in range(min(<int>vec.size, MAX_FRAMES)):
-        name = api.frame_func_name(vec.data[i])
         frames.append((
             api.frame_func_index(vec.data[i]),
-            None if name is NULL else PyBytes_FromStringAndSize(
-                name.data, <Py_ssize_t>name.size).decode("utf-8", "replace"),
-            api.frame_module_offset(vec.data[i])))
+            frame_text(api.frame_func_name(vec.data[i])),
+            api.frame_module_offset(vec.data[i]),
+            frame_text(api.frame_module_name(vec.data[i]))))
     api.frame_vec_delete(&vec)
     return frames
 
 cdef enum:
     MAX_FRAMES = 32
+
+
+cdef str frame_text(wasm_byte_vec_t *name):
+    return None if name is NULL else PyBytes_FromStringAndSize(
+        name.data, <Py_ssize_t>name.size).decode("utf-8", "replace")
 
 
 cdef void *function_type(int params, int results):

@@ -9,9 +9,15 @@ from wasmos import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TypeAlias
 
-    Frame: TypeAlias = tuple[int, str | None, int]
+    from wasmos.engine.binary import ModuleInfo
+
+    Frame: TypeAlias = tuple[int, str | None, int, str]
+
+# What the modules of ours in a task's store are called, before a name of their own.
+OURS = "wasmos:"
 
 # cause → (exit status of `wasmos run`, exception, how it reads)
 CAUSES: dict[str, tuple[int, type[errors.TaskFailed], str]] = {
@@ -24,17 +30,32 @@ CAUSES: dict[str, tuple[int, type[errors.TaskFailed], str]] = {
 }
 
 
+def _nothing() -> None:
+    return None
+
+
 class Exit:
     """The end of one task.
 
     cause: `returned`, `trapped`, `refused`, `cpu_limit`, `deadline` or `killed`.
     code: what `main` returned, None for every other cause.
     message: the trap or the reason, "" if there is none.
-    backtrace: (function index, name or None, offset in the module), innermost first.
+    backtrace: (function index, name or None, offset in the module, whose), innermost first; whose:
+        "" for the program itself, or which part of wasmos was called by it. The offset is 1 << 32
+        or more if the engine doesn't know it. `wasmos.backtrace` has files and lines.
     cpu_seconds: processor time that it used.
     """
 
-    __slots__ = ("backtrace", "cause", "code", "cpu_seconds", "message", "name", "task")
+    __slots__ = (
+        "_module",
+        "backtrace",
+        "cause",
+        "code",
+        "cpu_seconds",
+        "message",
+        "name",
+        "task",
+    )
 
     def __init__(
         self,
@@ -45,6 +66,7 @@ class Exit:
         message: str = "",
         backtrace: tuple[Frame, ...] = (),
         cpu_seconds: float = 0.0,
+        module: ModuleInfo | None = None,
     ) -> None:
         self.task = task
         self.name = name
@@ -53,6 +75,17 @@ class Exit:
         self.message = message
         self.backtrace = backtrace
         self.cpu_seconds = cpu_seconds
+        self._module: Callable[[], ModuleInfo | None] = _nothing
+        if backtrace and module is not None:
+            from weakref import ref
+
+            # Modules are large, and ends are kept: whoever keeps one doesn't keep the other.
+            self._module = ref(module)
+
+    @property
+    def module(self) -> ModuleInfo | None:
+        """What the backtrace is about, while the kernel has it."""
+        return self._module()
 
     @property
     def ok(self) -> bool:
@@ -83,3 +116,17 @@ class Exit:
 
     def __repr__(self) -> str:
         return f"<Exit {self}>"
+
+
+def whose(
+    frames: list[tuple[int, str | None, int, str | None]], module: ModuleInfo | None
+) -> tuple[Frame, ...]:
+    """The engine's frames, told apart. A program that calls itself like one of ours gets all of
+    them as its own: it only deceives whoever debugs it."""
+    name = None if module is None else module.module_name()
+    is_liar = name is not None and name.startswith(OURS)
+    found = []
+    for index, function, offset, owner in frames:
+        ours = owner is not None and owner.startswith(OURS) and not is_liar
+        found.append((index, function, offset, (owner or "").removeprefix(OURS) if ours else ""))
+    return tuple(found)

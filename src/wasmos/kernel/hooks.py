@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from wasmos import _core, abi
 from wasmos.errors import ServiceError
-from wasmos.kernel.exit import Exit
+from wasmos.kernel.exit import Exit, whose
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -176,9 +176,19 @@ class Hooks(_core.Core):
         for (client, _), (service_id, coroutine) in list(self._coroutines.items()):
             if id in (client, service_id):
                 coroutine.cancel()
-        task.exit = Exit(id, task.name, cause, code, message, tuple(frames), cpu_ns / 1e9)
+        task.exit = Exit(
+            id,
+            task.name,
+            cause,
+            code,
+            message,
+            whose(frames, task.module) if frames else (),
+            cpu_ns / 1e9,
+            task.module,
+        )
         if self.authority.report.sinks:
-            self.authority.report.task("exit", task, reason=str(task.exit))
+            more: dict[str, Any] = {"backtrace": task.exit.backtrace} if task.exit.backtrace else {}
+            self.authority.report.task("exit", task, reason=str(task.exit), **more)
         if (ended := self._services.pop(id, None)) is not None:
             self.tell_one(ended.stopped)
         for service in list(self._services.values()):

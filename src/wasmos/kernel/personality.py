@@ -13,6 +13,7 @@ from __future__ import annotations
 from wasmos import _core
 from wasmos.engine import binary
 from wasmos.errors import UsageError
+from wasmos.kernel.exit import OURS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ class Personality:
     def load(self, engine: _core.Engine) -> _core.Adapter:
         """For one kernel's engine. Raises UsageError if it is no adapter."""
         try:
-            return _core.Adapter(_core.Module.compile(engine, self.wasm), self.name)
+            # So that a backtrace tells its functions from the program's.
+            named = self.wasm + binary.name_section(f"{OURS}{self.name}")
+            return _core.Adapter(_core.Module.compile(engine, named), self.name)
         except ValueError as error:
             raise UsageError(f"the adapter of {self.name}: {error}") from None
 

@@ -422,6 +422,11 @@ class System:
             self._operators.remove(exit.task)
         elif not exit.ok and not self._is_foreground(exit.task):  # the shell says it
             self._log(str(exit))
+            if exit.backtrace:
+                from wasmos.system.backtrace import trace
+
+                for line in trace(exit):
+                    self._log(line)
         supervised = self._supervised.get(section)
         if supervised is not None and supervised.task == exit.task:
             self._goes_on(supervised, exit)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from wasmos.errors import UsageError
+from wasmos.errors import TaskFailed, UsageError
 from wasmos.kernel import ALL, Kernel, Limits, Rule
 from wasmos.system import outfit
 from wasmos.system.control.later import Later
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO, TypeAlias
 
     from wasmos.kernel import CompileLimits, Denial, Exit, Grant, Program, Service, Source, Task
+    from wasmos.system.backtrace import Frame
 
     # Makes what `Kernel.ask` takes.
     Ask: TypeAlias = Callable[[Kernel, Task], Callable[[Denial], bool | None]]
@@ -53,13 +54,15 @@ class Completed:
     """How a run ended, in the manner of `subprocess.CompletedProcess`.
 
     returncode: the guest's own exit code, 124 time limit, 126 could not start,
-        134 trap, 137 killed. exit: all about it. stdout, stderr: what it printed,
-        if that was captured. denied: the services it asked for in vain. denied_by:
-        of those, the deny rules that hid some. denials: the first different messages
-        that were refused.
+        134 trap, 137 killed. exit: all about it. backtrace: where it was when it
+        ended, if it was stopped. stdout, stderr: what it printed, if that was captured.
+        denied: the services it asked for in vain. denied_by: of those, the deny rules that
+        hid some. denials: the first different messages that were refused.
     """
 
-    __slots__ = ("denials", "denied", "denied_by", "exit", "stderr", "stdout")
+    __slots__ = (
+        "_trace", "backtrace", "denials", "denied", "denied_by", "exit", "stderr", "stdout",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -76,14 +79,31 @@ class Completed:
         self.denied = denied
         self.denied_by = dict(denied_by or {})
         self.denials = list(denials)
+        self.backtrace: list[Frame] = []
+        self._trace: list[list[str]] = [[], []]
+        if exit.backtrace:  # now: who keeps this doesn't keep the module
+            from wasmos.system.backtrace import backtrace, trace
+
+            self.backtrace = backtrace(exit)
+            self._trace = [trace(exit), trace(exit, details=True)]
+
+    def trace(self, *, details: bool = False) -> list[str]:
+        """The backtrace as people read it, a line for each function."""
+        return self._trace[details]
 
     @property
     def returncode(self) -> int:
         return self.exit.status
 
     def check_returncode(self) -> None:
-        """Raises GuestExit, GuestTrap, DeadlineExceeded or TaskKilled."""
-        self.exit.check()
+        """Raises GuestExit, GuestTrap, DeadlineExceeded or TaskKilled, with the backtrace as a
+        note."""
+        try:
+            self.exit.check()
+        except TaskFailed as error:
+            if self._trace[0]:
+                error.add_note("\n".join(self._trace[0]))
+            raise
 
     def __repr__(self) -> str:
         return f"<Completed {self.exit}>"

@@ -43,9 +43,21 @@ def test_a_line_as_it_stands(path: Path) -> None:
     assert end == sha256((before + body).encode()).hexdigest() + '"}'
 
 
+def test_a_backtrace_is_structured(path: Path) -> None:
+    frames = (3, "main", 498, ""), (7, None, 1 << 33, ""), (1, '"\x1b\u202e', 5, "calls")
+    written(path, [{"event": "exit", "task": 9, "backtrace": frames}])
+    assert rows(path)[1]["backtrace"] == [
+        {"function": 3, "name": "main", "byte": 498},
+        {"function": 7},
+        {"function": 1, "name": '"\x1b\u202e', "byte": 5, "part": "calls"},
+    ]
+    assert path.read_bytes().isascii()
+
+
 def test_keys_have_one_order_and_absent_ones_are_absent(path: Path) -> None:
     everything = {
-        "count": 3, "reason": "r", "origin": "o:1", "rule": "r", "by": 3, "parent": 7, "grant": 12,
+        "backtrace": (), "count": 3, "reason": "r", "origin": "o:1", "rule": "r", "by": 3,
+        "parent": 7, "grant": 12,
         "cause": "field", "decision": "asked", "fields": {"a": 1}, "message": "m.m", "service": "m",
         "name": "n", "task": 1, "event": "denial", "time_ns": BEGIN_NS,
     }  # fmt: skip

@@ -16,7 +16,7 @@ from wasmos.system.units import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
     from typing import Any, TypeAlias
 
     from wasmos.system.audit.schema import Record
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_FIELDS = 32
 MAX_WORDS = 1024  # characters of a rule or a reason
+MAX_FRAMES = 32  # of a backtrace
 MAX_CACHE = 4096  # entries; guests choose the values, so it has to end somewhere
 
 _GIVEN = KEYS[KEYS.index("event") : KEYS.index("prev") + 1]
@@ -74,6 +75,8 @@ class Form:
             raise UsageError(f"no audit event {value!r}; {nearest(str(value), EVENTS)}")
         if name in ("rule", "reason"):
             return _quoted(without(self._in_rules, str(value)), MAX_WORDS)
+        if name == "backtrace":
+            return f"[{','.join(map(_frame, value[:MAX_FRAMES]))}]"
         return _plain(value)
 
     def _fields(self, fields: Record) -> str:
@@ -138,6 +141,17 @@ def _plain(value: Any) -> str:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return f'{{"len":{len(value)}}}'
     return _quoted(str(value))
+
+
+def _frame(frame: Sequence[Any]) -> str:
+    """As `Exit.backtrace` has it."""
+    index, function, offset, part = frame
+    said = f'"function":{int(index)}'
+    if function:
+        said += f',"name":{_quoted(function)}'
+    if offset < 1 << 32:  # else the engine doesn't know it
+        said += f',"byte":{int(offset)}'
+    return f'{{{said},"part":{_quoted(part)}}}' if part else f"{{{said}}}"
 
 
 def _quoted(text: str, limit: int = MAX_TEXT) -> str:

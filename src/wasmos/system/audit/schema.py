@@ -21,7 +21,8 @@ VERSION = 1
 # In the order in which they stand in a line; absent when they don't apply.
 KEYS = (
     "v", "seq", "time", "event", "task", "name", "service", "message", "fields", "decision",
-    "cause", "grant", "parent", "by", "rule", "origin", "reason", "count", "prev", "hash",
+    "cause", "grant", "parent", "by", "rule", "origin", "reason", "count", "backtrace", "prev",
+    "hash",
 )  # fmt: skip
 
 # What happened, in words for people.

@@ -158,6 +158,11 @@ class Shell:
             self.say(f"task {task.id} is the service {', '.join(task.services)}")
         elif not exit.ok:
             self.complain(str(exit))
+            if exit.backtrace:
+                from wasmos.system.backtrace import trace
+
+                for line in trace(exit):
+                    self.complain(line)
 
 
 def _short(text: str) -> str:
