@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from wasmos import _core
 from wasmos.engine import binary
+from wasmos.engine.compiler import CODE_BYTES
 from wasmos.errors import UsageError
 
 TYPE_CHECKING = False
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wasmos.engine.binary import Descriptor
+    from wasmos.kernel.kept import Kept
 
 _I32 = "i32"
 # What an adapter may import besides the four calls.
@@ -59,12 +61,23 @@ class Personality:
                     self._offer[self.name, export.name] = signature
         return self._offer
 
-    def load(self, engine: _core.Engine) -> _core.Adapter:
-        """For one kernel's engine. Raises UsageError if it is no adapter."""
+    def load(self, engine: _core.Engine, kept: Kept | None = None) -> _core.Adapter:
+        """For one kernel's engine, from its cache if it is there. Raises UsageError if it is no
+        adapter."""
         try:
-            return _core.Adapter(_core.Module.compile(engine, self.wasm), self.name)
+            return _core.Adapter(self._module(engine, kept), self.name)
         except ValueError as error:
             raise UsageError(f"the adapter of {self.name}: {error}") from None
+
+    def _module(self, engine: _core.Engine, kept: Kept | None) -> _core.Module:
+        if kept is None:
+            return _core.Module.compile(engine, self.wasm)
+        key = kept.adapter(self.wasm)
+        module = kept.module(key, engine, CODE_BYTES)
+        if module is None:
+            module = _core.Module.compile(engine, self.wasm)
+            kept.keep(key, self.name, module.serialize())
+        return module
 
     def __repr__(self) -> str:
         return f"<Personality {self.name!r}>"

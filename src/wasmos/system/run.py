@@ -216,13 +216,14 @@ def _check_kind(program: Program) -> None:
 
 def _compile(kernel: Kernel, program: Program, offer: Offer, services: Iterable[str]) -> None:
     """The child compiles while the servers come up."""
-    compilation = program.compilation()
+    compilation = program.begin()
     try:
         for service in services:
             offer.start(service)
         program.finish(compilation)
     finally:
-        compilation.cancel()
+        if compilation is not None:
+            compilation.cancel()
     kernel.finish_loading(program)
 
 
