@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from wasmos.cli import end_in_order, say
+from wasmos.cli.progress import progress
 from wasmos.kernel import ALL, Limits, split_rules
 from wasmos.system.control.later import is_off
 from wasmos.system.run import SERVICES, Said, run
@@ -51,6 +52,8 @@ def main(options: argparse.Namespace) -> int:
         input=sys.stdin.buffer,
         output_limit=None if options.max_output is None else int(options.max_output),
         control=not (options.no_control or is_off()),
+        cache=not options.no_cache,
+        progress=progress(options.quiet),
         log=log,
     )
     exit = completed.exit

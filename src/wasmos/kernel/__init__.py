@@ -4,6 +4,7 @@ Law: knows no file, no socket and no message by name. The trusted part is
 `_core` (the .pxi files of this folder); the rest is its Python face.
 """
 
+from wasmos.engine.cache import Cache, user_cache
 from wasmos.errors import Deadlock
 from wasmos.kernel.denial import Denial
 from wasmos.kernel.event import Event
@@ -22,11 +23,13 @@ from wasmos.kernel.vocabulary import Vocabulary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from wasmos.kernel.kernel import Progress as Progress
     from wasmos.kernel.program import Source as Source
 
 __all__ = [
     "ALL",
     "FOUR_CALLS",
+    "Cache",
     "Caller",
     "Client",
     "CompileLimits",
@@ -51,4 +54,5 @@ __all__ = [
     "missing",
     "read",
     "split_rules",
+    "user_cache",
 ]
