@@ -42,7 +42,9 @@ def test_it_moves_and_nothing_is_left() -> None:
     lines = screen.getvalue().split(ERASE)
     assert (lines[0], lines[-1]) == ("", "")
     assert lines[1] == "compiling prog, 31 MB [-------#####--------] 1 s"
-    assert all(re.fullmatch(r"compiling prog, 31 MB \[[-#]{20}\] \d s", l) for l in lines[1:-1])
+    assert all(
+        re.fullmatch(r"compiling prog, 31 MB \[[-#]{20}\] \d s", line) for line in lines[1:-1]
+    )
     assert len({re.sub(r"\d s$", "", line) for line in lines[1:-1]}) > 10
 
 
@@ -92,7 +94,7 @@ def test_names_play_no_tricks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_a_terminal(tmp_path: Path) -> None:
     """Of a program that takes long; Ctrl-C ends it, and the line is empty again."""
     path = tmp_path / "slow.wasm"
-    path.write_bytes(gen.COMPILE_BOMBS["huge_function"]())
+    path.write_bytes(gen.COMPILE_BOMBS["call_fan"]())
     with person("run", "--no-cache", path, TERM="xterm", CI="") as you:
         you.see(r"compiling slow, \d+ [Mk]B \[[-#]+\] \d+ s")
         you.type(CTRL_C)

@@ -112,7 +112,7 @@ def test_other_personalities(cache: Cache) -> None:
 
 
 def test_an_adapter_is_kept_too(cache: Cache) -> None:
-    toy = _core.wat2wasm(b'(module (memory 1) (func (export "hello")))')
+    toy = _core.wat2wasm(b'(module (memory (export "memory") 1) (func (export "hello")))')
     source = (
         '(module (import "toy" "hello" (func)) (memory (export "memory") 1) '
         '(func (export "_start") (call 0)))'

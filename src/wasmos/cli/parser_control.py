@@ -102,9 +102,9 @@ def _cache(verb: Add) -> None:
     parser = verb(
         "cache",
         "list the compiled programs that are kept, or remove some",
-        "What a program was compiled to is kept, so that its next start takes milliseconds.\n"
-        "prune removes what was unused for longest, beyond 2GiB in all or what is said here;\n"
-        "clear removes everything. WASMOS_CACHE_DIR says where it is.\n\n"
+        "What a program was compiled to is kept, so that it needn't be compiled again.\n"
+        "prune removes what was unused for longest, beyond 2GiB in all or what is said\n"
+        "here; clear removes everything. WASMOS_CACHE_DIR says where it is.\n\n"
         "exit codes: 0; 2 wrong usage, or the directory is not used: it says why",
     )
     parser.add_argument(
