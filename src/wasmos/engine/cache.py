@@ -7,7 +7,7 @@ has the digest of the rest. The cache is never a reason to fail: a full disk, a 
 can't be written or isn't ours, or a damaged file only cost the time to compile.
 
 A file is a head, an empty line, and the machine code. The head is text: a line that says what this
-is, the authentication code, and a line for each fact. docs/decisions/0015 has the reasons.
+is, the authentication code, and a line for each fact. docs/decisions/0017 has the reasons.
 """
 
 from __future__ import annotations
