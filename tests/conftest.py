@@ -15,6 +15,16 @@ from wasmos import _core
 BUILT = Path(__file__).parents[1] / "build" / "guests" / "hostile"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests compile is kept for other tests, and not among the developer's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WASMOS_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.delenv("WASMOS_NO_CACHE", raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[None]:
     """Every test frees the tasks, stores, fibres and messages that it made."""

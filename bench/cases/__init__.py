@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.cases import audit, check, cold, compute, ipc, lives
+from bench.cases import audit, cache, check, cold, compute, ipc, lives
 from bench.harness import Row, Settings
 
 
@@ -29,4 +29,5 @@ CASES = (
     Case("fresh instance", lives.fresh),
     Case("live blocked tasks", lives.live),
     Case("wasmos run hello", cold.hello),
+    Case("second start", cache.second_start),
 )

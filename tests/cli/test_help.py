@@ -7,7 +7,20 @@ import pytest
 import wasmos
 from tests.support.command import HELLO, wasmos_
 
-VERBS = ["boot", "run", "learn", "check", "audit", "ps", "caps", "kill", "grant", "deny", "revoke"]
+VERBS = [
+    "boot",
+    "run",
+    "learn",
+    "check",
+    "audit",
+    "ps",
+    "caps",
+    "kill",
+    "grant",
+    "deny",
+    "revoke",
+    "cache",
+]
 
 
 def test_the_version() -> None:

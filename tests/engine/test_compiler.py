@@ -24,6 +24,12 @@ LIMITS = wasmos.CompileLimits(seconds=2, memory_bytes=512 << 20)
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.fixture(autouse=True)
+def compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a child, whatever was compiled before."""
+    monkeypatch.setenv("WASMOS_NO_CACHE", "1")
+
+
 def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 

@@ -41,9 +41,8 @@ use = ["*"]
 
 def environment(**changes: str) -> dict[str, str]:
     """Ours, without what would change what the command does."""
-    kept = {
-        k: v for k, v in os.environ.items() if not k.startswith("WASMOS_") or k == "WASMOS_ASAN"
-    }
+    ours = ("WASMOS_ASAN", "WASMOS_CACHE_DIR")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("WASMOS_") or k in ours}
     return {**kept, "PYTHONUNBUFFERED": "", **changes}
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 
 from wasmos.cli import EXIT_INTERRUPTED, say
+from wasmos.cli.progress import progress
 from wasmos.system.boot import System
 from wasmos.system.control.later import is_off, start
 from wasmos.system.manifest.manifest import load
@@ -71,6 +72,8 @@ class _Session:
             log=log,
             audit=options.audit,
             audit_calls=options.audit_calls,
+            cache=not options.no_cache,
+            progress=progress(options.quiet, lambda: self._shell is None),
         )
         self._options = options
         self._log = log

@@ -7,6 +7,7 @@ import shlex
 import sys
 
 from wasmos.cli import end_in_order, prompt, say
+from wasmos.cli.progress import progress
 from wasmos.cli.run import rules
 from wasmos.errors import ManifestError, UsageError
 from wasmos.kernel import Limits
@@ -49,6 +50,8 @@ def main(options: argparse.Namespace) -> int:
         env=options.env,
         timeout=options.timeout,
         limits=Limits(memory_bytes=int(options.max_memory), cpu_seconds=options.cpu),
+        cache=not options.no_cache,
+        progress=progress(options.quiet),
         input=sys.stdin.buffer,
         # What is printed there is the policy, and nothing else.
         output=sys.stderr.buffer if path == STDOUT else None,

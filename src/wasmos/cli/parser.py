@@ -181,6 +181,7 @@ def _boot(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _text(parser, "--policy", "FILE", "what grants its tasks their rights")
     _prompting(parser)
     _auditing(parser)
+    _caching(parser)
     _control(parser)
 
 
@@ -214,6 +215,7 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _limit(parser, "--max-output", units.size, "SIZE", None, "how much it may print")
     _text(parser, "--clock", "fixed:TIME", "its clocks begin at this time and stand still")
     _text(parser, "--seed", "TEXT", "its randomness is what this decides, the same in each run")
+    _caching(parser)
     _control(parser)
     _switch(parser, "-g", "--details", "after a trap, all that is known of where it was")
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
@@ -250,6 +252,7 @@ def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _limit(parser, "--timeout", units.seconds, "TIME", None, "end it after, for example 5s")
     _limit(parser, "--cpu", units.seconds, "TIME", None, "end it after so much processor time")
     _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
+    _caching(parser)
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
     _arguments(parser)
@@ -320,6 +323,10 @@ def _control(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-control", action="store_true", help="no socket for wasmos ps, caps, grant and so on"
     )
+
+
+def _caching(parser: argparse.ArgumentParser) -> None:
+    _switch(parser, "--no-cache", "compile it anew, and keep nothing of that")
 
 
 def _count(text: str) -> int:

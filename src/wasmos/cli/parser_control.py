@@ -28,6 +28,7 @@ def add_verbs(verb: Add) -> None:
     _grant(verb)
     _deny(verb)
     _revoke(verb)
+    _cache(verb)
 
 
 def _add(verb: Add, name: str, summary: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -97,6 +98,31 @@ def _revoke(verb: Add) -> None:
     parser.add_argument("rule", nargs="?", metavar="RULE", help="only what this rule granted")
 
 
+def _cache(verb: Add) -> None:
+    parser = verb(
+        "cache",
+        "list the compiled programs that are kept, or remove some",
+        "What a program was compiled to is kept, so that it needn't be compiled again.\n"
+        "prune removes what was unused for longest, beyond 2GiB in all or what is said\n"
+        "here; clear removes everything. WASMOS_CACHE_DIR says where it is.\n\n"
+        "exit codes: 0; 2 wrong usage, or the directory is not used: it says why",
+    )
+    parser.add_argument(
+        "action", nargs="?", choices=("list", "prune", "clear"), default="list",
+        help="list (if nothing is said), prune or clear",
+    )  # fmt: skip
+    parser.add_argument(
+        "--older-than", type=_seconds, metavar="TIME",
+        help="prune: what was not used for so long, for example 30d",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-size", type=_size, metavar="SIZE", help="prune: until the rest is no more than this"
+    )
+    parser.add_argument(
+        "-o", "--output", choices=("text", "json"), default="text", help="text or json"
+    )
+
+
 def _task(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", metavar="TASK", help="its number or its name")
 
@@ -108,6 +134,13 @@ def _rule(parser: argparse.ArgumentParser) -> None:
 def _seconds(text: str) -> float:
     try:
         return units.seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}") from None
+
+
+def _size(text: str) -> int:
+    try:
+        return units.size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}") from None
 

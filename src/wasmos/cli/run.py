@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from wasmos.cli import end_in_order, say
+from wasmos.cli.progress import progress
 from wasmos.kernel import ALL, Limits, split_rules
 from wasmos.system.control.later import is_off
 from wasmos.system.run import SERVICES, Said, run
@@ -53,6 +54,8 @@ def main(options: argparse.Namespace) -> int:
         clock=options.clock,
         seed=options.seed,
         control=not (options.no_control or is_off()),
+        cache=not options.no_cache,
+        progress=progress(options.quiet),
         log=log,
     )
     exit = completed.exit

@@ -4,8 +4,8 @@ Law: what a guest's author wrote is compiled where it can hurt only itself: a
 child with limits on memory, time and written files, and nothing of the
 parent's but the module: no environment, no open files. Compiling is unbounded
 by nature (engine policy: a slow compile is no vulnerability), so the bound is
-the child's life. Machine code is loaded only from that child's pipe, never from
-a file.
+the child's life. Machine code is loaded only from that child's pipe, or from
+where we put it ourselves (`cache.py`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from wasmos.errors import CompileLimitExceeded, ModuleRefused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _CHILD = os.path.join(os.path.dirname(__file__), "compile_child.py")
 _CHUNK = 1 << 20
+_WAITING_SECONDS = 0.1  # between two calls of who shows that it takes its time
 # What a child of the AddressSanitizer build can't do without. Its shadow memory is terabytes of
 # address space, too, so that limit is left out.
 _SANITIZER = {
@@ -99,11 +100,12 @@ class Compilation:
             os.close(request_in)
             os.close(answer_out)
 
-    def code(self) -> bytes:
-        """The machine code. Raises ModuleRefused for an invalid module,
-        CompileLimitExceeded if the child hit a limit."""
+    def code(self, waiting: Callable[[float], object] | None = None) -> bytes:
+        """The machine code. `waiting` is called now and then with the seconds that it takes so
+        far. Raises ModuleRefused for an invalid module, CompileLimitExceeded if the child hit a
+        limit."""
         try:
-            answer = self._exchange()
+            answer = self._exchange(waiting)
             status = self._ended()
         finally:
             self.cancel()
@@ -123,7 +125,7 @@ class Compilation:
             os.kill(self._pid, signal.SIGKILL)
             self._reap()
 
-    def _exchange(self) -> bytes:
+    def _exchange(self, waiting: Callable[[float], object] | None) -> bytes:
         """Feed the module, collect the answer, watch the clock."""
         unsent = memoryview(self._wasm)
         parts: list[bytes] = []
@@ -133,7 +135,11 @@ class Compilation:
         poll.register(self._request, select.POLLOUT)
         while True:
             left = self._deadline - time.monotonic()
-            ready = dict(poll.poll(max(left, 0) * 1000))
+            pause = max(left, 0)
+            if waiting is not None:
+                waiting(self._limits.seconds - left)
+                pause = min(pause, _WAITING_SECONDS)
+            ready = dict(poll.poll(pause * 1000))
             readable, writable = self._answer in ready, self._request in ready
             if left <= 0:
                 raise self._too_slow()

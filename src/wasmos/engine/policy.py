@@ -164,6 +164,13 @@ def check_module(
     return _shape(info, MAIN) if dialect is None else _foreign(info, dialect)
 
 
+def needs(info: ModuleInfo) -> tuple[int, int]:
+    """The bytes of memory and the table elements that a module begins with: all that the verdict
+    on it has to do with a task's limits."""
+    memory_bytes = max((memory.min_bytes for memory in info.memories), default=0)
+    return memory_bytes, sum(table.minimum for table in info.tables)
+
+
 def check_cost(cost: CompileCost, limits: Mapping[str, int] = DEFAULT_COST) -> None:
     """Refuse what is bound to be expensive to compile, with `CompileLimitExceeded`."""
     for field, limit in limits.items():
@@ -217,7 +224,7 @@ def _check_tables(info: ModuleInfo, limit: int) -> None:
                 f"it has a table of {table.element}, and only tables of funcref are taken; "
                 "build without the reference-types feature"
             )
-    total = sum(table.minimum for table in info.tables)
+    _, total = needs(info)
     if total > limit:
         raise ModuleRefused(
             f"its tables begin with {total:,} elements, the limit is {limit:,}; "

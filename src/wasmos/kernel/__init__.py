@@ -5,6 +5,7 @@ Law: knows no file, no socket and no message by name. The trusted part is
 """
 
 from wasmos._core import Lent
+from wasmos.engine.cache import Cache, user_cache
 from wasmos.errors import Deadlock
 from wasmos.kernel.denial import Denial
 from wasmos.kernel.event import Event
@@ -25,12 +26,14 @@ from wasmos.kernel.vocabulary import Vocabulary
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wasmos.engine.binary import ModuleInfo as ModuleInfo
+    from wasmos.kernel.kernel import Progress as Progress
     from wasmos.kernel.program import Source as Source
     from wasmos.kernel.timers import Timer as Timer
 
 __all__ = [
     "ALL",
     "FOUR_CALLS",
+    "Cache",
     "Caller",
     "Client",
     "CompileLimits",
@@ -57,4 +60,5 @@ __all__ = [
     "missing",
     "read",
     "split_rules",
+    "user_cache",
 ]

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from wasmos import _core, abi
+from wasmos.engine.cache import user_cache
 from wasmos.engine.library import open_library
+from wasmos.engine.policy import needs
 from wasmos.errors import (
     CapabilityDenied,
     Deadlock,
@@ -24,9 +26,10 @@ from wasmos.kernel.event import Event
 from wasmos.kernel.exit import Exit
 from wasmos.kernel.grant import Grant
 from wasmos.kernel.hooks import Hooks
+from wasmos.kernel.kept import Kept
 from wasmos.kernel.limits import Limits
 from wasmos.kernel.names import ServiceNames
-from wasmos.kernel.program import Program, admit, read
+from wasmos.kernel.program import FOUR_CALLS, Program, admit, read
 from wasmos.kernel.service import Caller, Service, handlers
 from wasmos.kernel.task import Client, Task
 from wasmos.kernel.timers import Timer, Timers
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, TypeAlias
 
+    from wasmos.engine.cache import Cache
     from wasmos.engine.compiler import CompileLimits
     from wasmos.kernel.denial import Denial
     from wasmos.kernel.hooks import Ask
@@ -49,6 +53,8 @@ if TYPE_CHECKING:
 
     # What `allow` and `deny` take: rules, such as "console" and "tcpip.listen(listen_port=80)".
     Rules: TypeAlias = Iterable[str | Rule]
+    # Shows that a compilation takes its time.
+    Progress: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[[float], object]]]
 
 # How often a running guest is preempted. Each time costs two switches of the
 # host's threads: a millisecond would slow computing down by 3 %, this by less than 1.
@@ -77,6 +83,11 @@ class Kernel(Hooks):
     pool_tasks: set aside memory for so many tasks: spawns get several times
         faster, and no more tasks than these can live at once.
     personalities: foreign interfaces that programs may be written for.
+    cache: where compiled programs are kept beyond the kernel's life: True for the
+        user's cache, unless WASMOS_NO_CACHE is set; False for nowhere; or a `Cache`.
+    progress: called with the name and the size of a program that a child compiles; returns
+        a context manager, whose value is called again and again with the seconds so far. Maybe
+        in another thread.
     """
 
     def __new__(
@@ -89,6 +100,8 @@ class Kernel(Hooks):
         pool_tasks: int | None = None,
         events: int = 4096,
         personalities: Iterable[Personality] = (),
+        cache: bool | Cache = True,
+        progress: Progress | None = None,
     ) -> Kernel:
         library = open_library()
         pool = None
@@ -99,20 +112,30 @@ class Kernel(Hooks):
                 "table_elements": Limits().table_elements,
                 "keep_resident_bytes": 128 << 10,
             }
-        engine = _core.Engine(
-            stack_bytes=stack_bytes, tick_ns=0 if virtual_clock else TICK_NS, pool=pool
-        )
+        tick_ns = 0 if virtual_clock else TICK_NS
+        engine = _core.Engine(stack_bytes=stack_bytes, tick_ns=tick_ns, pool=pool)
         self = super().__new__(
             cls, engine, seed=seed, handler_ns=int(handler_seconds * 1e9), ring=events
         )
         self.library = library
         self._pool_tasks = pool_tasks
+        self.engine_options = {"stack_bytes": stack_bytes, "tick_ns": tick_ns}
         self.personalities = {each.name: each for each in personalities}
+        self.progress = progress
+        found = user_cache() if cache is True else cache or None
+        self.kept = None
+        if found is not None:
+            self.kept = Kept(
+                found, library, self.engine_options, FOUR_CALLS, self.personalities.values()
+            )
         return self
 
     _pool_tasks: int | None
 
     library: str  # path of the engine
+    engine_options: dict[str, int]  # how it is set, for whoever compiles
+    kept: Kept | None  # what was compiled before
+    progress: Progress | None
     personalities: dict[str, Personality]  # by the module that programs import
 
     def __init__(self, **_options: object) -> None:
@@ -169,13 +192,21 @@ class Kernel(Hooks):
         key = (data, limits.memory_bytes, limits.table_elements)
         if (known := self._programs.get(key)) is not None:
             return known
-        info, shape = admit(name, data, limits, self.personalities.values())
-        return Program(self, key, name, info, shape)
+        kept_as = verdict = None
+        if self.kept is not None:
+            kept_as = self.kept.program(data)
+            verdict = self.kept.verdict(kept_as, limits)
+        if verdict is None:
+            info, shape = admit(name, data, limits, self.personalities.values())
+            verdict = shape, needs(info)
+        return Program(self, key, name, verdict, kept_as)
 
     def _adapter(self, dialect: str) -> _core.Adapter:
         found = self._adapters.get(dialect)
         if found is None:
-            found = self._adapters[dialect] = self.personalities[dialect].load(self.engine)
+            found = self._adapters[dialect] = self.personalities[dialect].load(
+                self.engine, self.kept
+            )
         return found
 
     def finish_loading(self, program: Program) -> Program:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from wasmos import _core
 from wasmos.engine import binary
+from wasmos.engine.compiler import CODE_BYTES
 from wasmos.errors import UsageError
 from wasmos.kernel.exit import OURS
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wasmos.engine.binary import Descriptor
+    from wasmos.kernel.kept import Kept
 
 _I32 = "i32"
 # What an adapter may import besides the four calls.
@@ -62,14 +64,25 @@ class Personality:
                     self._offer[self.name, export.name] = signature
         return self._offer
 
-    def load(self, engine: _core.Engine) -> _core.Adapter:
-        """For one kernel's engine. Raises UsageError if it is no adapter."""
+    def load(self, engine: _core.Engine, kept: Kept | None = None) -> _core.Adapter:
+        """For one kernel's engine, from its cache if it is there. Raises UsageError if it is no
+        adapter."""
         try:
-            # So that a backtrace tells its functions from the program's.
-            named = self.wasm + binary.name_section(f"{OURS}{self.name}")
-            return _core.Adapter(_core.Module.compile(engine, named), self.name)
+            return _core.Adapter(self._module(engine, kept), self.name)
         except ValueError as error:
             raise UsageError(f"the adapter of {self.name}: {error}") from None
+
+    def _module(self, engine: _core.Engine, kept: Kept | None) -> _core.Module:
+        # So that a backtrace tells its functions from the program's.
+        named = self.wasm + binary.name_section(f"{OURS}{self.name}")
+        if kept is None:
+            return _core.Module.compile(engine, named)
+        key = kept.adapter(named)
+        module = kept.module(key, engine, CODE_BYTES)
+        if module is None:
+            module = _core.Module.compile(engine, named)
+            kept.keep(key, self.name, module.serialize())
+        return module
 
     def __repr__(self) -> str:
         return f"<Personality {self.name!r}>"

@@ -2,7 +2,7 @@
 
 Law: a module is judged before the engine sees it, and compiled in a child
 process unless its owner vouches for it. The same bytes are compiled once per
-kernel.
+kernel, and once at all if there is a cache.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from wasmos.engine.binary import ModuleInfo
+    from wasmos.engine.policy import Shape
+    from wasmos.kernel.kept import Verdict
     from wasmos.kernel.kernel import Kernel
     from wasmos.kernel.limits import Limits
     from wasmos.kernel.personality import Personality
@@ -45,34 +47,65 @@ MAX_TEXT_BYTES = 1 << 20
 class Program:
     """A module that was admitted; once compiled, spawn it as often as you like."""
 
-    __slots__ = ("_kernel", "compile_limits", "info", "key", "module", "name", "shape")
+    __slots__ = (
+        "_kept_as",
+        "_kernel",
+        "compile_limits",
+        "data",
+        "key",
+        "module",
+        "name",
+        "verdict",
+    )
 
     def __init__(
-        self, kernel: Kernel, key: Key, name: str, info: ModuleInfo, shape: policy.Shape
+        self, kernel: Kernel, key: Key, name: str, verdict: Verdict, kept_as: str | None
     ) -> None:
         self._kernel = kernel
+        self._kept_as = kept_as  # its key in the cache on disk
         self.key = key
         self.name = name
-        self.info = info
-        self.shape = shape
+        self.data = key[0]
+        self.verdict = verdict
         self.compile_limits: CompileLimits | None = None
         self.module: _core.Module | None = None
 
+    @property
+    def shape(self) -> Shape:
+        """How it is to be run."""
+        return self.verdict[0]
+
+    @property
+    def info(self) -> ModuleInfo:
+        """What it declares."""
+        return binary.parse(self.data)
+
     def compile(self, trusted: bool = False) -> None:
-        """Turn it into machine code, in a child process unless `trusted`.
+        """Turn it into machine code, in a child process unless `trusted`; or find it in the cache.
         Any thread may do this. Raises ModuleRefused, CompileLimitExceeded."""
-        if trusted:
+        if not trusted:
+            self.finish(self.begin())
+        elif not self._find():
             try:
-                self.module = _core.Module.compile(self._kernel.engine, self.info.data)
+                self.module = _core.Module.compile(self._kernel.engine, self.data)
             except ValueError as error:
                 raise ModuleRefused(f"{self.name}: {error}") from None
-        else:
-            self.finish(self.compilation())
+            if self._kept_as is not None:
+                self._keep(self.module.serialize())
 
-    def finish(self, compilation: Compilation) -> None:
+    def begin(self) -> Compilation | None:
+        """The compiler's child, at work, for `finish`; None if it was compiled before."""
+        if self._find():
+            return None
+        kernel = self._kernel
+        return Compilation(self.data, kernel.engine_options, kernel.library, self.compile_limits)
+
+    def finish(self, compilation: Compilation | None) -> None:
         """Wait for the compiler's child, and load what it made."""
+        if compilation is None:
+            return
         try:
-            code = compilation.code()
+            code = self._wait(compilation)
         except ModuleRefused as error:
             error.args = (f"{self.name}: {error}",)
             raise
@@ -82,12 +115,28 @@ class Program:
             if self._kernel.pooled:  # which the compiler knew nothing of
                 raise ModuleRefused(f"{self.name}: it doesn't fit the pool: {error}") from None
             raise InternalError(f"{self.name}: the compiler's answer is broken: {error}") from None
+        self._keep(code)
 
-    def compilation(self) -> Compilation:
-        """The compiler's child, at work."""
-        engine = self._kernel.engine
-        options = {"stack_bytes": engine.stack_bytes, "tick_ns": engine.tick_ns}
-        return Compilation(self.info.data, options, self._kernel.library, self.compile_limits)
+    def _wait(self, compilation: Compilation) -> bytes:
+        progress = self._kernel.progress
+        if progress is None:
+            return compilation.code()
+        with progress(self.name, len(self.data)) as waiting:
+            return compilation.code(waiting)
+
+    def _find(self) -> bool:
+        """Whether it is in the cache; then it is loaded."""
+        kept = self._kernel.kept
+        if kept is None or self._kept_as is None:
+            return False
+        most = (self.compile_limits or CompileLimits()).code_bytes
+        self.module = kept.module(self._kept_as, self._kernel.engine, most)
+        return self.module is not None
+
+    def _keep(self, code: bytes) -> None:
+        kept = self._kernel.kept
+        if kept is not None and self._kept_as is not None:
+            kept.keep(self._kept_as, self.name, code, self.verdict)
 
     def __repr__(self) -> str:
         return f"<Program {self.name!r} {self.shape.kind}>"

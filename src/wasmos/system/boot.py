@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
-    from wasmos.kernel import Caller, Client, Exit, Grant, Service, Task
+    from wasmos.kernel import Cache, Caller, Client, Exit, Grant, Progress, Service, Task
     from wasmos.servers.fs import Image
     from wasmos.system.audit import Recorder
     from wasmos.system.manifest.manifest import Manifest
@@ -40,6 +40,7 @@ class System:
         the foreground, and nobody else.
     log: takes a line of the boot log.
     audit: a file to write down what is asked and decided, `audit_calls` every message.
+    cache, progress: as `Kernel` takes them.
     `on_task`, once set, is called with each program's task, when it has its rights.
     """
 
@@ -52,10 +53,12 @@ class System:
         log: Callable[[str], object] = lambda _: None,
         audit: str | os.PathLike[str] | None = None,
         audit_calls: bool = False,
+        cache: bool | Cache = True,
+        progress: Progress | None = None,
     ) -> None:
         self.manifest = manifest
         self.programs = Programs(manifest.programs)
-        self.aio = AsyncKernel(personalities=outfit.personalities())
+        self.aio = AsyncKernel(personalities=outfit.personalities(), cache=cache, progress=progress)
         self.foreground: Task | None = None
         self.is_up = False
         self.on_task: Callable[[Task], object] = lambda _: None

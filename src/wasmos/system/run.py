@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, BinaryIO, TypeAlias
 
-    from wasmos.kernel import CompileLimits, Denial, Exit, Grant, Program, Service, Source, Task
+    from wasmos.kernel import (
+        Cache,
+        CompileLimits,
+        Denial,
+        Exit,
+        Grant,
+        Program,
+        Progress,
+        Service,
+        Source,
+        Task,
+    )
     from wasmos.system.backtrace import Frame
 
     # Makes what `Kernel.ask` takes.
@@ -136,6 +147,8 @@ def run(
     output_limit: int | None = None,
     name: str | None = None,
     control: bool = False,
+    cache: bool | Cache = True,
+    progress: Progress | None = None,
     log: Callable[[str], object] = lambda _: None,
 ) -> Completed:
     """Run a program until it ends.
@@ -167,6 +180,7 @@ def run(
         default 64 MiB of what is captured, and no limit otherwise.
     control: let its owner speak to it, as `wasmos ps` and others do, once it
         has run for a moment.
+    cache, progress: as `Kernel` takes them.
 
     Raises ModuleRefused, CompileLimitExceeded, UsageError, NotGranted if the policy
     says nothing of it, other ManifestErrors, OSError.
@@ -219,7 +233,7 @@ def run(
         "pong": outfit.pong,
         "vm": lambda: outfit.vm(None),
     }
-    with Kernel(personalities=outfit.personalities()) as kernel:
+    with Kernel(personalities=outfit.personalities(), cache=cache, progress=progress) as kernel:
         offer = Offer(kernel, SERVICES, makers=makers)
         book = None if audit is None else outfit.audit(kernel, audit, calls=audit_calls)
         try:
@@ -258,13 +272,14 @@ def _check_kind(program: Program) -> None:
 
 def _compile(kernel: Kernel, program: Program, offer: Offer, services: Iterable[str]) -> None:
     """The child compiles while the servers come up."""
-    compilation = program.compilation()
+    compilation = program.begin()
     try:
         for service in services:
             offer.start(service)
         program.finish(compilation)
     finally:
-        compilation.cancel()
+        if compilation is not None:
+            compilation.cancel()
     kernel.finish_loading(program)
 
 

@@ -26,6 +26,7 @@ _TIMES = {
     "m": 60.0,
     "min": 60.0,
     "h": 3600.0,
+    "d": 86400.0,
 }
 # The kernel counts in 64 bits: bytes, and nanoseconds since it began.
 MAX_SIZE = 1 << 60

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import BinaryIO
 
-    from wasmos.kernel import CompileLimits, Exit, Service, Source, Task
+    from wasmos.kernel import Cache, CompileLimits, Exit, Progress, Service, Source, Task
     from wasmos.servers.tcpip.network import Endpoint, Network
     from wasmos.system.learn.learner import Ask
     from wasmos.system.learn.learnt import Line
@@ -78,6 +78,8 @@ def learn(
     output: BinaryIO | None = None,
     output_limit: int | None = None,
     name: str | None = None,
+    cache: bool | Cache = True,
+    progress: Progress | None = None,
     log: Callable[[str], object] = lambda _: None,
 ) -> Learnt:
     """Run a program until it ends or is interrupted, and say what it needed.
@@ -91,6 +93,7 @@ def learn(
     listen: ports, as in `8080:80`; every other port that it wants is any free one of 127.0.0.1.
     env: variables that it finds besides the host's, or instead: NAME=VALUE. network: the host's
         own, unless another one is given.
+    cache, progress: as `Kernel` takes them.
     generalise: allow more than was seen where a list would be long, and say so.
 
     Raises ModuleRefused, CompileLimitExceeded, UsageError, OSError.
@@ -101,7 +104,7 @@ def learn(
     limits = limits or Limits()
     if timeout is not None:
         limits = limits.replace(deadline_seconds=timeout)
-    with Kernel(personalities=outfit.personalities()) as kernel:
+    with Kernel(personalities=outfit.personalities(), cache=cache, progress=progress) as kernel:
         program = kernel.load(source, limits=limits, compile_limits=compile_limits)
         if program.shape.kind == "passive":
             raise UsageError(f"{program.name} is a passive service, which does nothing by itself")
