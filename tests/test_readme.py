@@ -122,6 +122,7 @@ def test_transcripts(tmp_path: Path) -> None:
     (tmp_path / "stranger.wasm").write_bytes(
         (ROOT / "src" / "wasmos" / "guests" / "webserver.wasm").read_bytes()
     )
+    prepare_count(tmp_path)
     # One shell for all: `$?` is that of the command before, and files stay.
     script = "".join(f"{MARK}\n{command}\n" for command, _ in PLAYED)
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
@@ -134,6 +135,16 @@ def test_transcripts(tmp_path: Path) -> None:
     assert len(shown) == len(PLAYED)
     for (command, promised), printed in zip(PLAYED, shown, strict=True):
         assert printed == promised, command
+
+
+def prepare_count(folder: Path) -> None:
+    """The program for WASI, from the source that is shown, and the file that it counts."""
+    (source,) = re.findall(r"^\$ cat count\.c\n(.*?)^\$ ", README, re.DOTALL | re.MULTILINE)
+    (folder / "count.c").write_text(source)
+    (folder / "data").mkdir()
+    (folder / "data" / "text.txt").write_text("one two\nthree\n")
+    compiler = ["ziglang", "cc", "-target", "wasm32-wasi", "-Os", "-o", "count.wasm", "count.c"]
+    subprocess.run([sys.executable, "-m", *compiler], cwd=folder, check=True)
 
 
 def test_what_the_examples_write_is_ignored() -> None:

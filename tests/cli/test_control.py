@@ -399,7 +399,7 @@ def test_a_service_that_is_granted_later_is_started(tmp_path: Path, place: Path,
         )
         assert error(say("grant", "loop", "nosuch")) == (
             "error: no service 'nosuch' here; "
-            "there are: console, args, env, fs, tcpip, echo, pong, vm\n"
+            "there are: console, args, env, fs, tcpip, clock, random, echo, pong, vm\n"
         )
         assert lines(say("grant", "loop", "console"))[0].endswith(" of task 2 loop: console")
         code, out, notes = system.end()

@@ -73,8 +73,8 @@ def test_several_services_with_commas_or_one_by_one() -> None:
     [
         ("consol", "did you mean 'console'?"),
         ("tcp", "did you mean 'tcpip'?"),
-        ("xyz", "there are: console, args, env, fs, tcpip, echo, pong, vm"),
-        ("", "there are: console, args, env, fs, tcpip, echo, pong, vm"),
+        ("xyz", "there are: console, args, env, fs, tcpip, clock, random, echo, pong, vm"),
+        ("", "there are: console, args, env, fs, tcpip, clock, random, echo, pong, vm"),
     ],
 )
 def test_an_unknown_service(name: str, hint: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,8 +97,8 @@ def test_wrong_shapes(fields: str, said: str) -> None:
 
 # Two interfaces, one with a function of the same name as the other's.
 DIALECTS: dict[str, Any] = {
-    "toy": {("toy", "say"): (I32, I32), ("toy", "leave"): (I32, ())},
-    "game": {("game", "say"): ((), ())},
+    "toy": SimpleNamespace(offer={("toy", "say"): (I32, I32), ("toy", "leave"): (I32, ())}),
+    "game": SimpleNamespace(offer={("game", "say"): ((), ())}),
 }
 SAY = '(import "toy" "say" (func (param i32) (result i32)))'
 GAME_SAY = '(import "game" "say" (func))'

@@ -204,10 +204,10 @@ def test_interrupted_in_a_lookup(no_leaks: None, error: BaseException) -> None:
     interruptions = [error]
 
     class Interrupted(wasmos.Kernel):
-        def _lookup(self, id: int, name: str) -> int | None:
+        def _lookup(self, id: int, name: str, quietly: bool) -> int | None:
             if interruptions:
                 raise interruptions.pop()
-            return super()._lookup(id, name)
+            return super()._lookup(id, name, quietly)
 
     with Interrupted(virtual_clock=True) as kernel:
         server = kernel.serve(ping(1))
