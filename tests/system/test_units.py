@@ -38,6 +38,7 @@ def test_sizes(text: str | int, size: int) -> None:
         (5, 5),
         (0.25, 0.25),
         ("5s", 5),
+        ("30d", 30 * 86_400),
         ("250ms", 0.25),
         ("3us", 3e-6),
         ("7ns", 7e-9),
@@ -82,7 +83,7 @@ def test_what_is_no_size(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "s", "5x", "-5s", "nan", "infs", "1:30", "5 s s", "1KiB", "1d"]
+    "text", ["", "s", "5x", "-5s", "nan", "infs", "1:30", "5 s s", "1KiB", "1w"]
 )
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a time like 5s or 250ms$"):
