@@ -10,6 +10,7 @@ from __future__ import annotations
 
 # What `signal` is made of, whose enumerations cost more than a short run.
 import _signal  # type: ignore[import-not-found]
+import _thread  # and `threading` has a lock that a handler may find taken
 import signal
 import time
 from contextlib import contextmanager
@@ -18,7 +19,6 @@ from types import MethodType
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from threading import Timer
     from types import FrameType, TracebackType
     from typing import Any
 
@@ -50,7 +50,7 @@ class Interrupts:
         self._wake = wake
         self._pending = 0  # a signal's number
         self._at_once = False
-        self._reminder: Timer | None = None
+        self._waits = _thread.allocate_lock()  # for what says whether it is pending still
         self._replaced: list[tuple[int, Any]] = []
 
     def __enter__(self) -> None:
@@ -69,18 +69,20 @@ class Interrupts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for number, handler in self._replaced:
-            _signal.signal(number, handler)
+        number = self._taken()  # from here on nobody is reminded
+        for each, handler in self._replaced:
+            _signal.signal(each, handler)
         self._replaced.clear()
-        if self._pending:
-            self._end(error)
-
-    def _end(self, error: BaseException | None) -> None:
-        if self._reminder is not None:
-            self._reminder.cancel()
-        number, self._pending = self._pending, 0
-        if not isinstance(error, (KeyboardInterrupt, SystemExit)):
+        number = self._taken() or number  # it may have come just now
+        if number and not isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise _error(number)  # one that came after the last look isn't lost
+
+    def _taken(self) -> int:
+        if not self._pending:
+            return 0
+        with self._waits:
+            number, self._pending = self._pending, 0
+        return number
 
     @property
     def entered(self) -> bool:
@@ -93,7 +95,15 @@ class Interrupts:
             raise _error(number)
         self._pending = number
         self._wake()
-        self._reminder = _again(number)
+        _thread.start_new_thread(self._remind, (number, _thread.get_ident()))
+
+    def _remind(self, number: int, thread: int) -> None:
+        """The signal once more, when it was put off for long; to the thread itself, which may be
+        in a system call that would otherwise go on."""
+        time.sleep(PATIENCE_SECONDS)
+        with self._waits:
+            if self._pending == number:
+                signal.pthread_kill(thread, number)
 
     def check(self) -> None:
         """Raise what was put off, if anything: KeyboardInterrupt or SystemExit."""
@@ -115,18 +125,6 @@ class Interrupts:
         """As `time.sleep`, which goes on after a signal whose handler doesn't raise."""
         with self.at_once():
             time.sleep(seconds)
-
-
-def _again(number: int) -> Timer:
-    """The signal once more, when it was put off for long."""
-    import threading
-
-    # To the thread itself: it may be in a system call that would otherwise go on.
-    again = [threading.get_ident(), number]
-    timer = threading.Timer(PATIENCE_SECONDS, signal.pthread_kill, again)
-    timer.daemon = True
-    timer.start()
-    return timer
 
 
 def _is_ours(handler: object) -> bool:
