@@ -5,27 +5,33 @@ message. So each different one is seen once, whatever the program does; and what
 the world, isn't learnt.
 
 A file is read and written under the grant that it was opened under, so `fs` is granted whole, and
-`WatchedFs` tells what is done with it. `WatchedTcpip` tells which addresses names had.
+`WatchedFs` tells what is done with it. `WatchedTcpip` tells which addresses names had, and a
+program that asks for them the ports that it could listen on.
 """
 
 from __future__ import annotations
 
+from wasmos import abi
 from wasmos.abi import ErrorCode
 from wasmos.abi.networks import dotted
 from wasmos.errors import ServiceError
 from wasmos.kernel import Caller, Rule, exactly
 from wasmos.servers.fs import Fs
+from wasmos.servers.fs.world import CREATE, EMPTY, TO_WRITE
 from wasmos.servers.tcpip import Tcpip
+from wasmos.servers.tcpip.sockets import Port
 from wasmos.system.learn.learnt import Line, Need, lines
-from wasmos.system.policy.rights import rule_for
+from wasmos.system.policy.rights import looks_around, rule_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, TypeAlias
 
     from wasmos.abi import Message
     from wasmos.kernel import Denial, Grant, Kernel, Task
+    from wasmos.servers.fs.views import Handle
+    from wasmos.servers.tcpip.sockets import Socket
 
     Ask: TypeAlias = Callable[[Denial], bool | None]
     Key: TypeAlias = tuple[str, tuple[tuple[str, object], ...]]
@@ -45,21 +51,24 @@ class Learner:
         granted for a number of uses is no rule for good.
     approved: rules whose messages are allowed without a question, if there is an `ask`.
     generalise: allow what can't be written as an exact rule, and say so.
+    is_adapted: an adapter speaks for the program, and looks up what that may never use.
     `notes`: what wasn't allowed, and why.
     """
 
     def __init__(
         self, kernel: Kernel, task: Task, *, ask: Ask | None = None,
-        approved: Iterable[Rule] = (), generalise: bool = False,
+        approved: Iterable[Rule] = (), generalise: bool = False, is_adapted: bool = False,
     ) -> None:  # fmt: skip
         self.notes: dict[str, None] = {}
         self.names: dict[str, str] = {}  # address → the name that had it last
         self.binds: dict[int, str] = {}  # guest's port → where it is
+        self.idle: set[int] = set()  # guest's ports that an adapter listened on for nobody
         self._kernel = kernel
         self._task = task
         self._ask = ask
         self._approved = tuple(approved)
         self._generalise = generalise
+        self._is_adapted = is_adapted
         self._needs: dict[NeedKey, Need] = {}
         self._keys: dict[Key, set[NeedKey]] = {}
         self._named: dict[str, tuple[str, ...]] = {}  # message → its fields that rules name
@@ -73,6 +82,8 @@ class Learner:
         """Whether the kernel is to look again."""
         if denial.cause == "denied" or not self._hears:
             return False
+        if looks_around(denial):
+            return self._shown(denial)
         rule = self._rule(denial)
         if rule is None or len(self._needs) >= MAX_NEEDS:
             return False
@@ -87,6 +98,14 @@ class Learner:
         else:
             self._kernel.grant(self._task, rule, origin=ORIGIN)
             self._learn(denial, rule)
+        return True
+
+    def _shown(self, denial: Denial) -> bool:
+        """Whether it is told what it could use, which is needed by who then uses it and is part of
+        that right. A right to files would show it some; one to listen to nobody shows none."""
+        if denial.service == "fs":
+            return False
+        self._kernel.grant(self._task, denial.rule, origin=ORIGIN)
         return True
 
     def _answer(self, granted: list[Grant], rule: Rule) -> tuple[bool, Rule]:
@@ -162,7 +181,7 @@ class Learner:
                 self._answered[key] = self._answered.get(key, 0) + count
 
     def _denied(self, denial: Denial) -> None:
-        if denial.task == self._task.id and self._hears:
+        if denial.task == self._task.id and self._hears and not looks_around(denial):
             self._refused.add(denial.service)
             self._note(f"{denial.rule}: {denial.reason}")
 
@@ -189,22 +208,23 @@ class Learner:
             if self._answered.get(key, 0) < 1
             for each in rules
         }
-        found = [need for key, need in self._needs.items() if key not in refused]
-        for need in found:
-            port = need.rule.constraints.get("listen_port")
-            if port is not None and str(port).partition("=")[2].isdigit():
-                self._bind(need, int(str(port).partition("=")[2]))
+        found = []
+        for key, need in self._needs.items():
+            port = _port(need)
+            if key in refused or port in self.idle:
+                continue
+            if port in self.binds:
+                need.badge["bind"] = self.binds[port]
+            found.append(need)
         return found
-
-    def _bind(self, need: Need, port: int) -> None:
-        if port in self.binds:
-            need.badge["bind"] = self.binds[port]
 
     def lines(self, more: Iterable[Need] = ()) -> list[Line]:
         """The rules of the policy. `more`: what others have watched."""
         needs = [need for need in self.needs if not need.is_once]
         found = lines([*needs, *more], self._task.name, generalise=self._generalise)
         used = {line.rule.service for line in (*found, *self.once())}
+        if self._is_adapted:
+            return found
         mine = "lookup", self._task.id
         events = [e for e in self._kernel.events() if (e.kind, e.task) == mine and e.peer]
         looked_up = {self._kernel.name_of(event.peer) for event in events}
@@ -220,6 +240,12 @@ class Learner:
 
 def _meant(cls: type[Message]) -> list[str]:
     return [field.name for field in cls.FIELDS if field.meaning not in ("", "secret")]
+
+
+def _port(need: Need) -> int:
+    """The one that is listened on; 0 if it is none."""
+    digits = str(need.rule.constraints.get("listen_port", "")).partition("=")[2]
+    return int(digits) if digits.isdigit() else 0
 
 
 def _key(message: str, named: tuple[str, ...], fields: dict[str, Any]) -> Key:
@@ -247,51 +273,59 @@ class WatchedFs(Fs):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._uses: dict[int, _Use] = {}
+        self._was_shown = False  # somebody asked for the places there are, and found one
+        for name in (*_BY_PATH, *_BY_NUMBER):
+            watch = self._watched if name in _BY_PATH else self._watched_open
+            setattr(self, name, watch(name, getattr(self, name)))
 
     def needs(self) -> list[Need]:
         """What was needed, in order of the grants."""
-        return [need for _, use in sorted(self._uses.items()) for need in _needs_of(use)]
+        return [
+            need
+            for _, use in sorted(self._uses.items())
+            for need in _needs_of(use, was_shown=self._was_shown)
+        ]
 
-    def fs_open(self, caller: Caller, path: str, flags: int) -> int:
-        fd = self._told(caller, path, "open", False, lambda: Fs.fs_open(self, caller, path, flags))
-        assert isinstance(fd, int)
-        return fd
+    def fs_root(self, caller: Caller, index: int) -> str:
+        place = super().fs_root(caller, index)
+        self._was_shown = True
+        return place
 
-    def fs_readdir(self, caller: Caller, path: str, index: int) -> tuple[str, int, int]:
-        found: tuple[str, int, int] = self._told(
-            caller, path, "readdir", False, lambda: Fs.fs_readdir(self, caller, path, index)
-        )
-        return found
+    def _watched(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        """The method, with a note of what it was asked for."""
+        fields, paths = _BY_PATH[name]
 
-    def fs_mkfile(self, caller: Caller, path: str) -> None:
-        self._told(caller, path, "mkfile", True, lambda: Fs.fs_mkfile(self, caller, path))
+        def watched(caller: Caller, *values: Any) -> Any:
+            said = dict(zip(fields, values, strict=True))
+            asked = {path: said[path] for path in paths}
+            uses = [self._use(caller, path) for path in asked.values()]
+            try:
+                return method(caller, *values)
+            except ServiceError as error:
+                if error.code == ErrorCode.NOT_ALLOWED:
+                    uses.clear()
+                raise
+            finally:
+                for use in uses:
+                    if use is not None:
+                        _note(use, name, asked, writes=_writes(name, said))
 
-    def fs_mkdir(self, caller: Caller, path: str) -> None:
-        self._told(caller, path, "mkdir", True, lambda: Fs.fs_mkdir(self, caller, path))
+        return watched
 
-    def fs_delete(self, caller: Caller, path: str) -> None:
-        self._told(caller, path, "delete", True, lambda: Fs.fs_delete(self, caller, path))
+    def _watched_open(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        """The same for what changes a file that is open."""
 
-    def fs_write(self, caller: Caller, fd: int, data: bytes) -> int:
-        written = super().fs_write(caller, fd, data)
-        use = self._uses.get(self._handle(caller, fd).grant)
-        if use is not None:
-            use.wrote = use.by_handle = True
-        return written
-
-    def _told(
-        self, caller: Caller, path: str, message: str, writes: bool, action: Callable[[], Any]
-    ) -> Any:
-        use = self._use(caller, path)
-        try:
-            return action()
-        except ServiceError as error:
-            if error.code == ErrorCode.NOT_ALLOWED:
-                use = None
-            raise
-        finally:
+        def watched(caller: Caller, fd: int, *values: Any) -> Any:
+            answer = method(caller, fd, *values)
+            use = self._uses.get(self._held(name, caller, fd).grant)
             if use is not None:
-                self._note(use, path, message, writes)
+                use.wrote = use.by_handle = True
+            return answer
+
+        return watched
+
+    def _held(self, name: str, caller: Caller, fd: int) -> Handle:
+        return self._handle(caller, fd) if name == "fs_write" else self._file(caller, fd)
 
     def _use(self, caller: Caller, path: str) -> _Use | None:
         try:
@@ -302,25 +336,34 @@ class WatchedFs(Fs):
         grant = self.kernel.find_grant(id)
         return None if grant is None else self._uses.setdefault(id, _Use(grant))
 
-    def _note(self, use: _Use, path: str, message: str, writes: bool) -> None:
-        use.wrote = use.wrote or writes
-        if len(use.paths) < MAX_NEEDS:
-            use.paths[path] = None
-        number = _NUMBERS[message]
-        rule = exactly("fs", (number, {"path": path}))
-        if rule is None:
-            use.inexact[path] = None
-        elif len(use.rules) < MAX_NEEDS:
-            use.rules[str(rule)] = rule
+
+def _note(use: _Use, name: str, paths: dict[str, str], *, writes: bool) -> None:
+    use.wrote = use.wrote or writes
+    if len(use.paths) < MAX_NEEDS:
+        use.paths |= dict.fromkeys(paths.values())
+    rule = exactly("fs", (abi.RPCS[name].request.TYPE, dict(paths)))
+    if rule is None:
+        use.inexact |= dict.fromkeys(paths.values())
+    elif len(use.rules) < MAX_NEEDS:
+        use.rules[str(rule)] = rule
 
 
-def _needs_of(use: _Use) -> list[Need]:
+def _writes(name: str, said: dict[str, Any]) -> bool:
+    if name == "fs_open_file":
+        return bool(said["flags"] & (CREATE | EMPTY | TO_WRITE))
+    return name not in _TO_LOOK
+
+
+def _needs_of(use: _Use, *, was_shown: bool) -> list[Need]:
     badge = dict(use.grant.badge)
     shown = sorted(use.paths)
     listed = ", ".join(shown[:MAX_PATHS]) + (", …" if len(shown) > MAX_PATHS else "")
-    if "dir" not in badge and not use.by_handle and not use.inexact:
-        return [Need(rule) for rule in use.rules.values()]
-    if "dir" in badge:
+    is_host = "dir" in badge or "archive" in badge
+    if not is_host and not use.by_handle and not use.inexact:
+        # Who was shown the place has to be shown it again, and few of these rules do that, too.
+        shown_again = [_TO_BE_SHOWN] if was_shown else []
+        return [Need(rule) for rule in (*use.rules.values(), *shown_again)]
+    if is_host:
         if not use.wrote:
             badge["mode"] = "ro"
         return [Need(Rule("fs", badge=badge), comment=f"used: {listed}")]
@@ -330,11 +373,32 @@ def _needs_of(use: _Use) -> list[Need]:
 
 
 class WatchedTcpip(Tcpip):
-    """A tcpip server that tells which address a task was given for a name."""
+    """A tcpip server that tells which address a task was given for a name.
 
-    def __init__(self, resolved: Callable[[str, int], object], **options: Any) -> None:
+    offered: the ports that `tcpip_listener` tells, as if there were a right to listen on each.
+    asked: the ports that somebody wanted to have connections from. An adapter listens on whatever
+        it is told, and its program may never look.
+    """
+
+    def __init__(
+        self, resolved: Callable[[str, int], object], offered: Sequence[int] = (), **options: Any
+    ) -> None:
         super().__init__(**options)
         self._resolved = resolved
+        self.offered = set(offered)
+        self.asked: set[int] = set()
+
+    def tcpip_listener(self, caller: Caller, index: int) -> int:
+        if not 0 <= index < len(self.offered):
+            return super().tcpip_listener(caller, index)
+        port = sorted(self.offered)[index]
+        self._told.setdefault(caller.id, set()).add(port)
+        return port
+
+    def _ask(self, socket: Socket) -> None:
+        if isinstance(socket, Port):
+            self.asked.add(socket.guest_port)
+        super()._ask(socket)
 
     async def tcpip_dns_resolve(self, caller: Caller, hostname: str) -> int:
         address = await super().tcpip_dns_resolve(caller, hostname)
@@ -342,11 +406,19 @@ class WatchedTcpip(Tcpip):
         return address
 
 
-def _numbers() -> dict[str, int]:
-    from wasmos import abi
+def _by_path() -> dict[str, tuple[list[str], list[str]]]:
+    """The messages that name files, what else they say, and the fields that are paths."""
+    found = {}
+    for name, rpc in abi.RPCS.items():
+        fields = rpc.request.FIELDS
+        paths = [field.name for field in fields if field.meaning == "path"]
+        if name.startswith("fs_") and paths:
+            found[name] = [field.name for field in fields], paths
+    return found
 
-    return {name: abi.RPCS[f"fs_{name}"].request.TYPE
-            for name in ("open", "readdir", "mkfile", "mkdir", "delete")}  # fmt: skip
 
-
-_NUMBERS = _numbers()
+_BY_PATH = _by_path()
+_TO_BE_SHOWN = Rule.parse("fs.root")
+# What changes nothing, of these; and what changes something, of those about open files.
+_TO_LOOK = ("fs_open", "fs_readdir", "fs_stat", "fs_read_link")
+_BY_NUMBER = ("fs_write", "fs_write_at", "fs_resize", "fs_allocate", "fs_set_file_times")
