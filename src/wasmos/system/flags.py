@@ -78,9 +78,8 @@ def _check_no_mode(text: str, path: str) -> None:
     said = f"directory {text!r}: {word!r} is no mode"
     if word.startswith("/") and before:
         raise UsageError(f'{said}; write HOST::GUEST, for example "{before}::{word}"')
-    raise UsageError(
-        f'{said}; write ":ro", ":rw" or ":overlay", or, if it is in the path, "{text}:rw"'
-    )
+    modes = '":ro", ":rw" or ":overlay"'
+    raise UsageError(f'{said}; write {modes}, or, if it is in the path, "{text}:rw"')
 
 
 def listening(texts: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -137,7 +137,7 @@ def fs(image: Image | None, max_files: int | None = None) -> Service:
     return Fs(image, **room_for(max_files))
 
 
-def room_for(files: int | None) -> dict[str, int]:
+def room_for(files: int | None) -> dict[str, Any]:
     """Limits of an fs server under which one task may have so many files open; None: the usual
     ones. Raises UsageError."""
     from wasmos.servers.fs.views import MAX_HOST_FILES

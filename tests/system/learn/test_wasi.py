@@ -22,7 +22,6 @@ from wasmos.system import outfit
 from wasmos.system.learn.learn import Learnt, learn
 from wasmos.system.prompt import Prompter
 
-
 SOURCE = r"""
 #include <dirent.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 """Rules as they stand in files: what an author asks for, what an operator grants and denies.
 
 Law: a rule is understood in full or refused with its line: the service is known, the messages,
-fields and badge parameters are, and a badge means something to its server. Directories and archives are
-absolute from here on, so that rules from different files can be compared.
+fields and badge parameters are, and a badge means something to its server. Directories and archives
+are absolute from here on, so that rules from different files can be compared.
 """
 
 from __future__ import annotations
