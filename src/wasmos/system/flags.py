@@ -1,7 +1,7 @@
 """What people write instead of rules, for the rights that are wanted most.
 
 Law: each of them is one or two rules and nothing else; what they stand for can be written out. It
-reads nothing of the host but its working directory, and whether what is to be a directory is a file.
+reads nothing of the host but its working directory, and whether a "directory" is a file.
 
     ./data::/data:ro     fs(dir="/abs/data", at="/data", mode="ro")
     ./data::/d:overlay   fs(dir="/abs/data", at="/d", mode="overlay")
