@@ -277,6 +277,22 @@ def test_a_folder_that_is_not_there_is_named(
     )
 
 
+@pytest.mark.parametrize(
+    ("use", "missing"), [("", "clock, console"), ("'console.put'", "clock"), ("'*'", "")]
+)
+def test_what_a_program_for_wasi_may_miss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: str, missing: str
+) -> None:
+    """A run grants it by itself; a task of a manifest has what it asks for."""
+    manifest = f"[system]\nprograms = ['programs']\n[task.x]\nuse = [{use}]"
+    folder(tmp_path, manifest, x=WASI.replace("{more}", ""))
+    monkeypatch.chdir(tmp_path)
+    status, _, err = checked("system.toml")
+    assert status == 0
+    note = f"note: system.toml:3: [task.x] is for WASI and imports what needs {missing}; "
+    assert err == (f"{note}its use doesn't ask for that\n" if missing else "")
+
+
 def test_a_manifest_that_is_not_there() -> None:
     assert checked("no.toml") == (2, "", "error: no.toml: no such file or directory\n")
 
