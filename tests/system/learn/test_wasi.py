@@ -7,12 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import wasmos
-from tests.system.learn.test_learn import rules
+from tests.system.learn.test_learn import rules, visit
 from wasmos.servers.args import Args
 from wasmos.servers.clock import Clock
 from wasmos.servers.console import Console
@@ -26,6 +27,7 @@ SOURCE = r"""
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 extern char **environ;
@@ -51,6 +53,15 @@ int main(int argc, char **argv) {
     }
     if (!strcmp(argv[1], "mv")) return rename(argv[2], argv[3]) || stat(argv[3], &known);
     if (!strcmp(argv[1], "ln")) return symlink(argv[2], argv[3]);
+    if (!strcmp(argv[1], "serve")) {
+        int peer = accept(argc < 3 ? 3 : 4, NULL, NULL);
+        return peer < 0 || write(peer, "hello", 5) != 5 || close(peer) != 0;
+    }
+    if (!strcmp(argv[1], "open")) {
+        int count = 0;
+        while (fopen("/data/a", "r") != NULL) count++;
+        return count;
+    }
     return 100;
 }
 """
@@ -184,6 +195,35 @@ def test_it_finds_the_variables_that_it_is_given_and_no_others(
 
 def test_without_variables_there_is_nothing_to_be_told(programs: str, folder: Path) -> None:
     assert rules(Trial(programs, ["env"], folder).learn()) == ["args.get"]
+
+
+@pytest.mark.parametrize("dirs", [0, 1])
+def test_a_port_that_it_takes_connections_from(programs: str, folder: Path, dirs: int) -> None:
+    """The directory, too: it has the number that the socket would have without it."""
+    pages: list[bytes] = []
+
+    def log(line: str) -> None:
+        if line.startswith("tcpip: port 80 is 127.0.0.1:"):
+            port = int(line.rpartition(":")[2])
+            threading.Thread(target=lambda: pages.append(visit(port))).start()
+
+    found = learn(
+        programs, ["serve", "4"][: 1 + dirs], dirs=[f"{folder}::/data"] * dirs,
+        listen=["0:80"], output=io.BytesIO(), log=log,
+    )  # fmt: skip
+    assert found.exit is not None and found.exit.code == 0, found.notes
+    shown = [f'fs(dir="{folder}", at="/data", mode="ro")'] * dirs
+    assert rules(found) == ["args.get", *shown, 'tcpip.listen(bind="0", listen_port=80)']
+
+
+@pytest.mark.parametrize(("most", "count"), [(None, 64), (5, 5), (100, 100)])
+def test_how_many_files_may_be_open(
+    programs: str, folder: Path, most: int | None, count: int
+) -> None:
+    dirs = [f"{folder}::/data:ro"]
+    assert wasmos.run(programs, ["open"], dirs=dirs, max_files=most).returncode == count
+    found = learn(programs, ["open"], dirs=dirs, max_files=most)
+    assert found.exit is not None and found.exit.code == count
 
 
 # --- asking -----------------------------------------------------------------------------------

@@ -90,7 +90,8 @@ def learn(
     system what `run` grants it by itself.
 
     dirs: host directories, as in `./data::/data:ro`; without them it has files in memory, `files`
-        at first. max_files: how many it may have open, 64 by default.
+        at first; a program of another system has these only if there are some.
+    max_files: how many files it may have open, 64 by default.
     listen: ports, as in `8080:80`; every other port that it wants is any free one of 127.0.0.1.
     env: variables that it finds besides the host's, or instead: NAME=VALUE; a program of another
         system finds these and no others, for it is given all that there are. network: the host's
@@ -127,6 +128,8 @@ def learn(
         for rule in denied:
             kernel.deny(task, rule, origin="--deny")
         watched = world.fs_rules if ask is None or world.dirs else []
+        if is_adapted:  # as in a run: it sees the places that it is given
+            watched = world.dirs if files is None else world.fs_rules
         for rule in watched:
             kernel.grant(task, rule, origin=ORIGIN)
         asked = None if ask is None else ask(kernel, task)
@@ -141,7 +144,8 @@ def learn(
         learner.binds = world.binds
         if is_adapted:
             learner.idle = world.idle_ports
-        found = learner.lines(world.fs.needs() if watched else ())
+        used = world.fs.needs(numbered=world.hears) if watched else ()
+        found = learner.lines(used)
         return Learnt(task.name, found, learner.once(), denied, list(learner.notes), exit)
 
 
@@ -188,6 +192,12 @@ class _World:
     def idle_ports(self) -> set[int]:
         server = self._network_server
         return set() if server is None else server.offered - server.asked
+
+    @property
+    def hears(self) -> bool:
+        """Whether a port was of use that it was offered."""
+        server = self._network_server
+        return server is not None and bool(server.offered & server.asked)
 
     def serve(
         self,

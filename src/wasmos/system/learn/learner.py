@@ -273,22 +273,24 @@ class WatchedFs(Fs):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._uses: dict[int, _Use] = {}
-        self._was_shown = False  # somebody asked for the places there are, and found one
+        self._shown: dict[int, _Use] = {}  # of the places that somebody asked for
         for name in (*_BY_PATH, *_BY_NUMBER):
             watch = self._watched if name in _BY_PATH else self._watched_open
             setattr(self, name, watch(name, getattr(self, name)))
 
-    def needs(self) -> list[Need]:
-        """What was needed, in order of the grants."""
-        return [
-            need
-            for _, use in sorted(self._uses.items())
-            for need in _needs_of(use, was_shown=self._was_shown)
-        ]
+    def needs(self, *, numbered: bool = False) -> list[Need]:
+        """What was needed, in order of the grants. `numbered`: what was shown was, too, if only so
+        that what comes after it, a socket, has the number that it had."""
+        found = {**self._shown, **self._uses} if numbered else self._uses
+        return [need for id, use in sorted(found.items()) for need in self._needs_of(id, use)]
+
+    def _needs_of(self, id: int, use: _Use) -> list[Need]:
+        return _needs_of(use, was_shown=id in self._shown)
 
     def fs_root(self, caller: Caller, index: int) -> str:
         place = super().fs_root(caller, index)
-        self._was_shown = True
+        if (use := self._place_of(caller, place)) is not None:
+            self._shown[use.grant.id] = use
         return place
 
     def _watched(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -328,13 +330,18 @@ class WatchedFs(Fs):
         return self._handle(caller, fd) if name == "fs_write" else self._file(caller, fd)
 
     def _use(self, caller: Caller, path: str) -> _Use | None:
+        use = self._place_of(caller, path)
+        return None if use is None else self._uses.setdefault(use.grant.id, use)
+
+    def _place_of(self, caller: Caller, path: str) -> _Use | None:
+        """A new use of what a path belongs to."""
         try:
             place = self._worlds(caller).find(path)
         except ServiceError:
             return None
         id = place.owner if place.mount is None else place.mount.grant
         grant = self.kernel.find_grant(id)
-        return None if grant is None else self._uses.setdefault(id, _Use(grant))
+        return None if grant is None else _Use(grant)
 
 
 def _note(use: _Use, name: str, paths: dict[str, str], *, writes: bool) -> None:
@@ -366,7 +373,8 @@ def _needs_of(use: _Use, *, was_shown: bool) -> list[Need]:
     if is_host:
         if not use.wrote:
             badge["mode"] = "ro"
-        return [Need(Rule("fs", badge=badge), comment=f"used: {listed}")]
+        comment = f"used: {listed}" if listed else "its place comes before a socket"
+        return [Need(Rule("fs", badge=badge), comment=comment)]
     why = "a path that no rule can name" if use.inexact else "a file is written to as it was opened"
     comment = f"GENERALISED, all files: {why}; used: {listed}"
     return [Need(Rule("fs", badge=badge if use.wrote else {"mode": "ro"}), comment=comment)]
