@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from wasmos.errors import ManifestError
 from wasmos.kernel import ALL
-from wasmos.system.policy.rights import looks_around, rule_for
+from wasmos.system.policy.rights import looks_around, rule_for, said
 from wasmos.system.policy.widen import wider
 
 TYPE_CHECKING = False
@@ -178,8 +178,7 @@ class Question:
         named = cls is not None and any(f.meaning not in ("", "secret") for f in cls.FIELDS)
         if self.rule.constraints or (cls is not None and not named):
             return ""
-        shown = ", ".join(f"{k}={v!r}" for k, v in self.denial.shown_fields.items())
-        return f", MORE than this message ({shown[:200]}), which no rule can name alone"
+        return f", MORE than this message ({said(self.denial)[:200]}), which no rule can name alone"
 
 
 class _Decisions:

@@ -88,7 +88,7 @@ def _writable(rule: str, reason: str) -> Rule | None:
 
 def _as_flag(rule: Rule) -> str:
     """As `--dir` has it, from where we are if it is beneath."""
-    host = rule.badge.get("dir") or rule.badge.get("archive", "/")
+    host = rule.badge.get("dir", "/")
     where = os.path.relpath(host)
     if not where.startswith(".."):
         host = where if where == "." else f"./{where}"

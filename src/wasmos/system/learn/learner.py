@@ -21,7 +21,7 @@ from wasmos.servers.fs.world import CREATE, EMPTY, TO_WRITE
 from wasmos.servers.tcpip import Tcpip
 from wasmos.servers.tcpip.sockets import Port
 from wasmos.system.learn.learnt import Line, Need, lines
-from wasmos.system.policy.rights import looks_around, rule_for
+from wasmos.system.policy.rights import looks_around, rule_for, said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,8 +125,9 @@ class Learner:
         if len(rule.constraints) == len(named) and denial.cls is not None:
             return rule
         if not self._generalise:
-            shown = ", ".join(f"{k}={v!r}" for k, v in denial.shown_fields.items())
-            self._note(f"{denial.message}({shown}): no rule is for just this; try --generalise")
+            self._note(
+                f"{denial.message}({said(denial)}): no rule is for just this; try --generalise"
+            )
             return None
         return rule
 

@@ -49,6 +49,14 @@ def rule_for(kernel: Kernel, denial: Denial) -> Rule | None:
     return None if rule.service != denial.service or rule.service == ALL else rule
 
 
+def said(denial: Denial) -> str:
+    """What a message that no rule can name says: of bytes, and of memory that is lent, how many."""
+    return ", ".join(
+        f"{name}={value['len']:,} bytes" if isinstance(value, dict) else f"{name}={value!r}"
+        for name, value in denial.shown_fields.items()
+    )
+
+
 def looks_around(denial: Denial) -> bool:
     """Whether somebody only wanted to know what there is for him to use. An adapter does that for
     each program; who has no right to files or ports has none to be told of, and misses nothing."""
