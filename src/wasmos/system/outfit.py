@@ -140,12 +140,12 @@ def fs(image: Image | None, max_files: int | None = None) -> Service:
 def room_for(files: int | None) -> dict[str, Any]:
     """Limits of an fs server under which one task may have so many files open; None: the usual
     ones. Raises UsageError."""
-    from wasmos.servers.fs.views import MAX_HOST_FILES
-
     if files is None:
         return {}
     if not 0 < files <= MAX_FILES:
         raise UsageError(f"{files:,} open files: a task may have 1 to {MAX_FILES:,}")
+    from wasmos.servers.fs.views import MAX_HOST_FILES
+
     host = max(MAX_HOST_FILES, files + FILES_BESIDES)
     return {"max_open_files": files, "max_host_files": host}
 

@@ -388,8 +388,8 @@ def test_the_documentations_examples(granted: Load, tmp_path: Path) -> None:
     policy_ = "[task.kv]\nallow = ['*', 'fs(dir=\"data\", at=\"/data\")']"
     manifest = granted(f"[task.kv]\n{rules}", policy_)
     assert len(rights(manifest, "kv")) == 8
-    manifest = granted(foreign.replace("program]", "kv]"), foreign.replace(
-        "program]", "kv]").replace("use =", "allow ="))  # fmt: skip
+    foreign = foreign.replace("[task.program]", "[task.kv]")
+    manifest = granted(foreign, foreign.replace("use =", "allow ="))
     assert len(rights(manifest, "kv")) == 6
     use = "[task.webserver]\nuse = ['console.write']\n[spawn]\nuse = ['console']"
     assert rights(granted(use, policy), "webserver")[0][1] == "policy.toml:5"

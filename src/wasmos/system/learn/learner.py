@@ -301,17 +301,20 @@ class WatchedFs(Fs):
         def watched(caller: Caller, *values: Any) -> Any:
             said = dict(zip(fields, values, strict=True))
             asked = {path: said[path] for path in paths}
-            uses = [self._use(caller, path) for path in asked.values()]
+            uses = [use for path in asked.values() for use in self._used_by(caller, name, path)]
+            code = None
             try:
                 return method(caller, *values)
             except ServiceError as error:
-                if error.code == ErrorCode.NOT_ALLOWED:
-                    uses.clear()
+                code = error.code
                 raise
             finally:
                 for use in uses:
-                    if use is not None:
-                        _note(use, name, asked, writes=_writes(name, said))
+                    if code == ErrorCode.NOT_ALLOWED:
+                        use.paths |= dict.fromkeys(asked.values())  # and nothing came of it
+                    else:
+                        writes = _writes(name, said) and code != ErrorCode.CROSS_DEVICE
+                        _note(use, name, asked, writes=writes)
 
         return watched
 
@@ -330,9 +333,23 @@ class WatchedFs(Fs):
     def _held(self, name: str, caller: Caller, fd: int) -> Handle:
         return self._handle(caller, fd) if name == "fs_write" else self._file(caller, fd)
 
-    def _use(self, caller: Caller, path: str) -> _Use | None:
-        use = self._place_of(caller, path)
-        return None if use is None else self._uses.setdefault(use.grant.id, use)
+    def _used_by(self, caller: Caller, name: str, path: str) -> list[_Use]:
+        """What a message about a path makes use of; of a directory on the way to several places
+        that is listed, each of them."""
+        found = [self._place_of(caller, path)]
+        if name in _TO_LIST:
+            found += map(self._use_of, self._below(caller, path))
+        return [self._uses.setdefault(use.grant.id, use) for use in found if use is not None]
+
+    def _below(self, caller: Caller, path: str) -> list[int]:
+        """The grants whose places a directory is on the way to."""
+        names = tuple(name for name in path.split("/") if name not in ("", "."))
+        worlds = self._worlds(caller).worlds
+        return [
+            id
+            for id, (_, _, at) in worlds.items()
+            if len(at) > len(names) and at[: len(names)] == names
+        ]
 
     def _place_of(self, caller: Caller, path: str) -> _Use | None:
         """A new use of what a path belongs to."""
@@ -340,7 +357,9 @@ class WatchedFs(Fs):
             place = self._worlds(caller).find(path)
         except ServiceError:
             return None
-        id = place.owner if place.mount is None else place.mount.grant
+        return self._use_of(place.owner if place.mount is None else place.mount.grant)
+
+    def _use_of(self, id: int) -> _Use | None:
         grant = self.kernel.find_grant(id)
         return None if grant is None else _Use(grant)
 
@@ -430,4 +449,5 @@ _BY_PATH = _by_path()
 _TO_BE_SHOWN = Rule.parse("fs.root")
 # What changes nothing, of these; and what changes something, of those about open files.
 _TO_LOOK = ("fs_open", "fs_readdir", "fs_stat", "fs_read_link")
+_TO_LIST = ("fs_readdir", "fs_open_file")
 _BY_NUMBER = ("fs_write", "fs_write_at", "fs_resize", "fs_allocate", "fs_set_file_times")
