@@ -12,7 +12,8 @@ from wasmos.errors import Deadlock, UsageError
 from wasmos.kernel import Kernel, Limits, Rule
 from wasmos.system import outfit
 from wasmos.system.learn import learnt
-from wasmos.system.learn.learner import ORIGIN, Learner, WatchedFs, WatchedTcpip
+from wasmos.system.learn.learner import ORIGIN, Learner
+from wasmos.system.learn.watched import WatchedFs, WatchedTcpip
 from wasmos.system.run import STANDARD
 
 TYPE_CHECKING = False
