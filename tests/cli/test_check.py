@@ -12,6 +12,7 @@ import pytest
 from tests.support import wasmgen
 from tests.support.command import GUESTS, HELLO, SYSTEM, folder, wasmos_
 from wasmos.cli import main
+from wasmos.personalities.wasi.functions import FUNCTIONS
 
 
 def checked(*arguments: object) -> tuple[int, str, str]:
@@ -51,6 +52,64 @@ def test_a_passive_service() -> None:
         f"accepted, a passive service, {(GUESTS / 'pong_passive.wasm').stat().st_size:,} bytes"
     )
     assert "try:" not in done.stdout
+
+
+WASI = """
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_seek" (func (param i32 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "clock_time_get" (func (param i32 i64 i32) (result i32)))
+  {more}
+  (memory (export "memory") 1)
+  (func (export "_start")))
+"""
+OPEN = """
+  (import "wasi_snapshot_preview1" "path_open"
+    (func (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_get" (func (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "sock_accept" (func (param i32 i32 i32) (result i32)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("", [
+            "its imports want these services: clock, console", "try: wasmos run {path}",
+            'in a manifest: use = ["clock", "console"]',
+        ]),
+        (OPEN, [
+            "its imports want these services: clock, console, env, fs, tcpip",
+            "try: wasmos run --dir .:ro --listen 8080:80 {path}",
+            """in a manifest: use = ["clock", "console", 'fs(dir="data", at="/data")', """
+            '"tcpip.listen(listen_port=80)"]',
+        ]),
+    ],
+)  # fmt: skip
+def test_a_program_for_wasi(tmp_path: Path, more: str, said: list[str]) -> None:
+    """It names no services; what it imports says what it will want."""
+    path = tmp_path / "x.wat"
+    path.write_text(WASI.replace("{more}", more))
+    status, out, _ = checked(path)
+    assert status == 0
+    assert "accepted, a program for wasi_snapshot_preview1, " in out
+    assert [line.strip() for line in out.splitlines()[-3:]] == [
+        line.replace("{path}", str(path)) for line in said
+    ]
+    report = json.loads(checked("-o", "json", path)[1])
+    assert report["dialect"] == "wasi_snapshot_preview1"
+    assert ", ".join(report["services"]) == said[0].partition(": ")[2]
+
+
+def test_what_a_manifest_asks_for_can_be_granted() -> None:
+    from wasmos.kernel import Rule
+    from wasmos.personalities.wasi import wants
+    from wasmos.system.run import SERVICES
+
+    wanted = wants.services(function.name for function in FUNCTIONS)
+    assert wanted == ["args", "clock", "console", "env", "fs", "random", "tcpip"]
+    for rule in wants.uses(wanted):
+        assert Rule.parse(rule).service in SERVICES
 
 
 def test_json_has_a_version() -> None:
@@ -216,6 +275,22 @@ def test_a_folder_that_is_not_there_is_named(
         f"{note}error: system.toml:3: [task.crash] no program 'crash' in {tmp_path}/prgrams "
         "(there is no such directory), "
     )
+
+
+@pytest.mark.parametrize(
+    ("use", "missing"), [("", "clock, console"), ("'console.put'", "clock"), ("'*'", "")]
+)
+def test_what_a_program_for_wasi_may_miss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: str, missing: str
+) -> None:
+    """A run grants it by itself; a task of a manifest has what it asks for."""
+    manifest = f"[system]\nprograms = ['programs']\n[task.x]\nuse = [{use}]"
+    folder(tmp_path, manifest, x=WASI.replace("{more}", ""))
+    monkeypatch.chdir(tmp_path)
+    status, _, err = checked("system.toml")
+    assert status == 0
+    note = f"note: system.toml:3: [task.x] is for WASI and imports what needs {missing}; "
+    assert err == (f"{note}its use doesn't ask for that\n" if missing else "")
 
 
 def test_a_manifest_that_is_not_there() -> None:

@@ -368,6 +368,18 @@ def test_what_a_program_may_do_without_is_sought_quietly(toys: Toys, quietly: in
     assert len(denials) == 1 - quietly
 
 
+@pytest.mark.parametrize("quietly", [0, 1])
+def test_where_somebody_is_asked_it_is_found(toys: Toys, quietly: int) -> None:
+    """What it then sends is asked about; that it was found is nobody's business."""
+    body = f"(call $find (i32.const {quietly}))"
+    task = toys.kernel.spawn(toy(body), allow=["taker"])
+    toys.kernel.ask(task, lambda _: False)
+    assert toys.kernel.wait(task).code == toys.kernel.service_id("clock")
+    assert not task.denied and not task.denials
+    denials = [event for event in toys.kernel.events() if event.kind == "denial"]
+    assert len(denials) == 1 - quietly
+
+
 def test_without_the_personality_it_is_refused() -> None:
     with wasmos.Kernel() as kernel, pytest.raises(wasmos.ModuleRefused, match="toy"):
         kernel.spawn(toy("(i32.const 0)"))

@@ -28,6 +28,7 @@ from tests.support.rules import (
 from wasmos import RuleError, abi
 from wasmos.abi.networks import PUBLIC
 from wasmos.kernel.rule import Rule, covered, exactly, missing, split
+from wasmos.kernel.spoken import SPOKEN
 
 
 def lab(text: str) -> Rule:
@@ -674,10 +675,18 @@ DESCRIBED = {
     'fs.open(path=["/a", "/b"], flags=0)': 'may open at "/a" or "/b" with flags 0 (fs)',
     "fs.write(len(data)=..512) for 60s": "may write with up to 512 bytes of data (fs) for 1m",
     "fs.read(len=3..5)": "may read with len 3 to 5 (fs)",
+    "console.put": "may print (console)",
+    'fs.open_file(path="/a")': 'may open at "/a" (fs)',
+    'fs.rename(path="/a", new_path="/b")': 'may rename at "/a" as "/b" (fs)',
+    "random.get(len(into)=..16)": "may have random bytes with up to 16 bytes of into (random)",
     "vm.service_register": "may service register under its own name (vm)",
     r'"\x1b[2J"': r'may use "\x1b[2J"',
     r'"\x1b".ping(value=1)': r'may ping with value 1 ("\x1b")',
 }
+
+
+def test_words_are_for_messages_that_there_are() -> None:
+    assert set(SPOKEN) <= set(abi.RPCS)
 
 
 @pytest.mark.parametrize(("text", "english"), DESCRIBED.items())

@@ -28,12 +28,20 @@ from wasmos.system import flags
         # A colon in a path is one where the mode is said, too.
         ("a::/x:y:ro", 'fs(dir="{cwd}/a", at="/x:y", mode="ro")'),
         ("a::/data:r0:rw", 'fs(dir="{cwd}/a", at="/data:r0", mode="rw")'),
+        ("data::/data:overlay", 'fs(dir="{cwd}/data", at="/data", mode="overlay")'),
+        ("ro", 'fs(dir="{cwd}/ro", at="/ro", mode="rw")'),
+        # A file is an archive.
+        ("lib.zip::/lib", 'fs(archive="{cwd}/lib.zip", at="/lib", mode="ro")'),
+        ("./lib.zip:ro", 'fs(archive="{cwd}/lib.zip", at="/lib.zip", mode="ro")'),
+        ("lib.zip::/lib:overlay", 'fs(archive="{cwd}/lib.zip", at="/lib", mode="overlay")'),
         ("a:b:ro", 'fs(dir="{cwd}/a:b", at="/a:b", mode="ro")'),
     ],
 )
 def test_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, rule: str) -> None:
     monkeypatch.chdir(tmp_path)
-    assert str(Rule.parse(flags.directory(text))) == rule.replace("{cwd}", str(tmp_path))
+    (tmp_path / "lib.zip").touch()
+    found = Rule.parse(flags.directory(text))
+    assert str(found) == str(Rule.parse(rule.replace("{cwd}", str(tmp_path))))
 
 
 def test_the_parent_of_a_link_is_where_it_leads(
@@ -53,8 +61,8 @@ def test_the_parent_of_a_link_is_where_it_leads(
         ("data::x", "'x' is no absolute path; write \"/x\""),
         ("..", 'say where the program sees it, for example "..::/data"'),
         # What was to be read only isn't writable at another path.
-        (".::/data:r0", "directory '.::/data:r0': 'r0' is no mode; write \":ro\" or \":rw\", "
-                        'or, if it is in the path, ".::/data:r0:rw"'),
+        (".::/data:r0", "directory '.::/data:r0': 'r0' is no mode; write \":ro\", \":rw\" or "
+                        '":overlay", or, if it is in the path, ".::/data:r0:rw"'),
         (".::/data:RO", "'RO' is no mode"), (".::/data:ro ", "'ro ' is no mode"),
         (".::/data:", "'' is no mode"), (".::/data:ro,", "'ro,' is no mode"),
         (".::/a:b/c", "'b/c' is no mode"), ("data:RO", "'RO' is no mode"), ("data:r", "'r' is no"),
@@ -66,6 +74,12 @@ def test_wrong_directories(text: str, error: str) -> None:
     with pytest.raises(UsageError) as caught:
         flags.directory(text)
     assert error in str(caught.value)
+
+
+def test_an_archive_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "lib.tar").touch()
+    with pytest.raises(UsageError, match="a file is an archive, which stays as it is; write"):
+        flags.directory(f"{tmp_path}/lib.tar::/lib:rw")
 
 
 @pytest.mark.parametrize(

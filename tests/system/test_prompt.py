@@ -154,6 +154,32 @@ def test_who_started_it(world: wasmos.Kernel) -> None:
     assert f"which 'mother' (task {parent.id}) started" in you.said
 
 
+def test_of_memory_that_is_lent_its_size_is_shown(kernel: wasmos.Kernel) -> None:
+    class Files(wasmos.Service):
+        name = "fs"
+
+    kernel.serve(Files())
+    you = You(kernel, "n")
+    task = kernel.spawn(sends(("fs", abi.FsReadLink("/a/../b"))), name="web")
+    fields = {"path": "/a/../b", "into": {"len": 4096}}
+    denial = wasmos.Denial(
+        task.id, "web", "fs", abi.FsReadLink.TYPE, abi.FsReadLink, fields, "no_capability", None,
+        kernel.authority.vocabulary,
+    )  # fmt: skip
+    assert not you.prompter()(denial)
+    assert "web asks: may read a link (fs)?" in you.lines
+    assert any("(path='/a/../b', into=4,096 bytes)" in line for line in you.lines)
+
+
+def test_who_looks_what_there_is_for_him_is_not_asked_about(world: wasmos.Kernel) -> None:
+    """An adapter does that for each program."""
+    world.serve(Fs())
+    you = You(world)
+    looks = [("fs", abi.FsRoot(0)), ("tcpip", abi.TcpipListener(0))]
+    _, denied = run(world, you, *looks)
+    assert (denied, you.lines) == (2, [])
+
+
 def test_a_message_that_no_rule_can_name_alone(kernel: wasmos.Kernel) -> None:
     class Files(wasmos.Service):
         name = "fs"

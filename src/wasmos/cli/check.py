@@ -42,12 +42,17 @@ def _module(options: argparse.Namespace) -> int:
             name, data, Limits(memory_bytes=int(options.max_memory)), outfit.personalities()
         )
         report |= {"accepted": True, "kind": shape.kind}
+        if shape.dialect is not None:
+            report["dialect"] = shape.dialect
     except ModuleRefused as error:
         report |= {"accepted": False, "reason": str(error)}
     with suppress(ModuleRefused):  # not even readable: the reason says where
         report |= inspect(data)
     strings = report.pop("strings", ())
-    report["services"] = [name for name in SERVICES if _names(strings, name)]
+    if "dialect" in report:
+        report["services"] = _wanted(report)
+    else:
+        report["services"] = [name for name in SERVICES if _names(strings, name)]
     if options.output == "json":
         import json
 
@@ -57,6 +62,14 @@ def _module(options: argparse.Namespace) -> int:
     if not report["accepted"]:
         return EXIT_REFUSED if options.output == "json" else fail(report["reason"], EXIT_REFUSED)
     return 0
+
+
+def _wanted(report: dict[str, Any]) -> list[str]:
+    """What a program for WASI will want: it names no services, but imports functions."""
+    from wasmos.personalities.wasi import wants
+
+    names = [row["name"].partition(".") for row in report["imports"]]
+    return wants.services(name for module, _, name in names if module == report["dialect"])
 
 
 def _names(strings: Collection[str], service: str) -> bool:
@@ -73,12 +86,34 @@ def _names(strings: Collection[str], service: str) -> bool:
 def _show(report: dict[str, Any]) -> None:
     if report["accepted"]:
         kind = "a program" if report["kind"] == "active" else "a passive service"
+        kind += f" for {report['dialect']}" if "dialect" in report else ""
         print(shown(f"{report['module']}: accepted, {kind}, {report['bytes']:,} bytes"))
     for what in ("imports", "exports"):
         for row in report.get(what, ()):
             print(shown(f"  {what[:-1]:7} {row['name']} {row['type']}"))
+    if "dialect" in report:
+        _show_wanted(report)
+        return
     if report["services"]:
         print(f"  its strings name these services: {', '.join(report['services'])}")
     if report["accepted"] and report["kind"] == "active":
         flags = "".join(f"--allow {name} " for name in report["services"] if name in CAN_ALLOW)
         print(shown(f"  try: wasmos run {flags}{shlex.quote(report['module'])}"))
+
+
+def _show_wanted(report: dict[str, Any]) -> None:
+    """A run grants most of it by itself, and a manifest none."""
+    from wasmos.personalities.wasi import wants
+    from wasmos.system.policy.policy import toml_string
+
+    wanted = report["services"]
+    if wanted:
+        print(f"  its imports want these services: {', '.join(wanted)}")
+    flags = "".join(f"{flag} " for name, flag in _WANTED_FLAGS.items() if name in wanted)
+    print(shown(f"  try: wasmos run {flags}{shlex.quote(report['module'])}"))
+    use = ", ".join(map(toml_string, wants.uses(wanted)))
+    print(f"  in a manifest: use = [{use}]")
+
+
+# Of what a run doesn't grant by itself.
+_WANTED_FLAGS = {"fs": "--dir .:ro", "tcpip": "--listen 8080:80"}

@@ -6,7 +6,7 @@ import os
 
 from wasmos.cli import EXIT_REFUSED, fail, say, shown
 from wasmos.errors import ManifestError, ModuleRefused, UsageError
-from wasmos.kernel import admit, read
+from wasmos.kernel import ALL, admit, inspect, read
 from wasmos.system import outfit
 from wasmos.system.manifest.manifest import Manifest, load
 from wasmos.system.policy.edit import heading
@@ -53,12 +53,27 @@ def _check_module(manifest: Manifest, programs: Programs, plan: TaskPlan) -> Non
     where = f"{manifest.where('task', plan.name, 'module')}: {heading('task', plan.name)}"
     try:
         name, data = read(plan.path or programs.path(plan.module))
-        admit(name, data, plan.limits, outfit.personalities())
+        _, shape = admit(name, data, plan.limits, outfit.personalities())
+        if shape.dialect is not None:
+            _note_missing(where, plan, shape.dialect, data)
     except OSError as error:
         problem = (error.strerror or str(error)).lower()
         raise ManifestError(f"{where} {error.filename}: {problem}") from None
     except UsageError as error:
         raise ManifestError(f"{where} {error}") from None
+
+
+def _note_missing(where: str, plan: TaskPlan, dialect: str, data: bytes) -> None:
+    """What a run would grant by itself, and this task's author may have forgotten to ask for."""
+    from wasmos.personalities.wasi import wants
+
+    names = [row["name"].partition(".") for row in inspect(data)["imports"]]
+    wanted = wants.services(name for module, _, name in names if module == dialect)
+    asked = {right.rule.service for right in plan.use}
+    missing = [name for name in ("clock", "console", "random") if name in {*wanted} - asked]
+    if missing and ALL not in asked:
+        say(f"note: {where} is for WASI and imports what needs {', '.join(missing)}; "
+            "its use doesn't ask for that")  # fmt: skip
 
 
 def _show(manifest: Manifest, output: str) -> None:

@@ -190,8 +190,10 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         verbs,
         "run",
         "run one program, which may do nothing that isn't allowed here",
-        "A RULE is a service (console, args, env, fs, tcpip, echo, pong, vm), one of\n"
-        "its messages, or a message with values: 'tcpip.listen(listen_port=80)'.\n"
+        "A RULE is a service (console, args, env, fs, tcpip, clock, random, echo, pong,\n"
+        "vm), one of its messages, or a message with values, as in\n"
+        "'tcpip.listen(listen_port=80)'. A program for WASI has its streams, arguments,\n"
+        "time and randomness without a rule, unless --policy decides.\n"
         "Arguments for the program grant args, --files grants fs.\n\n"
         f"{EXIT_CODES}",
     )
@@ -206,7 +208,7 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
           "let it connect to a name, an address, a network, any public one, or all")  # fmt: skip
     _list(parser, "--env", "NAME[=VALUE]", "let it read a variable")
     _text(parser, "--policy", "FILE", "let it do what [task.NAME] and [run] of it allow")
-    _text(parser, "--files", "PATH", "a directory or tar file to start fs with, as a copy")
+    _files(parser)
     _prompting(parser)
     _auditing(parser)
     _limit(parser, "--timeout", units.seconds, "TIME", None, "end it after, for example 5s")
@@ -248,7 +250,7 @@ def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _list(parser, "--listen", "[ADDR:]HOST:GUEST",
           "its port GUEST is port HOST of 127.0.0.1; others are any free one")  # fmt: skip
     _list(parser, "--env", "NAME[=VALUE]", "a variable besides the environment here, or instead")
-    _text(parser, "--files", "PATH", "a directory or tar file to start fs with, as a copy")
+    _files(parser)
     _limit(parser, "--timeout", units.seconds, "TIME", None, "end it after, for example 5s")
     _limit(parser, "--cpu", units.seconds, "TIME", None, "end it after so much processor time")
     _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
@@ -265,8 +267,17 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _directories(parser: argparse.ArgumentParser) -> None:
-    summary = "let it use a directory, seen as GUEST: :ro to read only, :rw (or neither) all"
-    _list(parser, "--dir", "HOST::GUEST[:ro|:rw]", summary)
+    summary = (
+        "let it use a directory, or a zip or tar file, seen as GUEST: ro to read only, overlay to "
+        "keep what it changes in memory, rw (or none of them) to change a directory"
+    )
+    _list(parser, "--dir", "HOST::GUEST[:MODE]", summary)
+
+
+def _files(parser: argparse.ArgumentParser) -> None:
+    _text(parser, "--files", "PATH", "a directory or tar file to start fs with, as a copy")
+    summary = "how many files it may have open (default 64)"
+    _limit(parser, "--max-files", units.whole, "N", None, summary)
 
 
 def _check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

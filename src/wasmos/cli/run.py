@@ -44,6 +44,7 @@ def main(options: argparse.Namespace) -> int:
         connect=options.connect,
         env=options.env,
         files=options.files,
+        max_files=options.max_files,
         ask=_ask(options),
         audit=options.audit,
         audit_calls=options.audit_calls,
@@ -103,13 +104,23 @@ def _note_denials(completed: Completed, policy: str | None, log: Callable[[str],
         if (grant := rules.get(each)) is not None:
             what = each if each.isprintable() else repr(each)
             _note(log, completed.exit, what, _said("a rule denies it", grant), _take_out(grant))
-    for denial in completed.denials[:MAX_NOTES]:
+    denials = _worth_a_note(completed.denials)
+    for denial in denials[:MAX_NOTES]:
         reason = _said(denial.reason, denial.grant)
         _note(log, completed.exit, denial.rule, reason, _remedy(denial, policy))
         if denial.service == "fs" and denial.cause not in ("denied", "server"):
             log(f"  {IN_MEMORY}")
-    if (more := len(completed.denials) - MAX_NOTES) > 0:
+    if (more := len(denials) - MAX_NOTES) > 0:
         log(f"note: and {more} more")
+
+
+def _worth_a_note(denials: list[Denial]) -> list[Denial]:
+    """Without those that nobody misses anything by."""
+    if not denials:
+        return []
+    from wasmos.system.policy.rights import looks_around
+
+    return [denial for denial in denials if not looks_around(denial)]
 
 
 def _note(log: Callable[[str], object], exit: Exit, what: str, reason: str, remedy: str) -> None:

@@ -180,6 +180,7 @@ class Texts(Constraint):
 
     def describe(self) -> str:
         word = {"hostname": "for", "path": "at"}.get(self.field.meaning)
+        word = "as" if self.field.name == "new_path" else word
         word = word or f"with {self.field.name.replace('_', ' ')}"
         return f"{word} {_alternatives(self.values())}"
 

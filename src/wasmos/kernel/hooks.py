@@ -61,9 +61,11 @@ class Hooks(_core.Core):
         """A guest's `ipc_lookup`: refused, answered, or left waiting."""
         result = self.names.look_up(id, name, quietly)
         task = self._tasks[id]
-        if result == abi.ErrorCode.NOT_ALLOWED and not quietly:
-            if id in self._asks and name in self.names.tasks:
-                return self.names.tasks[name]  # a name is no right: asked is when it is used
+        if result != abi.ErrorCode.NOT_ALLOWED:
+            return result
+        if id in self._asks and name in self.names.tasks:
+            return self.names.tasks[name]  # a name is no right: asked is when it is used
+        if not quietly:
             if name not in task.denied and len(task.denied) < MAX_DENIED:
                 task.denied.add(name)
                 if (deny := self.authority.report.shut(task, name)) is not None:

@@ -190,6 +190,7 @@ class Rule:
     def describe(self) -> str:
         """In English: "may listen on port 80 (tcpip)"."""
         from wasmos.kernel.rule_text import quote, show_lifetime
+        from wasmos.kernel.spoken import SPOKEN
 
         badge = ", ".join(f"{name} {quote(value)}" for name, value in self.badge.items())
         badge = badge and f" with {badge}"
@@ -198,7 +199,7 @@ class Rule:
         if self._request is None:
             what = "everything" if service == EVERYTHING else service
             return f"may use {what}{badge}{lifetime}"
-        verb = (self.message or "").replace("_", " ")
+        verb = SPOKEN.get(self._request.NAME) or (self.message or "").replace("_", " ")
         demands = "".join(f" {check.describe()}" for check in self.checks(self._request.TYPE))
         return f"may {verb}{demands} ({service}{badge}){lifetime}"
 

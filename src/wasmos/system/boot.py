@@ -222,7 +222,7 @@ class System:
             "random": outfit.random,
             "echo": outfit.echo,
             "pong": outfit.pong,
-            "fs": lambda: outfit.fs(self._image),
+            "fs": lambda: outfit.fs(self._image, manifest.fs_max_open_files),
             "tcpip": lambda: outfit.tcpip(
                 manifest.listen, manifest.connect, self._log, self._is_operator
             ),

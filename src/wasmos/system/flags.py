@@ -1,9 +1,11 @@
 """What people write instead of rules, for the rights that are wanted most.
 
 Law: each of them is one or two rules and nothing else; what they stand for can be written out. It
-reads nothing of the host but its working directory.
+reads nothing of the host but its working directory, and whether a "directory" is a file.
 
     ./data::/data:ro     fs(dir="/abs/data", at="/data", mode="ro")
+    ./data::/d:overlay   fs(dir="/abs/data", at="/d", mode="overlay")
+    ./lib.zip::/lib      fs(archive="/abs/lib.zip", at="/lib", mode="ro"), for a zip or tar file
     8080:80              tcpip.listen(bind="127.0.0.1:8080", listen_port=80)
     example.com:443      tcpip.dns_resolve(hostname="example.com"),
                          tcpip.connect(host="example.com", dst_port=443)
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WORDS = ("none", "any", "all")
+MODES = ("ro", "rw", "overlay")  # of a directory
 
 
 def quoted(text: str) -> str:
@@ -33,12 +36,10 @@ def quoted(text: str) -> str:
 
 
 def directory(text: str) -> str:
-    """The rule for `HOST[::GUEST][:ro|:rw]`. Raises UsageError."""
-    where, mode = text, "rw"
-    if text.endswith((":ro", ":rw")):
-        where, mode = text[:-3], text[-2:]
+    """The rule for `HOST[::GUEST][:ro|:rw|:overlay]`. Raises UsageError."""
+    where, mode = _moded(text)
     host, colons, guest = where.partition("::")
-    if where == text:  # a mode with a typing error isn't part of a path that may be written to
+    if not mode:  # one with a typing error isn't part of a path that may be written to
         _check_no_mode(text, guest if colons else host)
     if not host:
         raise UsageError(f'directory {text!r}: write HOST::GUEST, for example "./data::/data:ro"')
@@ -55,7 +56,19 @@ def directory(text: str) -> str:
     path = os.path.abspath(os.path.expanduser(host))
     if ".." in host.split(os.sep):  # `link/..` is not where it seems to be
         path = os.path.realpath(os.path.expanduser(host))
-    return f'fs(dir={quoted(path)}, at={quoted(guest)}, mode="{mode}")'
+    key, usual = ("archive", "ro") if os.path.isfile(path) else ("dir", "rw")
+    if key == "archive" and mode == "rw":
+        raise UsageError(
+            f'directory {text!r}: a file is an archive, which stays as it is; write ":ro", or '
+            '":overlay" to have what is changed in memory'
+        )
+    return f'fs({key}={quoted(path)}, at={quoted(guest)}, mode="{mode or usual}")'
+
+
+def _moded(text: str) -> tuple[str, str]:
+    """What stands before the mode, and the mode; "" if none is said."""
+    where, colon, mode = text.rpartition(":")
+    return (where, mode) if colon and mode in MODES else (text, "")
 
 
 def _check_no_mode(text: str, path: str) -> None:
@@ -65,7 +78,8 @@ def _check_no_mode(text: str, path: str) -> None:
     said = f"directory {text!r}: {word!r} is no mode"
     if word.startswith("/") and before:
         raise UsageError(f'{said}; write HOST::GUEST, for example "{before}::{word}"')
-    raise UsageError(f'{said}; write ":ro" or ":rw", or, if it is in the path, "{text}:rw"')
+    modes = '":ro", ":rw" or ":overlay"'
+    raise UsageError(f'{said}; write {modes}, or, if it is in the path, "{text}:rw"')
 
 
 def listening(texts: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 CONNECT = ("none", "any", "all")
 EVERYWHERE = "0.0.0.0/0"
+MAX_FILES = 1 << 16  # that one task can be let have open
+FILES_BESIDES = 64  # of the host, for the directories of grants and other tasks
 
 
 def vm(
@@ -128,10 +130,24 @@ def pong() -> Service:
     return Pong()
 
 
-def fs(image: Image | None) -> Service:
+def fs(image: Image | None, max_files: int | None = None) -> Service:
+    """`max_files`: how many one task may have open. Raises UsageError."""
     from wasmos.servers.fs import Fs
 
-    return Fs(image)
+    return Fs(image, **room_for(max_files))
+
+
+def room_for(files: int | None) -> dict[str, Any]:
+    """Limits of an fs server under which one task may have so many files open; None: the usual
+    ones. Raises UsageError."""
+    if files is None:
+        return {}
+    if not 0 < files <= MAX_FILES:
+        raise UsageError(f"{files:,} open files: a task may have 1 to {MAX_FILES:,}")
+    from wasmos.servers.fs.views import MAX_HOST_FILES
+
+    host = max(MAX_HOST_FILES, files + FILES_BESIDES)
+    return {"max_open_files": files, "max_host_files": host}
 
 
 def tcpip(

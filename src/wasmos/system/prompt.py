@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from wasmos.errors import ManifestError
 from wasmos.kernel import ALL
-from wasmos.system.policy.rights import rule_for
+from wasmos.system.policy.rights import looks_around, rule_for, said
 from wasmos.system.policy.widen import wider
 
 TYPE_CHECKING = False
@@ -47,7 +47,10 @@ _WORDS = {
 
 
 # Messages about open files, and what opens them.
-_OPENED = [("fs", message) for message in ("open", "read", "write")]
+_OPENED = [
+    ("fs", message)
+    for message in ("open", "read", "write", "open_file", "read_at", "write_at", "list", "resize")
+]
 
 
 class Answer:
@@ -108,7 +111,7 @@ class Question:
             found.append("         allow fs before it is opened, and for more than once")
         if self.unkept:
             found.append(f"  note   not [a]lways: {self.unkept}")
-        if self.exact.service == "fs" and not any("dir" in grant.badge for grant in self.near):
+        if self.exact.service == "fs" and not any(_is_of_host(grant) for grant in self.near):
             of_host = f"a directory of this machine is {self.directory}"
             found.append(f"  note   these are files in memory; {of_host}")
         always = "" if self.policy is None else f", [a]lways (adds it to {self.policy})"
@@ -175,8 +178,7 @@ class Question:
         named = cls is not None and any(f.meaning not in ("", "secret") for f in cls.FIELDS)
         if self.rule.constraints or (cls is not None and not named):
             return ""
-        shown = ", ".join(f"{k}={v!r}" for k, v in self.denial.shown_fields.items())
-        return f", MORE than this message ({shown[:200]}), which no rule can name alone"
+        return f", MORE than this message ({said(self.denial)[:200]}), which no rule can name alone"
 
 
 class _Decisions:
@@ -224,6 +226,8 @@ class _Decisions:
         if task is None or denial.cause in ("denied", "server") or task.id in self._quiet:
             return None
         if (task.id, denial.rule) in self._refused or not self.misses(task, denial.service):
+            return None
+        if looks_around(denial):
             return None
         rule = rule_for(self._kernel, denial)
         if rule is None:
@@ -444,6 +448,10 @@ class LaterPrompter(_Decisions):
                 self._show(question)
         self._say("that is a no")
         return no
+
+
+def _is_of_host(grant: Grant) -> bool:
+    return "dir" in grant.badge or "archive" in grant.badge
 
 
 def _not_yet(question: Question, answer: Answer | None) -> list[str]:

@@ -43,6 +43,14 @@ def seconds(text: str | float) -> float:
     return _parse(str(text), _TIMES, MAX_SECONDS, "a time like 5s or 250ms")
 
 
+def whole(text: str | int) -> int:
+    """A number of things. Raises ValueError."""
+    digits = str(text).strip()
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
+        raise ValueError(f"{text!r} is not a number")
+    return int(digits)
+
+
 def _parse(text: str, units: dict[str, float] | dict[str, int], most: float, wanted: str) -> float:
     number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
     unit = text.strip()[len(number) :].strip().lower()

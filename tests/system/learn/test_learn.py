@@ -238,6 +238,26 @@ def test_an_unused_directory_needs_no_line(tmp_path: Path) -> None:
     assert allow == [f'fs(dir="{tmp_path}", at="/a", mode="ro")']
 
 
+def test_a_directory_on_the_way_to_others_needs_all_that_it_shows(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    dirs = [f"{tmp_path}/{name}::/{name}" for name in ("a", "b")]
+    wanted = [f'fs(dir="{tmp_path}/{name}", at="/{name}", mode="ro")' for name in ("a", "b")]
+    assert learnt_of(("fs", abi.FsReaddir("/", 0)), dirs=dirs) == wanted
+    assert learnt_of(("fs", abi.FsOpenFile("/", 2 | 32)), dirs=dirs) == wanted
+    assert learnt_of(("fs", abi.FsStat("/", 0)), dirs=dirs) == wanted[:1]
+
+
+def test_what_was_not_moved_was_not_written(tmp_path: Path) -> None:
+    """Between two places nothing is, whatever their modes."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "f").write_text("")
+    dirs = [f"{tmp_path}/{name}::/{name}" for name in ("a", "b")]
+    allow = learnt_of(("fs", abi.FsRename("/a/f", "/b/f")), dirs=dirs)
+    assert allow == [f'fs(dir="{tmp_path}/{name}", at="/{name}", mode="ro")' for name in "ab"]
+
+
 def test_files_in_memory_are_named_one_by_one() -> None:
     allow = learnt_of(
         ("fs", abi.FsMkfile("b")), ("fs", abi.FsOpen("b", 0)), ("fs", abi.FsRead(1, 5)),

@@ -23,6 +23,7 @@ policy = "p.toml"
 files = { "a.txt" = "text", "d/b" = "" }
 load = "from.tar"
 save = "to"
+max_open_files = 100
 
 [tcpip]
 listen = ["1:2", "0.0.0.0:3-5:6"]
@@ -78,11 +79,12 @@ def test_every_key(read, tmp_path: Path) -> None:  # type: ignore[no-untyped-def
     assert m.programs == [f"{tmp_path}/programs", "/abs", home]
     assert m.fs_files == {"a.txt": "text", "d/b": ""}
     assert (m.fs_load, m.fs_save) == (f"{tmp_path}/from.tar", f"{tmp_path}/to")
+    assert m.fs_max_open_files == 100
     assert (m.listen, m.connect) == (["1:2", "0.0.0.0:3-5:6"], ["any"])
     one, two, third = m.tasks.values()
     assert (one.name, one.path, one.args) == ("one", f"{tmp_path}/./mine/one.wasm", ["a", "b"])
     assert [str(right.rule) for right in one.use] == ["fs", "*", '"a b"']
-    assert one.use[1].origin == f"{tmp_path}/system.toml:20"
+    assert one.use[1].origin == f"{tmp_path}/system.toml:21"
     assert (one.allow, one.deny, one.service, one.priority) == ([], [], "uno", 15)
     assert one.env == {"A": "1"}
     assert one.restart == Restart("on-failure", 1.0, 9)
@@ -248,6 +250,9 @@ CASES = {
         "[task.a]\nuse = ['tcpip.listen(listen_port=80, bind=\"x\")']",
         '2: rule "tcpip.listen(bind="x", listen_port=80)": tcpip: bind \'x\': ',
     ),
+    "open files": ("[fs]\nmax_open_files = 0", "2: 0 open files: a task may have 1 to 65,536"),
+    "open files text": ('[fs]\nmax_open_files = "9"', "2: max_open_files is a number"),
+    "use archive": ("[task.a]\nuse = ['fs(archive=\"nowhere.zip\")']", '2: rule "fs(archive='),
     "env": ("[task.a]\nenv = ['A']", "2: env is a table: env = "),
     "env number": ("[task.a.env]\nA = 'x'\nB = 1", "3: B is a string"),
     "env name": ("[task.a]\nenv = { 'A=' = 'x' }", "2: 'A=' can't be a variable's name"),

@@ -383,11 +383,14 @@ def test_for_run_without_a_section(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_documentations_examples(granted: Load, tmp_path: Path) -> None:
     """They are read without an error, and fit each other."""
     text = (Path(__file__).parents[3] / "docs/reference/manifest.md").read_text()
-    rules, policy, *example = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    rules, foreign, policy, *example = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     (tmp_path / "data").mkdir()
     policy_ = "[task.kv]\nallow = ['*', 'fs(dir=\"data\", at=\"/data\")']"
     manifest = granted(f"[task.kv]\n{rules}", policy_)
     assert len(rights(manifest, "kv")) == 8
+    foreign = foreign.replace("[task.program]", "[task.kv]")
+    manifest = granted(foreign, foreign.replace("use =", "allow ="))
+    assert len(rights(manifest, "kv")) == 6
     use = "[task.webserver]\nuse = ['console.write']\n[spawn]\nuse = ['console']"
     assert rights(granted(use, policy), "webserver")[0][1] == "policy.toml:5"
     assert [name for name, _ in rights(granted(*example), "ping")] == ["pong", "console.write"]

@@ -2,6 +2,7 @@
 
 learn      the run
 learner    who watches, and makes a rule for each thing that is done
+watched    the servers that it uses, which remember what was done with them
 learnt     the fewest rules for that, as a policy
 """
 

@@ -12,7 +12,9 @@ from wasmos.errors import Deadlock, UsageError
 from wasmos.kernel import Kernel, Limits, Rule
 from wasmos.system import outfit
 from wasmos.system.learn import learnt
-from wasmos.system.learn.learner import ORIGIN, Learner, WatchedFs, WatchedTcpip
+from wasmos.system.learn.learner import ORIGIN, Learner
+from wasmos.system.learn.watched import WatchedFs, WatchedTcpip
+from wasmos.system.run import STANDARD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ def learn(
     generalise: bool = False,
     dirs: Iterable[str] = (),
     files: str | os.PathLike[str] | None = None,
+    max_files: int | None = None,
     listen: Iterable[str] = (),
     env: Iterable[str] = (),
     network: Network | None = None,
@@ -86,12 +89,15 @@ def learn(
 
     It may do everything but what `deny` says. With `ask` it may do what that allows, which is
     called with the kernel and the task for what `Kernel.ask` takes: `lambda kernel, task:
-    Prompter(…)`; then `allow` is what is allowed without a question.
+    Prompter(…)`; then `allow` is what is allowed without a question, and for a program of another
+    system what `run` grants it by itself.
 
     dirs: host directories, as in `./data::/data:ro`; without them it has files in memory, `files`
-        at first.
+        at first; a program of another system has these only if there are some.
+    max_files: how many files it may have open, 64 by default.
     listen: ports, as in `8080:80`; every other port that it wants is any free one of 127.0.0.1.
-    env: variables that it finds besides the host's, or instead: NAME=VALUE. network: the host's
+    env: variables that it finds besides the host's, or instead: NAME=VALUE; a program of another
+        system finds these and no others, for it is given all that there are. network: the host's
         own, unless another one is given.
     cache, progress: as `Kernel` takes them.
     generalise: allow more than was seen where a list would be long, and say so.
@@ -110,24 +116,40 @@ def learn(
             raise UsageError(f"{program.name} is a passive service, which does nothing by itself")
         denied = [kernel.parse_rule(rule) for rule in deny]
         approved = [kernel.parse_rule(rule) for rule in allow]
-        world = _World(kernel, dirs, files, listen, network, log)
+        world = _World(kernel, dirs, files, max_files, listen, network, log)
         for note in outfit.unset(env):
             log(note)
-        world.serve(input, output, output_limit, args=bool(args) or ask is None)
+        is_adapted = program.shape.dialect is not None
+        if is_adapted:
+            approved += map(Rule.parse, STANDARD)
+        variables = _variables(env, is_adapted)
+        world.serve(
+            input, output, output_limit,
+            args=bool(args) or is_adapted or ask is None,
+            env=bool(variables) or not is_adapted,
+        )  # fmt: skip
         task = kernel.spawn(program, name=name, limits=limits)
         for rule in denied:
             kernel.deny(task, rule, origin="--deny")
         watched = world.fs_rules if ask is None or world.dirs else []
+        if is_adapted:  # as in a run: it sees the places that it is given
+            watched = world.dirs if files is None else world.fs_rules
         for rule in watched:
             kernel.grant(task, rule, origin=ORIGIN)
         asked = None if ask is None else ask(kernel, task)
-        learner = Learner(kernel, task, ask=asked, approved=approved, generalise=generalise)
-        world.begin(task, learner, args, env)
+        learner = Learner(
+            kernel, task, ask=asked, approved=approved, generalise=generalise,
+            is_adapted=is_adapted,
+        )  # fmt: skip
+        world.begin(task, learner, args, variables)
         kernel.ask(task, learner)
         exit = _wait(kernel, task)
         learner.finish()
         learner.binds = world.binds
-        found = learner.lines(world.fs.needs() if watched else ())
+        if is_adapted:
+            learner.idle = world.idle_ports
+        used = world.fs.needs(numbered=world.hears) if watched else ()
+        found = learner.lines(used)
         return Learnt(task.name, found, learner.once(), denied, list(learner.notes), exit)
 
 
@@ -147,6 +169,7 @@ class _World:
         kernel: Kernel,
         dirs: Iterable[str],
         files: str | os.PathLike[str] | None,
+        max_files: int | None,
         listen: Iterable[str],
         network: Network | None,
         log: Callable[[str], object],
@@ -159,7 +182,7 @@ class _World:
         for rule in self.dirs:
             rights.check_badge(rule)
         self.fs_rules = self.dirs or [Rule("fs")]
-        self.fs = WatchedFs(outfit.filled_image(files, log))
+        self.fs = WatchedFs(outfit.filled_image(files, log), **outfit.room_for(max_files))
         self._kernel = kernel
         self._log = log
         self._listen = list(listen)
@@ -167,6 +190,18 @@ class _World:
         self._arguments: dict[int, list[str]] = {}
         self._variables: dict[int, Mapping[str, str]] = {}
         self._learner: Learner | None = None
+        self._network_server: WatchedTcpip | None = None
+
+    @property
+    def idle_ports(self) -> set[int]:
+        server = self._network_server
+        return set() if server is None else server.offered - server.asked
+
+    @property
+    def hears(self) -> bool:
+        """Whether a port was of use that it was offered."""
+        server = self._network_server
+        return server is not None and bool(server.offered & server.asked)
 
     def serve(
         self,
@@ -175,16 +210,17 @@ class _World:
         output_limit: int | None,
         *,
         args: bool,
+        env: bool,
     ) -> None:
-        """All there is: it is learnt what of it is needed. `args`, or nobody is asked about them
-        in vain."""
+        """All there is: it is learnt what of it is needed. `args` and `env`, or nobody is asked
+        about them in vain."""
         from wasmos.servers.env import Env
 
         servers: list[Service] = [
             outfit.vm(None),
             outfit.console(output, source, output_limit=output_limit),
             *([outfit.args(self._arguments)] if args else []),
-            Env(self._variables),
+            *([Env(self._variables)] if env else []),
             outfit.clock(),
             outfit.random(),
             outfit.echo(),
@@ -195,20 +231,25 @@ class _World:
         for server in servers:
             self._kernel.serve(server)
 
-    def begin(self, task: Task, learner: Learner, args: Sequence[str], env: Iterable[str]) -> None:
+    def begin(
+        self, task: Task, learner: Learner, args: Sequence[str], variables: Mapping[str, str]
+    ) -> None:
         self._arguments[task.id] = [task.name, *args]
-        self._variables[task.id] = _variables(env)
+        self._variables[task.id] = variables
         self._learner = learner
 
     def _tcpip(self) -> Service:
         from wasmos.servers.tcpip import PortMap
 
-        return WatchedTcpip(
+        ports = PortMap(self._listen, unmapped="any")
+        self._network_server = WatchedTcpip(
             self._resolved,
-            ports=PortMap(self._listen, unmapped="any"),
+            ports.guest_ports,
+            ports=ports,
             network=self._network,
             on_bound=self._bound,
         )
+        return self._network_server
 
     def _resolved(self, hostname: str, address: int) -> None:
         if self._learner is not None:
@@ -221,9 +262,13 @@ class _World:
         self._log(f"tcpip: port {port} is {endpoint}")
 
 
-def _variables(env: Iterable[str]) -> dict[str, str]:
-    """As in `run`: which of them it may read there, the policy says, and here it may do all."""
+def _variables(env: Iterable[str], is_adapted: bool) -> dict[str, str]:
+    """As in `run`: which of them it may read there, the policy says, and here it may do all. But an
+    adapter reads whatever there is, so that nobody could say what its program needed of it."""
     from wasmos.system import flags
 
     given = [(name, value) for name, value, _ in map(flags.variable, env)]
-    return {**os.environ, **{name: value for name, value in given if value is not None}}
+    known = {name: value for name, value in given if value is not None}
+    if not is_adapted:
+        return {**os.environ, **known}
+    return {name: os.environ[name] for name, _ in given if name in os.environ} | known

@@ -3,21 +3,14 @@
 Law: a message is allowed here for what it says and nothing more: a yes is a grant for exactly that
 message. So each different one is seen once, whatever the program does; and what a rule denies, or
 the world, isn't learnt.
-
-A file is read and written under the grant that it was opened under, so `fs` is granted whole, and
-`WatchedFs` tells what is done with it. `WatchedTcpip` tells which addresses names had.
 """
 
 from __future__ import annotations
 
-from wasmos.abi import ErrorCode
 from wasmos.abi.networks import dotted
-from wasmos.errors import ServiceError
-from wasmos.kernel import Caller, Rule, exactly
-from wasmos.servers.fs import Fs
-from wasmos.servers.tcpip import Tcpip
+from wasmos.kernel import Rule
 from wasmos.system.learn.learnt import Line, Need, lines
-from wasmos.system.policy.rights import rule_for
+from wasmos.system.policy.rights import looks_around, rule_for, said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +27,6 @@ if TYPE_CHECKING:
 ORIGIN = "learn"
 MAX_NEEDS = 4096  # different messages; then nothing new is allowed
 MAX_NOTES = 64
-MAX_PATHS = 24  # that a comment lists
 
 
 class Learner:
@@ -45,21 +37,24 @@ class Learner:
         granted for a number of uses is no rule for good.
     approved: rules whose messages are allowed without a question, if there is an `ask`.
     generalise: allow what can't be written as an exact rule, and say so.
+    is_adapted: an adapter speaks for the program, and looks up what that may never use.
     `notes`: what wasn't allowed, and why.
     """
 
     def __init__(
         self, kernel: Kernel, task: Task, *, ask: Ask | None = None,
-        approved: Iterable[Rule] = (), generalise: bool = False,
+        approved: Iterable[Rule] = (), generalise: bool = False, is_adapted: bool = False,
     ) -> None:  # fmt: skip
         self.notes: dict[str, None] = {}
         self.names: dict[str, str] = {}  # address → the name that had it last
         self.binds: dict[int, str] = {}  # guest's port → where it is
+        self.idle: set[int] = set()  # guest's ports that an adapter listened on for nobody
         self._kernel = kernel
         self._task = task
         self._ask = ask
         self._approved = tuple(approved)
         self._generalise = generalise
+        self._is_adapted = is_adapted
         self._needs: dict[NeedKey, Need] = {}
         self._keys: dict[Key, set[NeedKey]] = {}
         self._named: dict[str, tuple[str, ...]] = {}  # message → its fields that rules name
@@ -73,6 +68,8 @@ class Learner:
         """Whether the kernel is to look again."""
         if denial.cause == "denied" or not self._hears:
             return False
+        if looks_around(denial):
+            return self._shown(denial)
         rule = self._rule(denial)
         if rule is None or len(self._needs) >= MAX_NEEDS:
             return False
@@ -87,6 +84,14 @@ class Learner:
         else:
             self._kernel.grant(self._task, rule, origin=ORIGIN)
             self._learn(denial, rule)
+        return True
+
+    def _shown(self, denial: Denial) -> bool:
+        """Whether it is told what it could use, which is needed by who then uses it and is part of
+        that right. A right to files would show it some; one to listen to nobody shows none."""
+        if denial.service == "fs":
+            return False
+        self._kernel.grant(self._task, denial.rule, origin=ORIGIN)
         return True
 
     def _answer(self, granted: list[Grant], rule: Rule) -> tuple[bool, Rule]:
@@ -106,8 +111,9 @@ class Learner:
         if len(rule.constraints) == len(named) and denial.cls is not None:
             return rule
         if not self._generalise:
-            shown = ", ".join(f"{k}={v!r}" for k, v in denial.shown_fields.items())
-            self._note(f"{denial.message}({shown}): no rule is for just this; try --generalise")
+            self._note(
+                f"{denial.message}({said(denial)}): no rule is for just this; try --generalise"
+            )
             return None
         return rule
 
@@ -162,7 +168,7 @@ class Learner:
                 self._answered[key] = self._answered.get(key, 0) + count
 
     def _denied(self, denial: Denial) -> None:
-        if denial.task == self._task.id and self._hears:
+        if denial.task == self._task.id and self._hears and not looks_around(denial):
             self._refused.add(denial.service)
             self._note(f"{denial.rule}: {denial.reason}")
 
@@ -189,22 +195,23 @@ class Learner:
             if self._answered.get(key, 0) < 1
             for each in rules
         }
-        found = [need for key, need in self._needs.items() if key not in refused]
-        for need in found:
-            port = need.rule.constraints.get("listen_port")
-            if port is not None and str(port).partition("=")[2].isdigit():
-                self._bind(need, int(str(port).partition("=")[2]))
+        found = []
+        for key, need in self._needs.items():
+            port = _port(need)
+            if key in refused or port in self.idle:
+                continue
+            if port in self.binds:
+                need.badge["bind"] = self.binds[port]
+            found.append(need)
         return found
-
-    def _bind(self, need: Need, port: int) -> None:
-        if port in self.binds:
-            need.badge["bind"] = self.binds[port]
 
     def lines(self, more: Iterable[Need] = ()) -> list[Line]:
         """The rules of the policy. `more`: what others have watched."""
         needs = [need for need in self.needs if not need.is_once]
         found = lines([*needs, *more], self._task.name, generalise=self._generalise)
         used = {line.rule.service for line in (*found, *self.once())}
+        if self._is_adapted:
+            return found
         mine = "lookup", self._task.id
         events = [e for e in self._kernel.events() if (e.kind, e.task) == mine and e.peer]
         looked_up = {self._kernel.name_of(event.peer) for event in events}
@@ -222,131 +229,11 @@ def _meant(cls: type[Message]) -> list[str]:
     return [field.name for field in cls.FIELDS if field.meaning not in ("", "secret")]
 
 
+def _port(need: Need) -> int:
+    """The one that is listened on; 0 if it is none."""
+    digits = str(need.rule.constraints.get("listen_port", "")).partition("=")[2]
+    return int(digits) if digits.isdigit() else 0
+
+
 def _key(message: str, named: tuple[str, ...], fields: dict[str, Any]) -> Key:
     return message, tuple((name, fields.get(name)) for name in named)
-
-
-# --- what is watched in servers ---
-
-
-class _Use:
-    """What was done under one grant for fs."""
-
-    def __init__(self, grant: Grant) -> None:
-        self.grant = grant
-        self.wrote = False
-        self.by_handle = False  # it wrote to a file that was open
-        self.paths: dict[str, None] = {}
-        self.rules: dict[str, Rule] = {}
-        self.inexact: dict[str, None] = {}
-
-
-class WatchedFs(Fs):
-    """An fs server that remembers what was done under which grant."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._uses: dict[int, _Use] = {}
-
-    def needs(self) -> list[Need]:
-        """What was needed, in order of the grants."""
-        return [need for _, use in sorted(self._uses.items()) for need in _needs_of(use)]
-
-    def fs_open(self, caller: Caller, path: str, flags: int) -> int:
-        fd = self._told(caller, path, "open", False, lambda: Fs.fs_open(self, caller, path, flags))
-        assert isinstance(fd, int)
-        return fd
-
-    def fs_readdir(self, caller: Caller, path: str, index: int) -> tuple[str, int, int]:
-        found: tuple[str, int, int] = self._told(
-            caller, path, "readdir", False, lambda: Fs.fs_readdir(self, caller, path, index)
-        )
-        return found
-
-    def fs_mkfile(self, caller: Caller, path: str) -> None:
-        self._told(caller, path, "mkfile", True, lambda: Fs.fs_mkfile(self, caller, path))
-
-    def fs_mkdir(self, caller: Caller, path: str) -> None:
-        self._told(caller, path, "mkdir", True, lambda: Fs.fs_mkdir(self, caller, path))
-
-    def fs_delete(self, caller: Caller, path: str) -> None:
-        self._told(caller, path, "delete", True, lambda: Fs.fs_delete(self, caller, path))
-
-    def fs_write(self, caller: Caller, fd: int, data: bytes) -> int:
-        written = super().fs_write(caller, fd, data)
-        use = self._uses.get(self._handle(caller, fd).grant)
-        if use is not None:
-            use.wrote = use.by_handle = True
-        return written
-
-    def _told(
-        self, caller: Caller, path: str, message: str, writes: bool, action: Callable[[], Any]
-    ) -> Any:
-        use = self._use(caller, path)
-        try:
-            return action()
-        except ServiceError as error:
-            if error.code == ErrorCode.NOT_ALLOWED:
-                use = None
-            raise
-        finally:
-            if use is not None:
-                self._note(use, path, message, writes)
-
-    def _use(self, caller: Caller, path: str) -> _Use | None:
-        try:
-            place = self._worlds(caller).find(path)
-        except ServiceError:
-            return None
-        id = place.owner if place.mount is None else place.mount.grant
-        grant = self.kernel.find_grant(id)
-        return None if grant is None else self._uses.setdefault(id, _Use(grant))
-
-    def _note(self, use: _Use, path: str, message: str, writes: bool) -> None:
-        use.wrote = use.wrote or writes
-        if len(use.paths) < MAX_NEEDS:
-            use.paths[path] = None
-        number = _NUMBERS[message]
-        rule = exactly("fs", (number, {"path": path}))
-        if rule is None:
-            use.inexact[path] = None
-        elif len(use.rules) < MAX_NEEDS:
-            use.rules[str(rule)] = rule
-
-
-def _needs_of(use: _Use) -> list[Need]:
-    badge = dict(use.grant.badge)
-    shown = sorted(use.paths)
-    listed = ", ".join(shown[:MAX_PATHS]) + (", …" if len(shown) > MAX_PATHS else "")
-    if "dir" not in badge and not use.by_handle and not use.inexact:
-        return [Need(rule) for rule in use.rules.values()]
-    if "dir" in badge:
-        if not use.wrote:
-            badge["mode"] = "ro"
-        return [Need(Rule("fs", badge=badge), comment=f"used: {listed}")]
-    why = "a path that no rule can name" if use.inexact else "a file is written to as it was opened"
-    comment = f"GENERALISED, all files: {why}; used: {listed}"
-    return [Need(Rule("fs", badge=badge if use.wrote else {"mode": "ro"}), comment=comment)]
-
-
-class WatchedTcpip(Tcpip):
-    """A tcpip server that tells which address a task was given for a name."""
-
-    def __init__(self, resolved: Callable[[str, int], object], **options: Any) -> None:
-        super().__init__(**options)
-        self._resolved = resolved
-
-    async def tcpip_dns_resolve(self, caller: Caller, hostname: str) -> int:
-        address = await super().tcpip_dns_resolve(caller, hostname)
-        self._resolved(hostname, address)
-        return address
-
-
-def _numbers() -> dict[str, int]:
-    from wasmos import abi
-
-    return {name: abi.RPCS[f"fs_{name}"].request.TYPE
-            for name in ("open", "readdir", "mkfile", "mkdir", "delete")}  # fmt: skip
-
-
-_NUMBERS = _numbers()

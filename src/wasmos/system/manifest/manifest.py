@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SERVERS = ("vm", "console", "args", "env", "clock", "random", "echo", "pong", "fs", "tcpip")
 SYSTEM_KEYS = ("name", "programs", "servers", "policy")
-FS_KEYS = ("load", "save", "files")
+FS_KEYS = ("load", "save", "files", "max_open_files")
 TCPIP_KEYS = ("listen", "connect")
 SPAWN_KEYS = (
     "use", "priority", "memory", "cpu_time", "deadline", "table_elements", "mailbox",
@@ -95,6 +95,7 @@ class Manifest:
         self.fs_load: str | None = None
         self.fs_save: str | None = None
         self.fs_files: dict[str, str] = {}
+        self.fs_max_open_files: int | None = None  # of one task; None: as usual
         self.listen: list[str] = []
         self.connect: list[str] | None = None  # None: wherever rules allow it
         self.tasks: dict[str, TaskPlan] = {}
@@ -207,11 +208,23 @@ class _Reader:
                 self.manifest.fs_load = tables.file(place, tables.text(place, value))
             elif key == "save":
                 self.manifest.fs_save = tables.file(place, tables.text(place, value))
+            elif key == "max_open_files":
+                self.manifest.fs_max_open_files = self._open_files(place, value)
             else:
                 files = tables.table(place, value, 'files is a table: files = { "name" = "text" }')
                 self.manifest.fs_files = {
                     name: tables.text((*place, name), text) for name, text in files.items()
                 }
+
+    def _open_files(self, place: Place, value: object) -> int:
+        from wasmos.system.outfit import room_for
+
+        count = self.tables.whole(place, value, MAX_COUNT)
+        try:
+            room_for(count)
+        except UsageError as error:
+            self.tables.fail(place, str(error))
+        return count
 
     def _tcpip(self, table: dict[str, Any]) -> None:
         from wasmos.servers.tcpip import PortMap

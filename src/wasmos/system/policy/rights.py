@@ -1,8 +1,8 @@
 """Rules as they stand in files: what an author asks for, what an operator grants and denies.
 
 Law: a rule is understood in full or refused with its line: the service is known, the messages,
-fields and badge parameters are, and a badge means something to its server. Directories are
-absolute from here on, so that rules from different files can be compared.
+fields and badge parameters are, and a badge means something to its server. Directories and archives
+are absolute from here on, so that rules from different files can be compared.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from wasmos.kernel import Denial, Kernel
     from wasmos.system.manifest.positions import Place
     from wasmos.system.manifest.tables import Tables
+
+
+OF_HOST = ("dir", "archive")  # badge parameters that are paths of the host
 
 
 class Right:
@@ -44,6 +47,20 @@ def rule_for(kernel: Kernel, denial: Denial) -> Rule | None:
     except RuleError:
         return None
     return None if rule.service != denial.service or rule.service == ALL else rule
+
+
+def said(denial: Denial) -> str:
+    """What a message that no rule can name says: of bytes, and of memory that is lent, how many."""
+    return ", ".join(
+        f"{name}={value['len']:,} bytes" if isinstance(value, dict) else f"{name}={value!r}"
+        for name, value in denial.shown_fields.items()
+    )
+
+
+def looks_around(denial: Denial) -> bool:
+    """Whether somebody only wanted to know what there is for him to use. An adapter does that for
+    each program; who has no right to files or ports has none to be told of, and misses nothing."""
+    return denial.message in ("fs.root", "tcpip.listener")
 
 
 def read(tables: Tables, place: Place, value: object, *, deny: bool = False) -> list[Right]:
@@ -106,20 +123,26 @@ def check_badge(rule: Rule) -> None:
 
 
 def beneath(base: str, rule: Rule) -> Rule:
-    """The same rule with a directory that starts from `base`, if it is relative."""
-    directory = rule.badge.get("dir")
-    if directory is None or rule.service == ALL or "\0" in directory:
+    """The same rule with the directory or archive of the host, if it is relative, from `base`."""
+    if rule.service == ALL:
         return rule
-    path = os.path.join(base, os.path.expanduser(directory))
+    badge = {
+        key: _from(base, value) if key in OF_HOST and "\0" not in value else value
+        for key, value in rule.badge.items()
+    }
+    return rule if badge == rule.badge else _with_badge(rule, badge)
+
+
+def _from(base: str, path: str) -> str:
+    path = os.path.join(base, os.path.expanduser(path))
     # `link/..` is not where it seems to be.
-    path = os.path.realpath(path) if ".." in path.split(os.sep) else os.path.normpath(path)
-    return rule if path == directory else _with_badge(rule, {**rule.badge, "dir": path})
+    return os.path.realpath(path) if ".." in path.split(os.sep) else os.path.normpath(path)
 
 
 def from_here(text: str) -> str:
     """The text of a rule that somebody typed, with its directory from where he is. What can't be
     read here is left as it is: who knows all messages says what is wrong with it."""
-    if "dir" not in text:
+    if not any(key in text for key in OF_HOST):
         return text
     try:
         rule = Rule.parse(text)
