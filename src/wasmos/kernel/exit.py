@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from wasmos.engine.binary import ModuleInfo
+    from wasmos.kernel.program import Program
 
     Frame: TypeAlias = tuple[int, str | None, int, str]
 
@@ -47,7 +48,7 @@ class Exit:
     """
 
     __slots__ = (
-        "_module",
+        "_program",
         "backtrace",
         "cause",
         "code",
@@ -66,7 +67,7 @@ class Exit:
         message: str = "",
         backtrace: tuple[Frame, ...] = (),
         cpu_seconds: float = 0.0,
-        module: ModuleInfo | None = None,
+        program: Program | None = None,
     ) -> None:
         self.task = task
         self.name = name
@@ -75,17 +76,18 @@ class Exit:
         self.message = message
         self.backtrace = backtrace
         self.cpu_seconds = cpu_seconds
-        self._module: Callable[[], ModuleInfo | None] = _nothing
-        if backtrace and module is not None:
+        self._program: Callable[[], Program | None] = _nothing
+        if backtrace and program is not None:
             from weakref import ref
 
             # Modules are large, and ends are kept: whoever keeps one doesn't keep the other.
-            self._module = ref(module)
+            self._program = ref(program)
 
     @property
     def module(self) -> ModuleInfo | None:
         """What the backtrace is about, while the kernel has it."""
-        return self._module()
+        program = self._program()
+        return None if program is None else program.info
 
     @property
     def ok(self) -> bool:
@@ -119,11 +121,11 @@ class Exit:
 
 
 def whose(
-    frames: list[tuple[int, str | None, int, str | None]], module: ModuleInfo | None
+    frames: list[tuple[int, str | None, int, str | None]], program: Program | None
 ) -> tuple[Frame, ...]:
     """The engine's frames, told apart. A program that calls itself like one of ours gets all of
     them as its own: it only deceives whoever debugs it."""
-    name = None if module is None else module.module_name()
+    name = None if program is None else program.info.module_name()
     is_liar = name is not None and name.startswith(OURS)
     found = []
     for index, function, offset, owner in frames:

@@ -184,9 +184,9 @@ class Hooks(_core.Core):
             cause,
             code,
             message,
-            whose(frames, task.module) if frames else (),
+            whose(frames, task.program) if frames else (),
             cpu_ns / 1e9,
-            task.module,
+            task.program,
         )
         if self.authority.report.sinks:
             more: dict[str, Any] = {"backtrace": task.exit.backtrace} if task.exit.backtrace else {}

@@ -268,7 +268,7 @@ class Kernel(Hooks):
             adapter=None if shape.dialect is None else self._adapter(shape.dialect),
         )
         task = Task(self, id, name or program.name)
-        task.limits, task.priority, task.module = limits, priority, program.info
+        task.limits, task.priority, task.program = limits, priority, program
         self._enrol(task)
         self.authority.report.task("spawn", task, parent)
         if self.is_over(id):  # a passive service that failed to start: `exit` will say why

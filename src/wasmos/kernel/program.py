@@ -48,6 +48,8 @@ class Program:
     """A module that was admitted; once compiled, spawn it as often as you like."""
 
     __slots__ = (
+        "__weakref__",
+        "_info",
         "_kept_as",
         "_kernel",
         "compile_limits",
@@ -69,6 +71,7 @@ class Program:
         self.verdict = verdict
         self.compile_limits: CompileLimits | None = None
         self.module: _core.Module | None = None
+        self._info: ModuleInfo | None = None
 
     @property
     def shape(self) -> Shape:
@@ -77,8 +80,11 @@ class Program:
 
     @property
     def info(self) -> ModuleInfo:
-        """What it declares."""
-        return binary.parse(self.data)
+        """What it declares: read when somebody wants it, which a program from the cache needs
+        not."""
+        if self._info is None:
+            self._info = binary.parse(self.data)
+        return self._info
 
     def compile(self, trusted: bool = False) -> None:
         """Turn it into machine code, in a child process unless `trusted`; or find it in the cache.

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from wasmos.engine.binary import ModuleInfo
     from wasmos.kernel.denial import Denial
     from wasmos.kernel.exit import Exit
     from wasmos.kernel.grant import Grant
     from wasmos.kernel.kernel import Kernel
     from wasmos.kernel.limits import Limits
+    from wasmos.kernel.program import Program
     from wasmos.kernel.timers import Timer
 
 _BLOCKED = ("receiving", "sending", "awaiting reply", "looking up")
@@ -37,7 +37,7 @@ class Task:
         self.denials: list[Denial] = []  # the first different messages that it was denied
         self.forbidden: list[Grant] = []  # the deny rules that held when it ended
         self.limits: Limits | None = None  # of Wasm tasks
-        self.module: ModuleInfo | None = None  # what one of those is an instance of
+        self.program: Program | None = None  # what one of those is an instance of
         self.priority = 0
         self.exit: Exit | None = None
         self.deadline: Timer | None = None
