@@ -277,7 +277,7 @@ def test_rules_and_their_commas(made: Make) -> None:
         (["--deny", "consol"], "no service 'consol' to deny; did you mean 'console'?"),
         (["--dir", ".::/data:r0"], "directory '.::/data:r0': 'r0' is no mode; "
          'write ":ro", ":rw" or ":overlay", or, if it is in the path, ".::/data:r0:rw"'),
-        (["--max-files", "0"], "0 open files: a task may have 1 to 65,536"),
+        (["--max-open-files", "0"], "0 open files: a task may have 1 to 65,536"),
         (["--dir", "x::y"], "directory 'x::y': 'y' is no absolute path; write \"/y\""),
         (["--env", "=1"], "variable '=1': write NAME or NAME=VALUE"),
     ],

@@ -46,7 +46,7 @@ def main(options: argparse.Namespace) -> int:
         generalise=options.generalise,
         dirs=options.dir,
         files=options.files,
-        max_files=options.max_files,
+        max_open_files=options.max_open_files,
         listen=options.listen,
         env=options.env,
         timeout=options.timeout,

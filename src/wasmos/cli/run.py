@@ -44,7 +44,7 @@ def main(options: argparse.Namespace) -> int:
         connect=options.connect,
         env=options.env,
         files=options.files,
-        max_files=options.max_files,
+        max_open_files=options.max_open_files,
         ask=_ask(options),
         audit=options.audit,
         audit_calls=options.audit_calls,

@@ -130,11 +130,11 @@ def pong() -> Service:
     return Pong()
 
 
-def fs(image: Image | None, max_files: int | None = None) -> Service:
-    """`max_files`: how many one task may have open. Raises UsageError."""
+def fs(image: Image | None, max_open_files: int | None = None) -> Service:
+    """`max_open_files`: how many one task may have open. Raises UsageError."""
     from wasmos.servers.fs import Fs
 
-    return Fs(image, **room_for(max_files))
+    return Fs(image, **room_for(max_open_files))
 
 
 def room_for(files: int | None) -> dict[str, Any]:

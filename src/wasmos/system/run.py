@@ -132,7 +132,7 @@ def run(
     connect: str | Sequence[str] = (),
     env: str | Iterable[str] | Mapping[str, str] = (),
     files: str | os.PathLike[str] | None = None,
-    max_files: int | None = None,
+    max_open_files: int | None = None,
     ask: Ask | None = None,
     audit: str | os.PathLike[str] | None = None,
     audit_calls: bool = False,
@@ -167,7 +167,7 @@ def run(
     env: variables that it may read: the host's by name, or NAME=VALUE.
     files: a host directory or tar file that `fs` starts with, in memory;
         giving it grants `fs`. The original is never changed.
-    max_files: how many files it may have open, 64 by default.
+    max_open_files: how many files it may have open, 64 by default.
     ask: called with the kernel and the task for what `Kernel.ask` takes: it decides
         about what would be denied. All servers are up then; `args` if there are some.
     audit: a file to write down who was granted and denied what, `audit_calls` also
@@ -198,7 +198,7 @@ def run(
     authority.add(deny, "deny=", denies=True)
     authority.imply("args", bool(args), "its args")
     authority.imply("fs", files is not None, "--files")
-    outfit.room_for(max_files)
+    outfit.room_for(max_open_files)
     if env:
         for note in outfit.unset(_variables(env)):
             log(note)
@@ -228,7 +228,7 @@ def run(
         ),
         "args": lambda: outfit.args(given.arguments),
         "env": lambda: outfit.env(given.variables),
-        "fs": lambda: outfit.fs(outfit.filled_image(files, log), max_files),
+        "fs": lambda: outfit.fs(outfit.filled_image(files, log), max_open_files),
         "tcpip": lambda: outfit.tcpip(authority.ports, None, log, unmapped=authority.unmapped),
         "clock": outfit.clock,
         "random": outfit.random,

@@ -221,8 +221,8 @@ def test_how_many_files_may_be_open(
     programs: str, folder: Path, most: int | None, count: int
 ) -> None:
     dirs = [f"{folder}::/data:ro"]
-    assert wasmos.run(programs, ["open"], dirs=dirs, max_files=most).returncode == count
-    found = learn(programs, ["open"], dirs=dirs, max_files=most)
+    assert wasmos.run(programs, ["open"], dirs=dirs, max_open_files=most).returncode == count
+    found = learn(programs, ["open"], dirs=dirs, max_open_files=most)
     assert found.exit is not None and found.exit.code == count
 
 

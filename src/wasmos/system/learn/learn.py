@@ -70,7 +70,7 @@ def learn(
     generalise: bool = False,
     dirs: Iterable[str] = (),
     files: str | os.PathLike[str] | None = None,
-    max_files: int | None = None,
+    max_open_files: int | None = None,
     listen: Iterable[str] = (),
     env: Iterable[str] = (),
     network: Network | None = None,
@@ -94,7 +94,7 @@ def learn(
 
     dirs: host directories, as in `./data::/data:ro`; without them it has files in memory, `files`
         at first; a program of another system has these only if there are some.
-    max_files: how many files it may have open, 64 by default.
+    max_open_files: how many files it may have open, 64 by default.
     listen: ports, as in `8080:80`; every other port that it wants is any free one of 127.0.0.1.
     env: variables that it finds besides the host's, or instead: NAME=VALUE; a program of another
         system finds these and no others, for it is given all that there are. network: the host's
@@ -116,7 +116,7 @@ def learn(
             raise UsageError(f"{program.name} is a passive service, which does nothing by itself")
         denied = [kernel.parse_rule(rule) for rule in deny]
         approved = [kernel.parse_rule(rule) for rule in allow]
-        world = _World(kernel, dirs, files, max_files, listen, network, log)
+        world = _World(kernel, dirs, files, max_open_files, listen, network, log)
         for note in outfit.unset(env):
             log(note)
         is_adapted = program.shape.dialect is not None
@@ -169,7 +169,7 @@ class _World:
         kernel: Kernel,
         dirs: Iterable[str],
         files: str | os.PathLike[str] | None,
-        max_files: int | None,
+        max_open_files: int | None,
         listen: Iterable[str],
         network: Network | None,
         log: Callable[[str], object],
@@ -182,7 +182,7 @@ class _World:
         for rule in self.dirs:
             rights.check_badge(rule)
         self.fs_rules = self.dirs or [Rule("fs")]
-        self.fs = WatchedFs(outfit.filled_image(files, log), **outfit.room_for(max_files))
+        self.fs = WatchedFs(outfit.filled_image(files, log), **outfit.room_for(max_open_files))
         self._kernel = kernel
         self._log = log
         self._listen = list(listen)
