@@ -128,10 +128,10 @@ def pong() -> Service:
     return Pong()
 
 
-def fs(image: Image | None) -> Service:
+def fs(image: Image | None, files_limit: int | None = None) -> Service:
     from wasmos.servers.fs import Fs
 
-    return Fs(image)
+    return Fs(image) if files_limit is None else Fs(image, max_overlay_bytes=files_limit)
 
 
 def tcpip(
@@ -252,16 +252,20 @@ def unset(env: Iterable[str], origin: str = "--env") -> list[str]:
     ]
 
 
-def make_image() -> Image:
+def make_image(files_limit: int | None = None) -> Image:
     """An empty image."""
     from wasmos.servers.fs import Image
 
-    return Image()
+    return Image() if files_limit is None else Image(max_bytes=files_limit)
 
 
-def filled_image(files: str | os.PathLike[str] | None, log: Callable[[str], object]) -> Image:
+def filled_image(
+    files: str | os.PathLike[str] | None,
+    log: Callable[[str], object],
+    files_limit: int | None = None,
+) -> Image:
     """An image with what is in a host directory or a tar file; what was left out is logged."""
-    image = make_image()
+    image = make_image(files_limit)
     if files is not None:
         for note in load_image(image, os.fspath(files)):
             log(f"fs: left out {note}")
