@@ -14,8 +14,17 @@ from pathlib import Path
 
 import wasmos
 from bench import guests
-from bench.harness import Aim, Measure, Row, Settings, WrongResultError, check, interleave, one_core
-from bench.harness import timed
+from bench.harness import (
+    Aim,
+    Measure,
+    Row,
+    Settings,
+    WrongResultError,
+    check,
+    interleave,
+    one_core,
+    timed,
+)
 from bench.peers import wheel
 from wasmos.personalities import wasi
 from wasmos.servers.clock import Clock
