@@ -32,8 +32,8 @@ MAX_NS = (1 << 63) - 1  # the last that a message has room for, in the year 2262
 # Nobody waits for the kernel's clock to read more, which is about 146 years: a virtual one goes
 # there at once, and has to go on from there.
 FAR_NS = 1 << 62
-# What a monotonic clock that stands still reads at first. Not 0: Go's library takes that for a clock
-# which doesn't work, and ends the program.
+# What a monotonic clock that stands still reads at first. Not 0: Go takes that for a clock which
+# doesn't work, and ends the program.
 FIRST_NS = 1
 MAX_KNOWN = 256
 
