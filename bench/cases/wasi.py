@@ -42,8 +42,8 @@ AS_IT_IS, NEW, STDOUT = 0, 1 | 8, -1  # how the file is opened
 
 
 A_BYTE = (
-    "both hand the byte to the host at once, and that is most of the time. Ours goes through a method "
-    "in Python, which costs about half a microsecond, as much as all that the peer does besides"
+    "both hand the byte to the host at once, and that is most of the time. Ours goes through a "
+    "method in Python, which costs half a microsecond, as much as all that the peer does besides"
 )
 
 

@@ -119,6 +119,16 @@ def test_time(road: str, silent: BinaryIO, tmp_path: Path) -> None:
     assert end_of(done.exit.task, log) == str(done.exit)
 
 
+@pytest.mark.parametrize("blocks", [False, True])
+def test_time_of_printing_to_nobody(blocks: bool) -> None:
+    """Nobody reads what it prints, whether the pipe says so or not."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, blocks)
+    with open(reader, "rb"), open(writer, "wb") as output:
+        done = wasmos.run(program(PRINTS["much"]), output=output, timeout=0.05)
+    assert done.exit.cause == "deadline"
+
+
 class SilentTcpip(FakeTcpip):
     """Nobody connects, or whoever does says nothing."""
 

@@ -1,8 +1,8 @@
 """The console server: prints what guests write, and reads what somebody types for them.
 
 Law: output is never lost without an error, and input that was taken for a task which ended goes
-to the next one that asks. A task that prints waits for its reader, and nobody else does, unless
-the stream itself is one that blocks.
+to the next one that asks. A task that prints waits for its reader, and nobody else does; but
+`console_write`, and a terminal, hold up everybody if the stream itself is one that blocks.
 
 Answers of the messages for streams of any length, where they aren't how many bytes:
 
@@ -139,7 +139,7 @@ class Console(Service):
         if taken is None or sink.unsent:
             return self._put_later(task, stream, data, most, taken)
         if sink.is_raw and not sink.terminal and self._limit is None:
-            self._straight[stream] = sink.write
+            self._straight[stream] = sink.write_now
         return taken
 
     def _put_now(self, task: int, stream: int, data: Lent, most: int) -> int | None:
@@ -151,7 +151,7 @@ class Console(Service):
             if sink.terminal:
                 taken: int | None = self._put_visibly(task, stream, data, most)
             else:
-                taken = sink.write(data.view()[:most])
+                taken = sink.write_now(data.view()[:most])
         except (OSError, ValueError) as error:
             raise _failure(error) from None
         if taken is not None:
