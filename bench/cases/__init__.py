@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.cases import audit, cache, check, cold, compute, ipc, lives
+from bench.cases import audit, cache, check, cold, compute, ipc, lives, wasi
 from bench.harness import Row, Settings
 
 
@@ -28,6 +28,7 @@ CASES = (
     Case("compute", compute.compute),
     Case("fresh instance", lives.fresh),
     Case("live blocked tasks", lives.live),
+    Case("wasi", wasi.functions),
     Case("wasmos run hello", cold.hello),
     Case("second start", cache.second_start),
 )

@@ -6,6 +6,8 @@ unless a row says otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import wasmtime
 
 from bench import guests
@@ -93,3 +95,22 @@ def live_instances(source: str, most: int) -> int:
     except (wasmtime.WasmtimeError, MemoryError):
         pass
     return len(kept)
+
+
+def wasi(source: str, directory: str, output: str) -> Callable[[], Callable[[], None]]:
+    """A program under the package's own WASI: what makes it ready returns what runs it."""
+    shared = engine()
+    module = wasmtime.Module(shared, source)
+    linker = wasmtime.Linker(shared)
+    linker.define_wasi()
+
+    def start() -> Callable[[], None]:
+        config = wasmtime.WasiConfig()
+        config.preopen_dir(directory, "/")
+        config.stdout_file = output
+        store = wasmtime.Store(shared)
+        store.set_wasi(config)
+        main = _exported(store, linker.instantiate(store, module), "_start")
+        return lambda: main(store)
+
+    return start

@@ -751,6 +751,44 @@ def test_output_that_is_cut_is_noted(made: Make) -> None:
     assert (done.stdout, done.stderr) == ("Hello from WasmOS!\n", "")
 
 
+WASI = """(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_filestat_set_size"
+    (func $resize (param i32 i64) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 8) "\\10\\00\\00\\00\\06\\00\\00\\00Hello\\n")
+  (func (export "_start") {}))"""
+
+
+def test_a_wasi_program_that_prints_too_much_is_ended(made: Make) -> None:
+    endless = (
+        "(loop (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0))) (br 0))"
+    )
+    program = made(WASI.format(endless))
+    done = wasmos_("run", "--max-output", "15", program)
+    assert (done.returncode, done.stdout) == (137, "Hello\nHello\nHel")
+    said = "'guest' printed more than it may: 15 bytes; to allow more: --max-output\n"
+    assert re.fullmatch(rf"error: task \d+ {said}", done.stderr)
+    assert wasmos_("run", "-q", "--max-output", "15", program).stderr == ""
+
+
+@pytest.mark.parametrize(("size", "code"), [("1KiB", 0), ("1023", 51)])
+def test_files_in_memory_are_limited(made: Make, size: str, code: int) -> None:
+    program = made(
+        WASI.format(
+            """(if (call $open (i32.const 3) (i32.const 0) (i32.const 16) (i32.const 5)
+                   (i32.const 1) (i64.const 0x1fffffff) (i64.const 0) (i32.const 0) (i32.const 0))
+                 (then unreachable))
+               (call $exit (call $resize (i32.load (i32.const 0)) (i64.const 1024)))"""
+        )
+    )
+    done = wasmos_("run", "--allow", "fs", "--max-files", size, program)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
 @pytest.mark.parametrize(
     ("flags", "env", "said"),
     [

@@ -23,7 +23,8 @@ LISTS = "lists them"
 EXIT_CODES = """\
 exit codes: the guest's own; 2 usage; 124 time limit; 126 refused or unreadable
 module; 127 no such program; 77 no policy grants it anything; 130 interrupted,
-143 and 129 ended by SIGTERM, SIGHUP; 134 trap; 137 killed"""
+143 and 129 ended by SIGTERM, SIGHUP; 134 trap; 137 killed, or output
+limit"""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -215,6 +216,8 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _limit(parser, "--cpu", units.seconds, "TIME", None, "end it after so much processor time")
     _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
     _limit(parser, "--max-output", units.size, "SIZE", None, "how much it may print")
+    _limit(parser, "--max-files", units.size, "SIZE", 64 << 20,
+           "its files in memory together (default 64MiB)")  # fmt: skip
     _text(parser, "--clock", "fixed:TIME", "its clocks begin at this time and stand still")
     _text(parser, "--seed", "TEXT", "its randomness is what this decides, the same in each run")
     _caching(parser)

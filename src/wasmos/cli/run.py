@@ -52,6 +52,7 @@ def main(options: argparse.Namespace) -> int:
         limits=Limits(memory_bytes=int(options.max_memory), cpu_seconds=options.cpu),
         input=sys.stdin.buffer,
         output_limit=None if options.max_output is None else int(options.max_output),
+        files_limit=int(options.max_files),
         clock=options.clock,
         seed=options.seed,
         control=not (options.no_control or is_off()),

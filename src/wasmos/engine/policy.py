@@ -70,7 +70,7 @@ DEFAULT_TABLE_ELEMENTS = 20_000
 # people wrote, below where compiling takes many seconds. A program with a reason gets its own.
 DEFAULT_COST = {
     "functions": 200_000,
-    "segments": 20_000,
+    "segments": 50_000,  # an interpreter with its library in it has half of that
     "element_bytes": 1 << 20,
     "largest_body": 1 << 20,
     "locals_total": 2_000_000,

@@ -27,6 +27,7 @@ CAUSES: dict[str, tuple[int, type[errors.TaskFailed], str]] = {
     "refused": (126, errors.GuestTrap, "could not start"),
     "cpu_limit": (124, errors.DeadlineExceeded, "used up its processor time"),
     "deadline": (124, errors.DeadlineExceeded, "reached its deadline"),
+    "output_limit": (137, errors.TaskKilled, "printed more than it may"),
     "killed": (137, errors.TaskKilled, "was killed"),
 }
 
@@ -38,7 +39,7 @@ def _nothing() -> None:
 class Exit:
     """The end of one task.
 
-    cause: `returned`, `trapped`, `refused`, `cpu_limit`, `deadline` or `killed`.
+    cause: `returned`, `trapped`, `refused`, `cpu_limit`, `deadline`, `output_limit` or `killed`.
     code: what `main` returned, None for every other cause.
     message: the trap or the reason, "" if there is none.
     backtrace: (function index, name or None, offset in the module, whose), innermost first; whose:
@@ -97,7 +98,8 @@ class Exit:
     @property
     def status(self) -> int:
         """As the exit status of a process: the guest's own code (its low
-        eight bits), 124 for limits on time, 126 refused, 134 trap, 137 killed."""
+        eight bits), 124 for limits on time, 126 refused, 134 trap, 137 killed,
+        also for a limit on output."""
         if self.code is None:
             return CAUSES[self.cause][0]
         # No failure becomes a success by being cut to eight bits.

@@ -32,6 +32,9 @@ MAX_NS = (1 << 63) - 1  # the last that a message has room for, in the year 2262
 # Nobody waits for the kernel's clock to read more, which is about 146 years: a virtual one goes
 # there at once, and has to go on from there.
 FAR_NS = 1 << 62
+# What a monotonic clock that stands still reads at first. Not 0: Go takes that for a clock which
+# doesn't work, and ends the program.
+FIRST_NS = 1
 MAX_KNOWN = 256
 
 _known: dict[str, int] = {}  # `at` → nanoseconds
@@ -96,7 +99,7 @@ class _Alarm:
 
 class Clock(Service):
     """Serves clocks and alarms. Under a capability with the badge `at` clocks begin there, the
-    monotonic one at 0, and stand still except for who waits."""
+    monotonic one at 1 ns, and stand still except for who waits."""
 
     name = "clock"
     native = ("clock_get", "clock_resolution")
@@ -122,7 +125,7 @@ class Clock(Service):
         at = caller.badge.get("at")
         if at is not None:
             waited_ns = self._waited.get(caller.id, {}).get(at, 0)
-            return waited_ns + (_fixed_ns(at) if id == REALTIME else 0)
+            return waited_ns + (_fixed_ns(at) if id == REALTIME else FIRST_NS)
         if id == REALTIME and not self.kernel.engine.deterministic:
             return time.time_ns()
         return self.kernel.now_ns

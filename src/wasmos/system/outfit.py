@@ -130,11 +130,15 @@ def pong() -> Service:
     return Pong()
 
 
-def fs(image: Image | None, max_open_files: int | None = None) -> Service:
-    """`max_open_files`: how many one task may have open. Raises UsageError."""
+def fs(
+    image: Image | None, max_open_files: int | None = None, files_limit: int | None = None
+) -> Service:
+    """`max_open_files`: how many one task may have open. `files_limit`: how many bytes what is
+    changed in an overlay may have. Raises UsageError."""
     from wasmos.servers.fs import Fs
 
-    return Fs(image, **room_for(max_open_files))
+    overlays: dict[str, Any] = {} if files_limit is None else {"max_overlay_bytes": files_limit}
+    return Fs(image, **room_for(max_open_files), **overlays)
 
 
 def room_for(files: int | None) -> dict[str, Any]:
@@ -268,16 +272,20 @@ def unset(env: Iterable[str], origin: str = "--env") -> list[str]:
     ]
 
 
-def make_image() -> Image:
+def make_image(files_limit: int | None = None) -> Image:
     """An empty image."""
     from wasmos.servers.fs import Image
 
-    return Image()
+    return Image() if files_limit is None else Image(max_bytes=files_limit)
 
 
-def filled_image(files: str | os.PathLike[str] | None, log: Callable[[str], object]) -> Image:
+def filled_image(
+    files: str | os.PathLike[str] | None,
+    log: Callable[[str], object],
+    files_limit: int | None = None,
+) -> Image:
     """An image with what is in a host directory or a tar file; what was left out is logged."""
-    image = make_image()
+    image = make_image(files_limit)
     if files is not None:
         for note in load_image(image, os.fspath(files)):
             log(f"fs: left out {note}")

@@ -65,7 +65,7 @@ class Completed:
     """How a run ended, in the manner of `subprocess.CompletedProcess`.
 
     returncode: the guest's own exit code, 124 time limit, 126 could not start,
-        134 trap, 137 killed. exit: all about it. backtrace: where it was when it
+        134 trap, 137 killed or output limit. exit: all about it. backtrace: where it was when it
         ended, if it was stopped. stdout, stderr: what it printed, if that was captured.
         denied: the services it asked for in vain. denied_by: of those, the deny rules that
         hid some. denials: the first different messages that were refused.
@@ -146,6 +146,7 @@ def run(
     clock: str | None = None,
     seed: str | int | None = None,
     output_limit: int | None = None,
+    files_limit: int | None = None,
     name: str | None = None,
     control: bool = False,
     cache: bool | Cache = True,
@@ -178,8 +179,10 @@ def run(
     output, errors: binary streams for what it prints, instead of this process's own.
     clock: "fixed:2026-01-02T03:04:05" or so: clocks begin then and stand still.
     seed: its randomness is what this decides; with both, and no other input, a run repeats.
-    output_limit: how many bytes it may print; then `console` answers -2. By
-        default 64 MiB of what is captured, and no limit otherwise.
+    output_limit: how many bytes it may print: then a WASI program is ended, and any other hears
+        -2 from `console`. By default 64 MiB of what is captured, and no limit otherwise.
+    files_limit: how many bytes its files in memory may have together: those of `files` and
+        what it makes beside them, and those of each overlay; 64 MiB by default.
     control: let its owner speak to it, as `wasmos ps` and others do, once it
         has run for a moment.
     cache, progress: as `Kernel` takes them.
@@ -221,14 +224,13 @@ def run(
             stdin,
             errors=errors,
             output_limit=output_limit,
-            on_cut=lambda _: log(
-                f"note: {task.name} may print {output_limit:,} bytes, and the rest was left out; "
-                "to allow more: --max-output"
-            ),
+            on_cut=lambda _: _cut(kernel, task, program, output_limit or 0, log),
         ),
         "args": lambda: outfit.args(given.arguments),
         "env": lambda: outfit.env(given.variables),
-        "fs": lambda: outfit.fs(outfit.filled_image(files, log), max_open_files),
+        "fs": lambda: outfit.fs(
+            outfit.filled_image(files, log, files_limit), max_open_files, files_limit
+        ),
         "tcpip": lambda: outfit.tcpip(authority.ports, None, log, unmapped=authority.unmapped),
         "clock": outfit.clock,
         "random": outfit.random,
@@ -263,6 +265,21 @@ def run(
     stdout, stderr = (each.getvalue() for each in captured) if captured else (None, None)
     denied = tuple(sorted(task.denied))
     return Completed(exit, stdout, denied, task.denials, task.denied_by, stderr)
+
+
+def _cut(
+    kernel: Kernel, task: Task, program: Program, most: int, log: Callable[[str], object]
+) -> None:
+    """A program has printed all that it may, and wants to go on. Those of other systems couldn't
+    tell why they can't, and few would stop for it."""
+    if program.shape.dialect is not None:
+        reason = f"{most:,} bytes; to allow more: --max-output"
+        kernel.kill(task, reason, cause="output_limit")
+    else:
+        log(
+            f"note: {task.name} may print {most:,} bytes, and the rest was left out; "
+            "to allow more: --max-output"
+        )
 
 
 def _check_kind(program: Program) -> None:

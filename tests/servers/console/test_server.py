@@ -602,6 +602,32 @@ def test_a_slow_reader_holds_up_its_writers_only(
     assert drain(source) == b"one two three"
 
 
+@pytest.mark.parametrize("asks", ["by a flag", "by an unknown flag", "before"])
+def test_a_pipe_that_blocks_holds_up_its_writers_only(
+    kernel: wasmos.Kernel,
+    full_pipe: tuple[BinaryIO, BinaryIO],
+    monkeypatch: pytest.MonkeyPatch,
+    asks: str,
+) -> None:
+    """And stays as it is: others have it, too."""
+    if asks == "before":
+        monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
+    elif asks == "by an unknown flag":
+        monkeypatch.setattr(os, "RWF_NOWAIT", 1 << 30, raising=False)
+    source, sink = full_pipe
+    os.set_blocking(sink.fileno(), True)
+    kernel.serve(Pong())
+    kernel.serve(Console(sink))
+    one, two = Putting(kernel, b"one "), Putting(kernel, b"two ")
+    assert kernel.call("pong", abi.Ping(1)).value == 42
+    assert not one.done and not two.done
+    drain(source)
+    assert (one.finish(), two.finish()) == (4, 4)
+    long = put(kernel.client(), bytes(1 << 20))
+    assert len(drain(source)) == 8 + long
+    assert os.get_blocking(sink.fileno())
+
+
 def test_a_writer_that_ends_while_it_waits_has_written_nothing(
     kernel: wasmos.Kernel, full_pipe: tuple[BinaryIO, BinaryIO]
 ) -> None:

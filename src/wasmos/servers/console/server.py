@@ -1,8 +1,8 @@
 """The console server: prints what guests write, and reads what somebody types for them.
 
 Law: output is never lost without an error, and input that was taken for a task which ended goes
-to the next one that asks. A task that prints waits for its reader, and nobody else does, unless
-the stream itself is one that blocks.
+to the next one that asks. A task that prints waits for its reader, and nobody else does; but
+`console_write`, and a terminal, hold up everybody if the stream itself is one that blocks.
 
 Answers of the messages for streams of any length, where they aren't how many bytes:
 
@@ -67,8 +67,8 @@ class Console(Service):
         output, and where `output` goes otherwise.
     terminal: whether control characters are to be shown instead of sent; by default if the
         stream is a terminal.
-    output_limit: how many bytes each task may write; then it gets "no resources", and `on_cut` is
-        called once with its number.
+    output_limit: how many bytes each task may write; then it gets "no resources". When those are
+        written and there are more, `on_cut` is called once with its number, and may end it.
 
     Bytes are out when the call returns. What the host has printed to this process's streams, or
     to a buffered stream that it gives, comes before a guest's: it is flushed before the first
@@ -105,7 +105,7 @@ class Console(Service):
         self._straight: dict[int, Write] = {}
         # By task, until it ends.
         self._written: dict[int, int] = {}
-        self._cut: set[int] = set()  # whose output isn't all there
+        self._cut: dict[int, bool] = {}  # whose output isn't all there, and whether that was said
         self._visible: dict[tuple[int, int], Visible] = {}  # and stream
         self._undelivered: dict[int, bytes] = {}
         self._pollers: dict[int, Caller] = {}
@@ -139,7 +139,7 @@ class Console(Service):
         if taken is None or sink.unsent:
             return self._put_later(task, stream, data, most, taken)
         if sink.is_raw and not sink.terminal and self._limit is None:
-            self._straight[stream] = sink.write
+            self._straight[stream] = sink.write_now
         return taken
 
     def _put_now(self, task: int, stream: int, data: Lent, most: int) -> int | None:
@@ -151,7 +151,7 @@ class Console(Service):
             if sink.terminal:
                 taken: int | None = self._put_visibly(task, stream, data, most)
             else:
-                taken = sink.write(data.view()[:most])
+                taken = sink.write_now(data.view()[:most])
         except (OSError, ValueError) as error:
             raise _failure(error) from None
         if taken is not None:
@@ -198,9 +198,11 @@ class Console(Service):
         if sink.unsent and not self._send(sink):
             raise ServiceError(ErrorCode.TRY_AGAIN)
         data = data[: self._within_limit(caller.id, len(data))]
-        self._count(caller.id, len(data))
         sink.unsent = self._visible_of(caller.id, OUTPUT).text(data) if sink.terminal else data
-        self._send(sink)
+        try:
+            self._send(sink)
+        finally:
+            self._count(caller.id, len(data))
         return len(data)
 
     def _send(self, sink: Sink) -> bool:
@@ -215,16 +217,24 @@ class Console(Service):
         if self._limit is None:
             return size
         written = self._written.get(task, 0)
-        if written + size > self._limit and task not in self._cut:
-            self._cut.add(task)
-            self._on_cut(task)
+        if written + size > self._limit:
+            self._cut.setdefault(task, False)
         if size and written >= self._limit:
+            self._say_cut(task)
             raise ServiceError(ErrorCode.NO_RESOURCES)
         return min(size, self._limit - written)
 
     def _count(self, task: int, taken: int) -> None:
         if self._limit is not None:
-            self._written[task] = self._written.get(task, 0) + taken
+            written = self._written[task] = self._written.get(task, 0) + taken
+            if written >= self._limit and task in self._cut:
+                self._say_cut(task)
+
+    def _say_cut(self, task: int) -> None:
+        """What it may write is written by now. It may be ended, and its memory with it."""
+        if not self._cut[task]:
+            self._cut[task] = True
+            self._on_cut(task)
 
     def _visible_of(self, task: int, stream: int) -> Visible:
         found = self._visible.get((task, stream))
@@ -319,7 +329,7 @@ class Console(Service):
             sink.refresh()
             self._visible.pop((task, stream), None)
         self._written.pop(task, None)
-        self._cut.discard(task)
+        self._cut.pop(task, None)
         self._forget_poller(task)
         data = self._undelivered.pop(task, None)
         if data is not None and self._input is not None:

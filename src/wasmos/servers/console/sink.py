@@ -11,7 +11,9 @@ after `refresh`. Between these, a host that prints to the same stream flushes it
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 
 from wasmos.abi import ErrorCode
@@ -28,10 +30,15 @@ if TYPE_CHECKING:
     Write: TypeAlias = Callable[[Any], int | None]
 
 
+# What older systems say to a flag that they don't know, or not for pipes.
+_UNKNOWN = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ESPIPE)
+
+
 class Sink:
     """A stream, and what it hasn't taken yet.
 
-    write: hand it bytes: how many it took, None if it is full.
+    write: hand it bytes: how many it took, None if it is full; if the stream blocks, it may wait.
+    write_now: the same without waiting, where a stream that blocks can be asked first.
     is_raw: whether `write` takes a view of memory, which it doesn't keep.
     terminal: whether control characters are to be shown instead of sent.
     unsent: what was taken from guests and not yet by the stream.
@@ -44,6 +51,7 @@ class Sink:
         self.unsent = b""
         self.waiting = 0
         self.write, self.is_raw = _writer(output)
+        self.write_now = _patient(output) or self.write
         self._is_fresh = False
         self._turn: asyncio.Lock | None = None
 
@@ -138,6 +146,49 @@ def _writer(output: Any) -> tuple[Write, bool]:
         # They say None for full. Their code is Python: it gets bytes that it may keep.
         return lambda data: write(bytes(data)), False
     return _Flushed(write, getattr(output, "flush", None)).write, False
+
+
+def _patient(output: Any) -> Write | None:
+    """A way to write to a pipe or a socket only what it has room for: a reader that doesn't read
+    must not keep everybody, and every limit on time, waiting."""
+    import stat
+
+    raw = output.raw if isinstance(output, io.BufferedWriter) else output
+    if not isinstance(raw, io.FileIO):
+        return None
+    mode = os.fstat(raw.fileno()).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return None
+    return _Patient(raw).write
+
+
+class _Patient:
+    """A pipe or a socket that may block, and is not to be told otherwise: others have it, too."""
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+        self._flag: int = getattr(os, "RWF_NOWAIT", 0)
+
+    def write(self, data: Any) -> int | None:
+        descriptor = self._raw.fileno()  # a ValueError if it is closed
+        if self._flag:
+            try:
+                return os.pwritev(descriptor, (data,), -1, self._flag)
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                if error.errno not in _UNKNOWN:
+                    raise
+                self._flag = 0
+        return self._write_if_ready(descriptor, data)
+
+    def _write_if_ready(self, descriptor: int, data: Any) -> int | None:
+        import select
+
+        if not select.select((), (descriptor,), (), 0)[1]:
+            return None
+        # There is room for as much as that, if there is any.
+        return self._raw.write(data[: select.PIPE_BUF])
 
 
 class _Flushed:

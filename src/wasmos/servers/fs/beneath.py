@@ -275,16 +275,21 @@ class Beneath:
         how = os.O_NOFOLLOW if flags & NO_FOLLOW else 0
         # Not opened at once: opening a device can do things, and a fifo wakes who waits for it.
         mode = self._mode(raw, how | (os.O_DIRECTORY if flags & IS_DIRECTORY else 0))
-        if flags & IS_DIRECTORY and not stat.S_ISDIR(mode):
+        if not stat.S_ISREG(mode):
+            if flags & IS_DIRECTORY and not stat.S_ISDIR(mode):
+                raise failure(errno.ENOTDIR)
+            if stat.S_ISDIR(mode):
+                if flags & (CREATE | EMPTY | TO_WRITE):
+                    raise failure(errno.EISDIR)
+                return _with_status(self._resolve(raw, _LIST | how))
+            _check_openable(mode)
+        if flags & IS_DIRECTORY:
             raise failure(errno.ENOTDIR)
-        if stat.S_ISDIR(mode):
-            if flags & (CREATE | EMPTY | TO_WRITE):
-                raise failure(errno.EISDIR)
-            return _with_status(self._resolve(raw, _LIST | how))
-        _check_openable(mode)
-        descriptor, found = _with_status(self._resolve(raw, _access(flags) | _OPEN | how))
+        descriptor = self._resolver.open(self._root, raw, _access(flags) | _OPEN | how)
         try:
-            _check_openable(found.st_mode)  # it may have been exchanged
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                _check_openable(found.st_mode)  # it was exchanged
             if flags & EMPTY:
                 os.ftruncate(descriptor, 0)
         except BaseException:

@@ -243,18 +243,18 @@ class Tree:
 
     def find(self, path: str) -> Place:
         """Raises ServiceError for what can't be a path."""
-        if not path or "\0" in path:
-            raise ServiceError(ErrorCode.INVALID_ARG, "a path is text")
-        if not self._ways and self._root is not None:
-            return Place(self._root, path)  # nothing to decide
         found = self._found.get(path)
         if found is None:
+            if not path or "\0" in path:
+                raise ServiceError(ErrorCode.INVALID_ARG, "a path is text")
             if len(self._found) >= MAX_FOUND:
                 self._found.clear()
             found = self._found[path] = self._find(path)
         return found
 
     def _find(self, path: str) -> Place:
+        if not self._ways and self._root is not None:
+            return Place(self._root, path)  # nothing to decide
         here: list[str] = []  # where we are, in names
         mount = self._root
         rest: list[str] = []  # what its world is asked for, as it was written

@@ -12,6 +12,7 @@ from wasmos.errors import ServiceError
 from wasmos.servers.fs.beneath import Beneath
 from wasmos.servers.fs.hosterrors import code_of, first_code_of
 from wasmos.servers.fs.hostworld import Budget, HostWorld
+from wasmos.servers.fs.image import MAX_BYTES
 from wasmos.servers.fs.imageworld import ImageWorld
 
 TYPE_CHECKING = False
@@ -29,8 +30,14 @@ if TYPE_CHECKING:
 class Roots:
     """The worlds of the host that grants lead to."""
 
-    def __init__(self, budget: Budget, resolver: Resolver | None = None) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        resolver: Resolver | None = None,
+        overlay_bytes: int = MAX_BYTES,
+    ) -> None:
         self._budget = budget
+        self._overlay_bytes = overlay_bytes  # of the files changed in each
         self._resolver = resolver
         self._of_grant: dict[int, list[Identity]] = {}  # what it shows, and what lies below that
         self._worlds: dict[Identity, World] = {}
@@ -54,7 +61,11 @@ class Roots:
 
         below = self._of_grant[mount.grant][0]
         identity = ("overlay", mount.holder, below)
-        return self._share(identity, mount.grant, lambda: ImageWorld(lay_over(lower)))
+        return self._share(
+            identity,
+            mount.grant,
+            lambda: ImageWorld(lay_over(lower, max_bytes=self._overlay_bytes)),
+        )
 
     def _directory(self, mount: Mount) -> World:
         try:

@@ -15,7 +15,7 @@ from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
 from wasmos.kernel import Caller
 from wasmos.servers.fs.files import Files
-from wasmos.servers.fs.image import Image
+from wasmos.servers.fs.image import MAX_BYTES, Image
 from wasmos.servers.fs.mounts import Place, Tree
 from wasmos.servers.fs.views import MAX_HOST_FILES, MAX_OPEN_FILES, Handle
 from wasmos.servers.fs.world import Opened, World
@@ -50,6 +50,7 @@ class Fs(Files):
     max_open_files: how many files one task may have open.
     max_host_files: how many of the host's files may be open for all tasks together, the
         directories of grants included.
+    max_overlay_bytes: how large the files that were changed in one overlay may be together.
     resolver: how paths of the host are resolved; by default the best that this machine has.
 
     A file that is deleted while it is open goes on for those who have it open, and its bytes
@@ -65,12 +66,14 @@ class Fs(Files):
         *,
         max_open_files: int = MAX_OPEN_FILES,
         max_host_files: int = MAX_HOST_FILES,
+        max_overlay_bytes: int = MAX_BYTES,
         resolver: Resolver | None = None,
     ) -> None:
         super().__init__(
             image,
             max_open_files=max_open_files,
             max_host_files=max_host_files,
+            max_overlay_bytes=max_overlay_bytes,
             resolver=resolver,
         )
         self._open: dict[int, dict[int, _Handle]] = {}  # task → number → handle

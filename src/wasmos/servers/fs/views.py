@@ -9,7 +9,7 @@ from __future__ import annotations
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
 from wasmos.kernel import Caller, Service
-from wasmos.servers.fs.image import Image
+from wasmos.servers.fs.image import MAX_BYTES, Image
 from wasmos.servers.fs.imageworld import ImageWorld
 from wasmos.servers.fs.mounts import Mount, Tree, mounts
 from wasmos.servers.fs.world import Opened, World
@@ -55,11 +55,13 @@ class Views(Service):
         *,
         max_open_files: int = MAX_OPEN_FILES,
         max_host_files: int = MAX_HOST_FILES,
+        max_overlay_bytes: int = MAX_BYTES,
         resolver: Resolver | None = None,
     ) -> None:
         self.image = Image() if image is None else image
         self._max_open_files = max_open_files
         self._max_host_files = max_host_files
+        self._max_overlay_bytes = max_overlay_bytes
         self._resolver = resolver
         self._image_world = ImageWorld(self.image)
         self._host_roots: Roots | None = None
@@ -102,7 +104,9 @@ class Views(Service):
             from wasmos.servers.fs.hostworld import Budget
             from wasmos.servers.fs.roots import Roots
 
-            self._host_roots = Roots(Budget(self._max_host_files), self._resolver)
+            self._host_roots = Roots(
+                Budget(self._max_host_files), self._resolver, self._max_overlay_bytes
+            )
         return self._host_roots
 
     def _act_for(self, caller: Caller, handle: Handle, *, writing: bool) -> None:

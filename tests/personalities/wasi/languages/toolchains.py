@@ -1,0 +1,95 @@
+"""Compilers of several languages, and what they made: kept, by what it was made of."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+KEPT = Path(__file__).parents[4] / "build" / "languages"
+ASSEMBLYSCRIPT = "assemblyscript@0.28.20"
+ZIG = [sys.executable, "-m", "ziglang"]
+SECONDS = 300  # the first program in Go takes its library with it
+
+
+def c(source: Path, program: Path) -> None:
+    _run(*ZIG, "cc", "-target", "wasm32-wasi", "-O1", "-o", program, source)
+
+
+def cpp(source: Path, program: Path) -> None:
+    flags = ("-std=c++20", "-fno-exceptions", "-target", "wasm32-wasi", "-O1")
+    _run(*ZIG, "c++", *flags, "-o", program, source)
+
+
+def zig(source: Path, program: Path) -> None:
+    found = _run(*ZIG, "version")
+    if tuple(map(int, found.split(".")[:2])) < (0, 16):
+        pytest.skip(f"Zig {found} has another standard library than 0.16 and later")
+    flags = ("-target", "wasm32-wasi", "-O", "ReleaseSmall")
+    _run(*ZIG, "build-exe", *flags, f"-femit-bin={program}", source)
+
+
+def go(source: Path, program: Path) -> None:
+    """Of the interpreter's environment, or the host's."""
+    command = shutil.which("go", path=os.pathsep.join([str(Path(sys.executable).parent), _path()]))
+    if command is None:
+        pytest.skip("no Go: `make test` installs it where its package is to be had")
+    target = {"GOOS": "wasip1", "GOARCH": "wasm", "GOTOOLCHAIN": "local", "GO111MODULE": "off"}
+    own = {"GOCACHE": str(KEPT / "go"), "GOENV": "off"}
+    _run(command, "build", "-o", program, source, environment={**target, **own})
+
+
+def assemblyscript(source: Path, program: Path) -> None:
+    if not (shutil.which("node") and (npm := shutil.which("npm"))):
+        pytest.skip("no Node.js and npm")
+    modules = KEPT / ASSEMBLYSCRIPT
+    compiler = modules / "node_modules" / ".bin" / "asc"
+    if not compiler.exists():
+        modules.mkdir(parents=True, exist_ok=True)
+        quiet = ("--no-audit", "--no-fund", "--ignore-scripts")
+        _run(npm, "install", *quiet, "--prefix", modules, ASSEMBLYSCRIPT)
+    flags = ("--runtime", "stub", "--use", "abort=", "-O")
+    _run(compiler, source.name, "--outFile", program, *flags, where=source.parent)
+
+
+COMPILERS: Mapping[str, Callable[[Path, Path], None]] = {
+    "c": c, "cpp": cpp, "zig": zig, "go": go, "ts": assemblyscript,
+}  # fmt: skip
+
+
+def program(language: str) -> Path:
+    """The tour in this language. Skips the test if there is no compiler for it."""
+    source = HERE / f"tour.{language}"
+    made_of = source.read_bytes() + Path(__file__).read_bytes()
+    kept = KEPT / f"{language}-{hashlib.sha256(made_of).hexdigest()[:16]}.wasm"
+    if not kept.exists():
+        KEPT.mkdir(parents=True, exist_ok=True)
+        new = KEPT / f"{language}-new-{os.getpid()}.wasm"
+        COMPILERS[language](source, new)
+        new.rename(kept)  # nobody finds half of one
+    return kept
+
+
+def _run(
+    *command: str | Path,
+    environment: Mapping[str, str] | None = None,
+    where: Path = HERE,
+) -> str:
+    words: Sequence[str] = [str(word) for word in command]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, cwd=where, timeout=SECONDS,
+        env={**os.environ, **(environment or {})},
+    )  # fmt: skip
+    assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+def _path() -> str:
+    return os.environ.get("PATH", os.defpath)
