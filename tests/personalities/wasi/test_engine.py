@@ -11,7 +11,6 @@ import wasmtime
 
 from tests.personalities.wasi.calls import ERRNOS, Calls
 from tests.personalities.wasi.conftest import Machine
-from tests.personalities.wasi.fake_fs import FakeFs
 
 TREE: dict[str, bytes | str | None] = {
     "f": b"0123456789", "d": None, "d/inner": b"x", "link": "f", "loop": "loop", "dl": "d",
@@ -68,7 +67,7 @@ def under_the_engine(calls: Calls, folder: Path) -> list[int]:
 
 
 def check(machine: Machine, tmp_path: Path, *calls: Call) -> None:
-    machine.fs = FakeFs(TREE)
+    machine.plant(TREE)
     machine.console.input = b"input"
     made = program(*calls)
     assert machine.run(made).errnos == under_the_engine(made, tmp_path)
