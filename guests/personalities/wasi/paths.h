@@ -183,6 +183,15 @@ static void add_roots(void) {
     }
 }
 
+/* A path that ended in "." is a directory's, or else the error of that; and it isn't a name that
+ * could be given to something or taken away. `path` is in a message, which is another one then. */
+static __attribute__((noinline)) errno_t refuse_dot(const char *path, errno_t refusal) {
+    __builtin_memmove(m.fs_stat.path, path, strlen(path) + 1);
+    m.fs_stat.flags = FOLLOW;
+    TRY(ask(&fs, FS_STAT_MSG));
+    return refusal;
+}
+
 /* ---- Opening -------------------------------------------------------------------------------- */
 
 /* What a directory must still allow for these flags. */
@@ -270,6 +279,9 @@ errno_t path_open(uint32_t in, uint32_t follow, user_t path, uint32_t size, uint
     if (oflags & DIRECTORY_ONLY && oflags & (CREAT | EXCL | TRUNC)) {
         return INVAL;
     }
+    if (oflags & CREAT && shape.ends_in_dot) {
+        return refuse_dot(m.fs_open_file.path, oflags & EXCL ? EXIST : ISDIR);
+    }
     uint32_t fd = lowest_free();
     if (fd == MAX_DESCRIPTORS) {
         return MFILE;
@@ -338,6 +350,9 @@ WASMOS_EXPORT("path_create_directory")
 errno_t path_create_directory(uint32_t fd, user_t path, uint32_t size) {
     struct shape shape;
     TRY(path_in(fd, RIGHT_PATH_CREATE_DIRECTORY, path, size, m.fs_make_directory.path, &shape));
+    if (shape.ends_in_dot) {
+        return refuse_dot(m.fs_make_directory.path, EXIST);
+    }
     return ask(&fs, FS_MAKE_DIRECTORY_MSG);
 }
 
@@ -346,7 +361,7 @@ errno_t path_remove_directory(uint32_t fd, user_t path, uint32_t size) {
     struct shape shape;
     TRY(path_in(fd, RIGHT_PATH_REMOVE_DIRECTORY, path, size, m.fs_remove_directory.path, &shape));
     if (shape.ends_in_dot) {
-        return INVAL;
+        return refuse_dot(m.fs_remove_directory.path, INVAL);
     }
     return ask(&fs, FS_REMOVE_DIRECTORY_MSG);
 }
@@ -356,7 +371,7 @@ errno_t path_unlink_file(uint32_t fd, user_t path, uint32_t size) {
     struct shape shape;
     TRY(path_in(fd, RIGHT_PATH_UNLINK_FILE, path, size, m.fs_remove_file.path, &shape));
     if (shape.ends_in_dot) {
-        return ISDIR;
+        return refuse_dot(m.fs_remove_file.path, ISDIR);
     }
     return ask(&fs, FS_REMOVE_FILE_MSG);
 }
@@ -392,8 +407,11 @@ errno_t path_rename(uint32_t fd, user_t path, uint32_t size, uint32_t new_fd, us
     TRY(path_of_two(fd, RIGHT_PATH_RENAME_SOURCE, path, size, m.fs_rename.path, &shape));
     TRY(path_of_two(new_fd, RIGHT_PATH_RENAME_TARGET, new_path, new_size, m.fs_rename.new_path,
                     &new_shape));
-    if (shape.ends_in_dot || new_shape.ends_in_dot) {
-        return BUSY;
+    if (shape.ends_in_dot) {
+        return refuse_dot(m.fs_rename.path, BUSY);
+    }
+    if (new_shape.ends_in_dot) {
+        return refuse_dot(m.fs_rename.new_path, BUSY);
     }
     uint32_t old_size = without_slash(m.fs_rename.path, (uint32_t)strlen(m.fs_rename.path));
     new_size = without_slash(m.fs_rename.new_path, (uint32_t)strlen(m.fs_rename.new_path));
@@ -416,6 +434,9 @@ errno_t path_link(uint32_t fd, uint32_t follow, user_t path, uint32_t size, uint
                     &shape));
     if (follow & FOLLOW) {
         return INVAL; /* as today's engines say, and their tests */
+    }
+    if (shape.ends_in_dot) {
+        return refuse_dot(m.fs_link.new_path, EXIST);
     }
     m.fs_link.flags = 0;
     return ask(&fs, FS_LINK_MSG);
@@ -445,5 +466,8 @@ errno_t path_symlink(user_t target, uint32_t target_size, uint32_t fd, user_t pa
     struct shape shape;
     TRY(path_of_two(fd, RIGHT_PATH_SYMLINK, path, size, m.fs_make_link.path, &shape));
     TRY(take_target(target, target_size, m.fs_make_link.target));
+    if (shape.ends_in_dot) {
+        return refuse_dot(m.fs_make_link.path, EXIST);
+    }
     return ask(&fs, FS_MAKE_LINK_MSG);
 }

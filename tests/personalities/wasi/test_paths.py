@@ -15,7 +15,7 @@ ILSEQ, NAMETOOLONG, LOOP, BUSY, BADF = 25, 37, 32, 10, 8
 
 def asked_for(machine: Machine, path: str | bytes, root: str = "/data") -> tuple[int, object]:
     """The errno of `path_create_directory`, and the path that the server saw."""
-    machine.plant({"data": None, "data/sub": None, "data/x": "sub"}, roots=[root])
+    machine.plant({"data": None, "data/sub": None, "data/x": "sub", "data/f": b""}, roots=[root])
     calls = Calls()
     calls.add("path_create_directory", 3, *calls.text(path))
     result = machine.run(calls)
@@ -26,7 +26,7 @@ def asked_for(machine: Machine, path: str | bytes, root: str = "/data") -> tuple
     ("path", "seen"),
     [
         ("a", "/data/a"), ("./a", "/data/a"), ("a/", "/data/a/"), ("a//", "/data/a/"),
-        ("a/.", "/data/a/"), ("sub//./a", "/data/sub/a"), ("sub/../a", "/data/sub/../a"),
+        ("sub//./a", "/data/sub/a"), ("sub/../a", "/data/sub/../a"),
         ("x/../a", "/data/x/../a"), ("...", "/data/..."), ("..a", "/data/..a"),
         (".a", "/data/.a"), ("ünï", "/data/ünï"), ("\U0001f600", "/data/\U0001f600"),
         ("./" * 300 + "a", "/data/a"), ("a\\b", "/data/a\\b"), (" ", "/data/ "),
@@ -42,19 +42,21 @@ def test_a_name_that_is_too_long_for_the_host(machine: Machine, size: int) -> No
 
 
 @pytest.mark.parametrize(
-    ("path", "seen"), [(".", "/data"), ("./", "/data"), ("sub/..", "/data/sub/..")]
-)
-def test_a_path_of_what_is_there(machine: Machine, path: str, seen: str) -> None:
-    assert asked_for(machine, path) == (EXIST, seen)
+    ("path", "errno"), [(".", EXIST), ("./", EXIST), ("sub/.", EXIST), ("x/.", EXIST),
+                        ("a/.", NOENT), ("f/.", NOTDIR)]
+)  # fmt: skip
+def test_a_dot_is_no_name(machine: Machine, path: str, errno: int) -> None:
+    """The server is asked what is there, and not to make anything."""
+    assert asked_for(machine, path) == (errno, None)
+
+
+def test_a_path_of_what_is_there(machine: Machine) -> None:
+    assert asked_for(machine, "sub/..") == (EXIST, "/data/sub/..")
 
 
 def test_below_the_root(machine: Machine) -> None:
     assert asked_for(machine, "a/", "/") == (0, "/a/")
     assert Machine  # the root's own path ends in a slash, and there aren't two
-
-
-def test_the_root_itself(machine: Machine) -> None:
-    assert asked_for(machine, ".", "/") == (EXIST, "/")
 
 
 @pytest.mark.parametrize(
