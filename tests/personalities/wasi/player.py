@@ -51,7 +51,6 @@ class Into(int):
     """An argument: the slot itself, where a descriptor goes."""
 
 
-
 class Parts(tuple[bytes, ...]):
     """Two arguments: an array of parts of memory, for reading or writing, and how many."""
 
@@ -127,8 +126,7 @@ def program() -> bytes:
         types = SIGNATURES[name]
         parameters = f"(param {' '.join(types)})" if types else ""
         imports.append(
-            f'(import "wasi_snapshot_preview1" "{name}" '
-            f"(func ${name} {parameters} (result i32)))"
+            f'(import "wasi_snapshot_preview1" "{name}" (func ${name} {parameters} (result i32)))'
         )
         arguments = " ".join(
             f"(call $argument (local.get $at) (i32.const {index}))"
@@ -140,7 +138,8 @@ def program() -> bytes:
             f"(if (i32.eq (local.get $operation) (i32.const {number})) (then (i32.store offset=4 "
             f"(local.get $at) (call ${name} {arguments}))))"
         )
-    return bytes(wasmtime.wat2wasm(f"""(module {" ".join(imports)}
+    return bytes(
+        wasmtime.wat2wasm(f"""(module {" ".join(imports)}
       (memory (export "memory") {MEMORY // 65536})
       (func $argument (param $at i32) (param $index i32) (result i64)
         (local $value i64)
@@ -181,7 +180,8 @@ def program() -> bytes:
           (local.set $at (i32.add (local.get $at) (i32.const {RECORD})))
           (local.set $left (i32.sub (local.get $left) (i32.const 1)))
           (br $next)))
-        (drop (call $all (i32.const 0) (local.get $end)))))"""))
+        (drop (call $all (i32.const 0) (local.get $end)))))""")
+    )
 
 
 class Player:
@@ -192,11 +192,11 @@ class Player:
         machine.serve()
         self._program = machine.kernel.load(program(), trusted=True)
 
-    def play(self, calls: Sequence[Call], root: Path) -> Played:
+    def play(self, calls: Sequence[Call], root: Path, mode: str = "rw") -> Played:
         console = self._machine.console
         console.input = image(calls)
         console.printed = {1: [], 2: []}
-        rules = ["console", f'fs(dir="{root}", at="/")']
+        rules = ["console", f'fs(dir="{root}", at="/", mode="{mode}")']
         task = self._machine.kernel.spawn(self._program, allow=rules)
         ended = self._machine.kernel.wait(task)
         assert ended.code == 0, ended

@@ -47,7 +47,7 @@ TREE: dict[str, bytes | str | None] = {
 }  # fmt: skip
 READ, WRITE, ALL = 1 << 1, 1 << 6, (1 << 29) - 1
 CREAT, DIRECTORY, EXCL, TRUNC = 1, 2, 4, 8
-BADF, ILSEQ, INVAL, NAMETOOLONG, PERM = 8, 25, 28, 37, 63
+BADF, ILSEQ, INVAL, NAMETOOLONG, NOENT, PERM = 8, 25, 28, 37, 44, 63
 LONGEST = {1: 1023 - 1, 2: 735 - 1}  # without the root's own slash
 
 # --- any calls ----------------------------------------------------------------------------------
@@ -195,6 +195,8 @@ def explained(call: Call, ours: int, engines: int) -> str:
     several = len(paths) > 1 or BADF in (ours, engines) or engines == ILSEQ
     if ours and engines and several and any(map(is_malformed, paths)):
         return "of two things that are wrong, either can be reported"
+    if call.name == "path_link" and ours == NOENT and engines:
+        return "what a link is to be made to is looked for first, and not its place"
     return ""
 
 

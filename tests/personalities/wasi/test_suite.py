@@ -64,7 +64,9 @@ def test_a_suite_in_small(small: Path, tmp_path: Path, how: str) -> None:
 
 
 @OURS_AND_THE_ENGINE
-@pytest.mark.parametrize("wrong", [{"exit_code": 0}, {"stdout": "more"}, {"root": None}, {"args": []}])
+@pytest.mark.parametrize(
+    "wrong", [{"exit_code": 0}, {"stdout": "more"}, {"root": None}, {"args": []}]
+)
 def test_what_is_not_as_specified_fails(
     small: Path, tmp_path: Path, how: str, wrong: dict[str, object]
 ) -> None:
