@@ -141,6 +141,19 @@ static errno_t take_path(const struct descriptor *d, user_t at, uint32_t size, c
     return SUCCESS;
 }
 
+/* For what gives a name to something or takes one away: "d/." isn't a name, and the server says so,
+ * or what else is wrong with it. */
+static void put_back_dot(char *path, const struct shape *shape) {
+    if (shape->ends_in_dot) {
+        uint32_t size = (uint32_t)strlen(path); /* there was room for the dot */
+        if (path[size - 1] != '/') {
+            path[size++] = '/';
+        }
+        path[size++] = '.';
+        path[size] = '\0';
+    }
+}
+
 /* A path for a message that has one. `right` is what it takes in the directory. */
 static errno_t path_in(uint32_t fd, uint64_t right, user_t at, uint32_t size, char *into,
                        struct shape *shape) {
@@ -237,7 +250,7 @@ static errno_t add_opened(uint32_t fd, const struct descriptor *in, uint32_t fla
     *d = (struct descriptor){
         .kind = kind == DIRECTORY_TYPE ? DIRECTORY : FILE_,
         .filetype = (uint8_t)kind,
-        .flags = (uint16_t)fdflags,
+        .flags = kind == DIRECTORY_TYPE ? 0 : (uint16_t)fdflags,
         .handle = m.fs_open_file_reply.fd,
         .lost = in->lost_on,
         .lost_on = in->lost_on,
@@ -263,12 +276,15 @@ errno_t path_open(uint32_t in, uint32_t follow, user_t path, uint32_t size, uint
     TRY(check_open(follow, oflags, base | inheriting, fdflags));
     TRY(directory_to_open_in(in, rights_to_open(oflags), &d));
     TRY(CHECK_SIZED(result, sizeof(in)));
-    TRY(take_path(d, path, size, m.fs_open_file.path, MAX_PATH, &total, &shape));
     if ((base | inheriting) & d->lost_on) {
         return NOTCAPABLE;
     }
     if (oflags & DIRECTORY_ONLY && oflags & (CREAT | EXCL | TRUNC)) {
         return INVAL;
+    }
+    TRY(take_path(d, path, size, m.fs_open_file.path, MAX_PATH, &total, &shape));
+    if (oflags & CREAT) {
+        put_back_dot(m.fs_open_file.path, &shape);
     }
     uint32_t fd = lowest_free();
     if (fd == MAX_DESCRIPTORS) {
@@ -338,6 +354,7 @@ WASMOS_EXPORT("path_create_directory")
 errno_t path_create_directory(uint32_t fd, user_t path, uint32_t size) {
     struct shape shape;
     TRY(path_in(fd, RIGHT_PATH_CREATE_DIRECTORY, path, size, m.fs_make_directory.path, &shape));
+    put_back_dot(m.fs_make_directory.path, &shape);
     return ask(&fs, FS_MAKE_DIRECTORY_MSG);
 }
 
@@ -345,19 +362,16 @@ WASMOS_EXPORT("path_remove_directory")
 errno_t path_remove_directory(uint32_t fd, user_t path, uint32_t size) {
     struct shape shape;
     TRY(path_in(fd, RIGHT_PATH_REMOVE_DIRECTORY, path, size, m.fs_remove_directory.path, &shape));
-    if (shape.ends_in_dot) {
-        return INVAL;
-    }
-    return ask(&fs, FS_REMOVE_DIRECTORY_MSG);
+    put_back_dot(m.fs_remove_directory.path, &shape);
+    errno_t err = ask(&fs, FS_REMOVE_DIRECTORY_MSG);
+    return err == BUSY && shape.ends_in_dot ? INVAL : err; /* "." of a root is "." first */
 }
 
 WASMOS_EXPORT("path_unlink_file")
 errno_t path_unlink_file(uint32_t fd, user_t path, uint32_t size) {
     struct shape shape;
     TRY(path_in(fd, RIGHT_PATH_UNLINK_FILE, path, size, m.fs_remove_file.path, &shape));
-    if (shape.ends_in_dot) {
-        return ISDIR;
-    }
+    put_back_dot(m.fs_remove_file.path, &shape);
     return ask(&fs, FS_REMOVE_FILE_MSG);
 }
 
@@ -388,13 +402,14 @@ WASMOS_EXPORT("path_rename")
 errno_t path_rename(uint32_t fd, user_t path, uint32_t size, uint32_t new_fd, user_t new_path,
                     uint32_t new_size) {
     static char old[MAX_PATH_OF_TWO], new[MAX_PATH_OF_TWO];
+    struct descriptor *in;
     struct shape shape, new_shape;
+    TRY(directory_of(new_fd, RIGHT_PATH_RENAME_TARGET, &in));
     TRY(path_of_two(fd, RIGHT_PATH_RENAME_SOURCE, path, size, m.fs_rename.path, &shape));
     TRY(path_of_two(new_fd, RIGHT_PATH_RENAME_TARGET, new_path, new_size, m.fs_rename.new_path,
                     &new_shape));
-    if (shape.ends_in_dot || new_shape.ends_in_dot) {
-        return BUSY;
-    }
+    put_back_dot(m.fs_rename.path, &shape);
+    put_back_dot(m.fs_rename.new_path, &new_shape);
     uint32_t old_size = without_slash(m.fs_rename.path, (uint32_t)strlen(m.fs_rename.path));
     new_size = without_slash(m.fs_rename.new_path, (uint32_t)strlen(m.fs_rename.new_path));
     __builtin_memcpy(old, m.fs_rename.path, old_size);
@@ -407,16 +422,19 @@ errno_t path_rename(uint32_t fd, user_t path, uint32_t size, uint32_t new_fd, us
 WASMOS_EXPORT("path_link")
 errno_t path_link(uint32_t fd, uint32_t follow, user_t path, uint32_t size, uint32_t new_fd,
                   user_t new_path, uint32_t new_size) {
+    struct descriptor *in;
     struct shape shape;
     if (follow & ~ALL_LOOKUPFLAGS) {
         return INVAL;
     }
+    TRY(directory_of(new_fd, RIGHT_PATH_LINK_TARGET, &in));
     TRY(path_of_two(fd, RIGHT_PATH_LINK_SOURCE, path, size, m.fs_link.path, &shape));
-    TRY(path_of_two(new_fd, RIGHT_PATH_LINK_TARGET, new_path, new_size, m.fs_link.new_path,
-                    &shape));
     if (follow & FOLLOW) {
         return INVAL; /* as today's engines say, and their tests */
     }
+    TRY(path_of_two(new_fd, RIGHT_PATH_LINK_TARGET, new_path, new_size, m.fs_link.new_path,
+                    &shape));
+    put_back_dot(m.fs_link.new_path, &shape);
     m.fs_link.flags = 0;
     return ask(&fs, FS_LINK_MSG);
 }
@@ -445,5 +463,6 @@ errno_t path_symlink(user_t target, uint32_t target_size, uint32_t fd, user_t pa
     struct shape shape;
     TRY(path_of_two(fd, RIGHT_PATH_SYMLINK, path, size, m.fs_make_link.path, &shape));
     TRY(take_target(target, target_size, m.fs_make_link.target));
+    put_back_dot(m.fs_make_link.path, &shape);
     return ask(&fs, FS_MAKE_LINK_MSG);
 }

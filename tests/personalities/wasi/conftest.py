@@ -3,32 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
 import wasmos
 from tests.personalities.wasi.calls import Calls, Result
-from tests.personalities.wasi.fake_fs import FakeFs
 from tests.personalities.wasi.fakes import FakeConsole, FakeTcpip
+from tests.personalities.wasi.host_files import RecordingFs, plant
 from wasmos.personalities import wasi
 from wasmos.servers.args import Args
 from wasmos.servers.clock import Clock
 from wasmos.servers.env import Env
+from wasmos.servers.fs.host import load_directory
+from wasmos.servers.fs.image import Image
 from wasmos.servers.random import Random
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tests.personalities.wasi.host_files import Tree
 
 EVERYTHING = ("args", "clock", "console", "env", "fs", "random", "tcpip")
 
 
 class Machine:
-    """A kernel with all services; those of the outside are fakes."""
+    """A kernel with all services; console and network are fakes.
 
-    def __init__(self, *, virtual_clock: bool = True) -> None:
-        self.kernel = wasmos.Kernel(virtual_clock=virtual_clock, personalities=wasi.ALL)
+    root: the host directory that programs see as "/", unless a test has planted others.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.kernel = wasmos.Kernel(virtual_clock=True, personalities=wasi.ALL)
+        self.root = root
+        self.fs = RecordingFs()
+        self.plant({})
         self.arguments: Sequence[str] = ()
         self.environment: Mapping[str, str] = {}
         self.console = FakeConsole()
-        self.fs = FakeFs()
         self.tcpip = FakeTcpip()
+
+    def plant(self, tree: Tree, roots: Sequence[str] = ("/",)) -> None:
+        """What is in the host directory, and which directories of it programs have."""
+        plant(self.root, tree)
+        self.fs_rules = [f'fs(dir="{self.root}{root.rstrip("/")}", at="{root}")' for root in roots]
+
+    def plant_in_memory(self, tree: Tree) -> None:
+        """The same for "/", without any file of the host that could be open."""
+        self.plant(tree)
+        image = Image()
+        load_directory(self.root, image)
+        self.fs = RecordingFs(image, max_open_files=2000)
+        self.fs_rules = ["fs"]
 
     def serve(self) -> None:
         if not self.kernel.services:
@@ -51,7 +76,8 @@ class Machine:
 
     def start(self, source: str | bytes, allow: Sequence[str] = EVERYTHING) -> wasmos.Exit:
         self.serve()
-        task = self.kernel.spawn(source, allow=allow, trusted=True)
+        rules = [text for rule in allow for text in (self.fs_rules if rule == "fs" else [rule])]
+        task = self.kernel.spawn(source, allow=rules, trusted=True)
         return self.kernel.wait(task)
 
     def denials(self, service: str) -> int:
@@ -61,7 +87,7 @@ class Machine:
 
 
 @pytest.fixture
-def machine() -> Iterator[Machine]:
-    machine = Machine()
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    machine = Machine(tmp_path / "files")
     with machine.kernel:
         yield machine

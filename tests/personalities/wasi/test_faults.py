@@ -3,13 +3,13 @@ written, and nothing done."""
 
 from __future__ import annotations
 
+import stat
 import struct
 
 import pytest
 
 from tests.personalities.wasi.calls import DUMP, END, ERRNOS, RIGHTS, Calls
 from tests.personalities.wasi.conftest import Machine
-from tests.personalities.wasi.fake_fs import FakeFs
 from tests.personalities.wasi.fakes import FakeTcpip
 
 FAULT = 21
@@ -92,7 +92,7 @@ def prepared() -> tuple[Calls, int]:
 
 @pytest.fixture
 def target(machine: Machine) -> Machine:
-    machine.fs = FakeFs({"f": b"0123", "l": "f", "d": None})
+    machine.plant({"f": b"0123", "l": "f", "d": None})
     machine.tcpip = FakeTcpip([80], [b"hello", b"again"])
     machine.arguments = ["program"]
     machine.environment = {"A": "1"}
@@ -103,20 +103,21 @@ def target(machine: Machine) -> Machine:
 def state(machine: Machine) -> object:
     """What a call could have changed outside."""
 
-    def tree(node: object) -> object:
-        return {
-            name: (entry.kind, bytes(entry.data), entry.links, tuple(entry.times))
-            for name, entry in node.entries.items()  # type: ignore[attr-defined]
-        }
-
-    return (tree(machine.fs.root), len(machine.fs.open), machine.console.input,
+    tree = {
+        path.name: (stat.S_IFMT(found.st_mode), found.st_mtime_ns, found.st_nlink, found.st_size)
+        for path in machine.root.iterdir()
+        for found in [path.lstat()]
+        if not path.is_dir()
+    }
+    directories = [path.name for path in machine.root.iterdir() if path.is_dir()]
+    changed = machine.root.stat().st_mtime_ns
+    return (tree, changed, directories, machine.fs.left_open, machine.console.input,
             machine.console.printed[1], machine.tcpip.sent, machine.tcpip.received)  # fmt: skip
 
 
 UNCHANGED = (
-    {"f": (4, b"0123", 1, (1000, 2000, 3000)), "l": (7, b"", 1, (1000, 2000, 3000)),
-     "d": (3, b"", 1, (1000, 2000, 3000))},
-    1, b"input", [], {5000: b""}, {5000: b"hello"},
+    {"f": (stat.S_IFREG, 2000, 1, 4), "l": (stat.S_IFLNK, 2000, 1, 1)},
+    2000, ["d"], 1, b"input", [], {5000: b""}, {5000: b"hello"},
 )  # fmt: skip
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.personalities.wasi.conftest import Machine
-from tests.personalities.wasi.fake_fs import FakeFs
 from tests.personalities.wasi.fakes import FakeTcpip
 from tests.personalities.wasi.test_faults import VALID, prepared
 from wasmos import abi
@@ -65,7 +64,7 @@ def test_the_messages_exist() -> None:
 def test_no_other_messages_are_sent(
     machine: Machine, name: str, arguments: tuple[int, ...]
 ) -> None:
-    machine.fs = FakeFs({"f": b"0123", "l": "f", "d": None})
+    machine.plant({"f": b"0123", "l": "f", "d": None})
     machine.tcpip = FakeTcpip([80], [b"hello", b"again"])
     machine.arguments, machine.environment = ["program"], {"A": "1"}
     calls, _ = prepared()

@@ -8,7 +8,6 @@ import pytest
 
 from tests.personalities.wasi.calls import RIGHTS, Calls, Loaded, Result
 from tests.personalities.wasi.conftest import Machine
-from tests.personalities.wasi.fake_fs import FakeFs
 from tests.personalities.wasi.fakes import FakeTcpip
 from wasmos.kernel import Personality
 from wasmos.personalities import wasi
@@ -128,7 +127,7 @@ def test_what_is_left_from_an_earlier_wait_does_no_harm(machine: Machine) -> Non
 
 
 def test_output_and_files_never_wait(machine: Machine) -> None:
-    machine.fs = FakeFs({"f": b"0123456789"})
+    machine.plant({"f": b"0123456789"})
     calls = Calls()
     calls.add("path_open", 3, 0, *calls.text("f"), 0, RIGHTS, 0, 0, 8)
     calls.add("fd_seek", Loaded(8), 4, 0, 16)

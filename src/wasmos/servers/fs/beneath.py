@@ -213,10 +213,14 @@ class Beneath:
     def _leaf(self, raw: bytes) -> Leaf:
         bare = raw.rstrip(b"/")
         above, _, name = bare.rpartition(b"/")
+
+        def find() -> os.stat_result:
+            return self._look(raw, DIRECTORY)
+
         if name in (b"", b".", b".."):
-            return Leaf(self._resolve(raw, DIRECTORY), raw, b".", name, False)
+            return Leaf(self._resolve(raw, DIRECTORY), raw, b".", name, False, find)
         directory = self._resolve(above or b".", DIRECTORY)
-        return Leaf(directory, above, name, name, bare != raw)
+        return Leaf(directory, above, name, name, bare != raw, find)
 
     def followed(self, path: str) -> Leaf:
         """The last name of where a path leads in the end. Nothing may be there."""
@@ -261,7 +265,7 @@ class Beneath:
         """A descriptor for `flags`, which are the message's, and what it is of: a regular file
         or a directory."""
         raw = encode(path)
-        if flags & (CREATE | EXCLUSIVE) == CREATE | EXCLUSIVE:
+        if flags & CREATE and (flags & EXCLUSIVE or raw.endswith(b"/")):
             with self._leaf(raw) as leaf:
                 return _with_status(leaf.create(_access(flags) | _OPEN))
         try:
@@ -274,16 +278,16 @@ class Beneath:
     def _open_old(self, raw: bytes, flags: int) -> tuple[int, os.stat_result]:
         how = os.O_NOFOLLOW if flags & NO_FOLLOW else 0
         # Not opened at once: opening a device can do things, and a fifo wakes who waits for it.
-        mode = self._mode(raw, how | (os.O_DIRECTORY if flags & IS_DIRECTORY else 0))
+        mode = self._mode(raw, how)
         if not stat.S_ISREG(mode):
-            if flags & IS_DIRECTORY and not stat.S_ISDIR(mode):
+            if flags & IS_DIRECTORY and not (stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
                 raise failure(errno.ENOTDIR)
             if stat.S_ISDIR(mode):
                 if flags & (CREATE | EMPTY | TO_WRITE):
                     raise failure(errno.EISDIR)
                 return _with_status(self._resolve(raw, _LIST | how))
             _check_openable(mode)
-        if flags & IS_DIRECTORY:
+        elif flags & IS_DIRECTORY:
             raise failure(errno.ENOTDIR)
         descriptor = self._resolver.open(self._root, raw, _access(flags) | _OPEN | how)
         try:

@@ -193,10 +193,11 @@ class HostWorld(World):
         find = self._beneath.followed if follow else self._beneath.leaf
         try:
             with find(path) as old:
-                found = old.look()
+                found = old.look_through()
                 with self._beneath.leaf(new_path) as new:
-                    if stat.S_ISDIR(found.st_mode) and not new.exists:
-                        raise ServiceError(ErrorCode.NOT_ALLOWED, path)
+                    if stat.S_ISDIR(found.st_mode):
+                        code = ErrorCode.ALREADY_EXISTS if new.exists else ErrorCode.NOT_ALLOWED
+                        raise ServiceError(code, path)
                     _across(lambda: old.link(new))
         except OSError as error:
             raise ServiceError(code_of(error), path) from None

@@ -127,6 +127,8 @@ class ImageWorld(World):
     def open_file(self, path: str, flags: int) -> Opened:
         exclusive = flags & (CREATE | EXCLUSIVE) == CREATE | EXCLUSIVE
         follow = not flags & NO_FOLLOW
+        if flags & CREATE and path.endswith("/") and self._leaf(path).slash:
+            raise ServiceError(ErrorCode.NOT_A_FILE, path)
         found = self._leaf(path) if exclusive else self._resolve(path, follow=follow)
         node = found.node
         if node is None:
@@ -134,8 +136,7 @@ class ImageWorld(World):
                 raise ServiceError(ErrorCode.NOT_FOUND, path)
             node = self._create(found)
         elif exclusive:
-            code = ErrorCode.NOT_A_FILE if found.slash else ErrorCode.ALREADY_EXISTS
-            raise ServiceError(code, path)
+            raise ServiceError(ErrorCode.ALREADY_EXISTS, path)
         else:
             _check_kind(node, flags)
             if flags & (EMPTY | TO_WRITE):
@@ -147,7 +148,7 @@ class ImageWorld(World):
 
     def _create(self, found: Found) -> File:
         self._changing()
-        if found.slash:
+        if found.slash:  # of a link's text
             raise ServiceError(ErrorCode.NOT_A_FILE)
         file = File()
         self.image.add(found, file)
@@ -186,22 +187,31 @@ class ImageWorld(World):
         self.image.add(self._new(path), Directory())
 
     def _new(self, path: str) -> Found:
-        """A name that nothing has yet."""
+        """A name that nothing has yet, for a directory."""
         found = self._leaf(path)
         if found.node is not None:
             raise ServiceError(ErrorCode.ALREADY_EXISTS, path)
         self._changing()
         return found
 
+    def _new_name(self, path: str) -> Found:
+        """A name that nothing has yet, for what isn't a directory."""
+        found = self._leaf(path)
+        if found.slash:
+            self._find(path, follow=True)
+        return self._new(path)
+
     def remove_directory(self, path: str) -> None:
         found = self._old(path)
+        if found.slash:
+            self._find(path, follow=True)
         if not isinstance(found.node, Directory):
             raise ServiceError(ErrorCode.NOT_A_DIR, path)
-        if found.node is self.image.root:
+        last = last_name(path)
+        if found.node is self.image.root and last != "..":
             raise ServiceError(ErrorCode.BUSY, path)
-        if (last := last_name(path)) in (".", ".."):
-            code = ErrorCode.INVALID_ARG if last == "." else ErrorCode.NOT_EMPTY
-            raise ServiceError(code, path)
+        if last in (".", ".."):
+            raise ServiceError(ErrorCode.INVALID_ARG, path)
         self.image.remove(found)
 
     def _old(self, path: str) -> Found:
@@ -214,10 +224,9 @@ class ImageWorld(World):
 
     def remove_file(self, path: str) -> None:
         found = self._old(path)
-        if isinstance(found.node, Directory):
+        node = self._find(path, follow=True) if found.slash else found.node
+        if isinstance(node, Directory):
             raise ServiceError(ErrorCode.NOT_A_FILE, path)
-        if found.slash:
-            raise ServiceError(ErrorCode.NOT_A_DIR, path)
         self.image.remove(found)
 
     def rename(self, path: str, new_path: str) -> None:
@@ -232,16 +241,15 @@ class ImageWorld(World):
 
     def link(self, path: str, new_path: str, *, follow: bool) -> None:
         node = self._find(path, follow=follow)
-        new = self._new(new_path)
         if isinstance(node, Directory):
+            self._new(new_path)
             raise ServiceError(ErrorCode.NOT_ALLOWED, path)
-        if new.slash:
-            raise ServiceError(ErrorCode.NOT_FOUND, new_path)
+        new = self._new_name(new_path)
         self.image.add(new, node)
 
     def make_link(self, target: str, path: str) -> None:
-        new = self._new(path)
-        if not target or new.slash:
+        new = self._new_name(path)
+        if not target:
             raise ServiceError(ErrorCode.NOT_FOUND, path)
         if "\0" in target:
             raise ServiceError(ErrorCode.INVALID_ARG)
@@ -276,10 +284,10 @@ def _check_kind(node: Node, flags: int) -> None:
     if isinstance(node, Directory):
         if flags & (CREATE | EMPTY | TO_WRITE | APPEND):
             raise ServiceError(ErrorCode.NOT_A_FILE)
-    elif flags & IS_DIRECTORY:
-        raise ServiceError(ErrorCode.NOT_A_DIR)
     elif isinstance(node, Link):
         raise ServiceError(ErrorCode.TOO_MANY_LINKS)
+    elif flags & IS_DIRECTORY:
+        raise ServiceError(ErrorCode.NOT_A_DIR)
 
 
 class _Node(Opened):

@@ -15,6 +15,10 @@ import stat
 
 from wasmos.servers.fs.resolve import failure
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
@@ -23,17 +27,27 @@ class Leaf:
     name: b"." for what has no name of its own: the root, and what ends in `.` or `..`.
     above: the directory as it was written, to read a link's text from there.
     last: the name as it was written.
-    slash: whether a slash came after it.
+    slash: whether a slash came after it: then not the name is meant, but the directory that it
+        leads to, as far as that makes sense. `find` looks for that, and raises what is wrong.
     """
 
-    __slots__ = ("above", "directory", "last", "name", "slash")
+    __slots__ = ("above", "directory", "find", "last", "name", "slash")
 
-    def __init__(self, directory: int, above: bytes, name: bytes, last: bytes, slash: bool) -> None:
+    def __init__(
+        self,
+        directory: int,
+        above: bytes,
+        name: bytes,
+        last: bytes,
+        slash: bool,
+        find: Callable[[], os.stat_result],
+    ) -> None:
         self.directory = directory
         self.above = above
         self.name = name
         self.last = last
         self.slash = slash
+        self.find = find
 
     def __enter__(self) -> Leaf:
         return self
@@ -48,6 +62,10 @@ class Leaf:
     def look(self) -> os.stat_result:
         """What it is itself."""
         return os.stat(self.name, dir_fd=self.directory, follow_symlinks=False)
+
+    def look_through(self) -> os.stat_result:
+        """What it is itself; with a slash, the directory that it leads to."""
+        return self.find() if self.slash else self.look()
 
     def target(self) -> bytes | None:
         """The text of a link; None for anything else."""
@@ -78,8 +96,6 @@ class Leaf:
     def link(self, new: Leaf) -> None:
         """Another name for what isn't a directory."""
         new._check_new()
-        if self.slash:
-            raise failure(errno.ENOTDIR)
         os.link(
             self.name,
             new.name,
@@ -93,7 +109,8 @@ class Leaf:
         if not self.is_named:
             raise failure(errno.EEXIST)
         if self.slash:
-            raise failure(errno.EEXIST if self.exists else errno.ENOENT)
+            self.find()
+            raise failure(errno.EEXIST)
 
     @property
     def exists(self) -> bool:
@@ -113,7 +130,8 @@ class Leaf:
     def remove_file(self) -> None:
         """Of a link, the link."""
         if not self.is_named or self.slash:
-            raise failure(errno.EISDIR if stat.S_ISDIR(self.look().st_mode) else errno.ENOTDIR)
+            self.find()
+            raise failure(errno.EISDIR)
         try:
             os.unlink(self.name, dir_fd=self.directory)
         except PermissionError:  # what some hosts say to a directory
@@ -123,9 +141,10 @@ class Leaf:
 
     def remove_directory(self, root: os.stat_result) -> None:
         if not self.is_named:
-            if os.path.samestat(self.look(), root):
-                raise failure(errno.EBUSY)
-            raise failure(errno.EINVAL if self.last == b"." else errno.ENOTEMPTY)
+            is_root = self.last != b".." and os.path.samestat(self.look(), root)
+            raise failure(errno.EBUSY if is_root else errno.EINVAL)
+        if self.slash:
+            self.find()
         os.rmdir(self.name, dir_fd=self.directory)
 
     def set_times(self, accessed_ns: int, modified_ns: int) -> None:
