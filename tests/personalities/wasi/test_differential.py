@@ -23,7 +23,6 @@ from tests.personalities.wasi.conftest import Machine
 from tests.personalities.wasi.host_files import plant
 from tests.personalities.wasi.player import (
     LATELY,
-    SLOT_COUNT,
     SLOTS,
     Call,
     EnginePlayer,
