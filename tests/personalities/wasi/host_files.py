@@ -1,4 +1,4 @@
-"""The real file server over a directory of the test's own, and what a test wants to know of both."""
+"""The real file server over a directory of the test's own, and what tests ask of both."""
 
 from __future__ import annotations
 

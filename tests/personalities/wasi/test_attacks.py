@@ -158,7 +158,7 @@ EDGES = [0, 1, 2, 3, 4, 5, 100, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64
 
 
 def test_cookies_that_nobody_gave(machine: Machine) -> None:
-    """Between changes: every answer is whole entries, as far as there is room, of that directory."""
+    """Between changes: nothing but entries of that directory comes, and none past its end."""
     machine.plant({"d": None, **{f"d/name{n}": b"" for n in range(5)}, "secret": b""})
     calls = Calls()
     calls.add("path_open", 3, 0, *calls.text("d"), DIRECTORY, READ, 0, 0, 0)

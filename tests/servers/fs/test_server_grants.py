@@ -653,3 +653,18 @@ def test_nothing_is_left_with_the_kernel(image: Image, inside: Path) -> None:
             assert client.ask(abi.FsOpen("f")) == abi.FsOpenReply(1)
         client.task.kill()
     assert trees.open_descriptors() == idle
+
+
+def test_the_directories_of_a_task_are_closed_when_it_ends(image: Image, inside: Path) -> None:
+    """Not only those that were taken back: a system that lives on would have no more of them."""
+    with wasmos.Kernel() as kernel:
+        kernel.serve(Fs(image, max_host_files=2))
+        idle = trees.open_descriptors()
+        for number in range(5):
+            directory = inside / str(number)
+            directory.mkdir()
+            client = Client(kernel, f'fs(dir="{directory}")')
+            assert client.ask(abi.FsOpen("f")) == NOT_FOUND
+            client.task.kill()
+            kernel.wait(client.task)
+        assert trees.open_descriptors() == idle

@@ -110,9 +110,9 @@ and what is in the directories in the end. `WASI_EXAMPLES=20000` tries as many s
 ## The public suite
 
 [wasi-testsuite](https://github.com/WebAssembly/wasi-testsuite), branch `prod/testsuite-base` of
-August 18, 2026: all 72 programs for preview 1 pass, 12 in AssemblyScript, 14 in C and 46 in Rust, as
-they do under the engine's WASI. The 49 that have files pass as well when the suite insists on the
-errnos of POSIX. To repeat it, with a checkout of that branch:
+August 18, 2026: all 72 programs for preview 1 pass, 12 in AssemblyScript, 14 in C and 46 in Rust,
+as they do under the engine's WASI. The 49 that have files pass as well when the suite insists on
+the errnos of POSIX. To repeat it, with a checkout of that branch:
 
 ```
 WASI_TESTSUITE=/path/to/it make test ARGS=tests/personalities/wasi/test_suite.py
