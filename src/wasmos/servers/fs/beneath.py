@@ -267,7 +267,8 @@ class Beneath:
         raw = encode(path)
         if flags & CREATE and (flags & EXCLUSIVE or raw.endswith(b"/")):
             with self._leaf(raw) as leaf:
-                return _with_status(leaf.create(_access(flags) | _OPEN))
+                if flags & EXCLUSIVE or leaf.slash:
+                    return _with_status(leaf.create(_access(flags) | _OPEN))
         try:
             return self._open_old(raw, flags)
         except FileNotFoundError:

@@ -389,7 +389,9 @@ class Image:
         elif old.slash or new.slash:
             raise ServiceError(ErrorCode.NOT_A_DIR)
         elif isinstance(new.node, Directory):
-            raise ServiceError(ErrorCode.NOT_A_FILE)
+            # As Linux has it: instead of a directory that it is in, it would empty that first.
+            is_below = new.node in _above(old.parent)
+            raise ServiceError(ErrorCode.NOT_EMPTY if is_below else ErrorCode.NOT_A_FILE)
         if _size(new.name) > MAX_NAME_BYTES or new.parent.depth >= MAX_DEPTH:
             raise ServiceError(ErrorCode.NAME_TOO_LONG)
         if new.node is not None:
@@ -401,11 +403,8 @@ class Image:
         node.changed_ns = self.now_ns()
 
     def _check_move(self, node: Directory, new: Found) -> None:
-        above: Directory | None = new.parent
-        while above is not None:
-            if above is node:
-                raise ServiceError(ErrorCode.INVALID_ARG, "into itself")
-            above = above.parent
+        if node in _above(new.parent):
+            raise ServiceError(ErrorCode.INVALID_ARG, "into itself")
         if new.node is not None and not isinstance(new.node, Directory):
             raise ServiceError(ErrorCode.NOT_A_DIR)
         if new.parent.depth + _height(node) > MAX_DEPTH:
@@ -478,6 +477,14 @@ def _steps(link: Link, links: int, path: str) -> list[str]:
     if link.target.startswith("/"):
         raise ServiceError(ErrorCode.NOT_ALLOWED, path)
     return link.target.split("/")[::-1]
+
+
+def _above(directory: Directory) -> Iterator[Directory]:
+    """A directory, and all that it is in."""
+    above: Directory | None = directory
+    while above is not None:
+        yield above
+        above = above.parent
 
 
 def _height(directory: Directory) -> int:
