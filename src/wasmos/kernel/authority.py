@@ -512,7 +512,6 @@ class Authority:
         """Nobody holds it, and nothing is derived from it any more."""
         if grant.state == states.LEFT and not grant.children and grant.id in self.live:
             self._forget(grant, abort=False)
-            self._kernel.grant_ended(grant)
             self._leave_parent(grant)
 
     def _leave_parent(self, grant: Grant) -> None:

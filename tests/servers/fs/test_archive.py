@@ -79,7 +79,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     yield world
     assert archive.unpacked.used == 0
     world.close()
-    assert trees.open_descriptors() == before
+    assert trees.open_descriptors() <= before  # others may have left theirs to the collector
 
 
 def test_what_it_shows(world: World) -> None:

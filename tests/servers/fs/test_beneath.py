@@ -43,7 +43,7 @@ def beneath(inside: Path, outside: Path, resolver: Resolver) -> Iterator[Beneath
     found = Beneath(inside, resolver=resolver)
     yield found
     found.close()
-    assert trees.open_descriptors() == before
+    assert trees.open_descriptors() <= before  # others may have left theirs to the collector
 
 
 @pytest.fixture

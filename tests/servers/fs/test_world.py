@@ -54,7 +54,7 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     world = host_world(tmp_path / "root", resolver)
     yield world
     world.close()
-    assert trees.open_descriptors() == before
+    assert trees.open_descriptors() <= before
     assert world._budget.used == 0
 
 

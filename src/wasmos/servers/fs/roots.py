@@ -108,6 +108,10 @@ class Roots:
         self._grants.setdefault(identity, set()).add(grant)
         return self._worlds[identity]
 
+    def grants(self) -> list[int]:
+        """Those that led to something."""
+        return list(self._of_grant)
+
     def release(self, grant: int) -> None:
         """A grant is gone; nothing if it was never used."""
         for identity in self._of_grant.pop(grant, ()):
