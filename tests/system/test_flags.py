@@ -179,3 +179,23 @@ def test_wrong_variables(text: str) -> None:
     """A star would be a pattern in the rule: for more than one variable."""
     with pytest.raises(UsageError, match="write NAME or NAME=VALUE"):
         flags.variable(text)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["/a::/d:ro", "/b::/d"],
+        ["/a::/d", "/b::/d/"],
+        ["/a::/d", "/x::/e", "/a::/d"],
+        ["/a::/", "/b::/."],
+    ],
+)
+def test_two_directories_at_one_place(texts: list[str]) -> None:
+    """One would hide the other, and what it says of writing."""
+    with pytest.raises(UsageError, match="are both at /"):
+        flags.directories(texts)
+
+
+def test_directories_beside_and_in_each_other() -> None:
+    rules = [rule for _, rule in flags.directories(["/a::/d", "/b::/d/e:ro", "/a::/f"])]
+    assert rules == [flags.directory(text) for text in ("/a::/d", "/b::/d/e:ro", "/a::/f")]

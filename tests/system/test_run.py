@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -426,3 +427,38 @@ def test_a_write_to_what_may_be_read_names_what_is_for_reading(
     [denial] = done.denials
     assert denial.grant is not None and str(denial.grant.rule) == rule
     assert 'mode="ro"' in denial.reason
+
+
+# --- programs for WASI --------------------------------------------------------------------------
+
+COUNTS = """(module
+  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (drop (call $sizes (i32.const 0) (i32.const 4)))
+    (call $exit (i32.load (i32.const 0)))))"""
+
+
+def test_variables_that_are_given_are_seen_under_a_policy_too(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[task.p]\nallow = []\n")
+    options: dict[str, Any] = {"name": "p", "policy": policy}
+    assert wasmos.run(COUNTS, env={"FOO": "3", "BAR": ""}, **options).returncode == 2
+    assert wasmos.run(COUNTS, **options).returncode == 0
+
+
+def test_what_may_only_be_read_is_what_refuses_a_new_file(tmp_path: Path) -> None:
+    """The grant is named, so that the advice is about it."""
+    creates = """(module
+      (import "wasi_snapshot_preview1" "path_open"
+        (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+      (memory (export "memory") 1) (data (i32.const 16) "new")
+      (func (export "_start") (call $exit (call $open (i32.const 3) (i32.const 0) (i32.const 16)
+        (i32.const 3) (i32.const 1) (i64.const 66) (i64.const 0) (i32.const 0) (i32.const 0)))))"""
+    done = wasmos.run(creates, dirs=[f"{tmp_path}::/d:ro"])
+    assert done.returncode == 63
+    (denial,) = done.denials
+    assert denial.grant is not None and denial.grant.badge["mode"] == "ro"
+    assert denial.reason.startswith("it is for reading")
+    assert list(tmp_path.iterdir()) == []

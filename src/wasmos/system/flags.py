@@ -24,7 +24,7 @@ from wasmos.system.units import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 WORDS = ("none", "any", "all")
 MODES = ("ro", "rw", "overlay")  # of a directory
@@ -33,6 +33,22 @@ MODES = ("ro", "rw", "overlay")  # of a directory
 def quoted(text: str) -> str:
     """A text as rules have it."""
     return str(Rule("x", badge={"x": text}))[len("x(x=") : -1]
+
+
+def directories(texts: Iterable[str]) -> list[tuple[str, str]]:
+    """Each text with its rule. Raises UsageError, too if two are seen at the same place: the first
+    one would hide the other, whatever that says of writing."""
+    found: dict[str, tuple[str, str]] = {}
+    for text in texts:
+        rule = directory(text)
+        place = os.path.normpath(Rule.parse(rule).badge["at"])
+        if place in found:
+            raise UsageError(
+                f"directories {found[place][0]!r} and {text!r} are both at {place}; "
+                "say for one of them where else the program sees it"
+            )
+        found[place] = text, rule
+    return list(found.values())
 
 
 def directory(text: str) -> str:

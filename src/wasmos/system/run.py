@@ -246,6 +246,9 @@ def run(
             _check_kind(program)
             if policy is not None:
                 authority.add_policy(policy, name or program.name, needed=ask is None)
+                if env and program.shape.dialect is not None:
+                    # Such a program reads all that there is, and nothing without a list.
+                    authority.add(("env.list",), "--env")
             elif program.shape.dialect is not None:
                 authority.add_standard()
             wanted = authority.services if ask is None else authority.asked_services
@@ -408,8 +411,8 @@ class _Authority:
         """What is written instead of rules. Raises UsageError."""
         from wasmos.system import flags
 
-        for text in dirs:
-            self.add(flags.directory(text), _origin(text, "--dir"))
+        for text, rule in flags.directories(dirs):
+            self.add(rule, _origin(text, "--dir"))
         if listen:
             outfit.check_ports(listen)
             rules, self.ports = flags.listening(listen)

@@ -15,7 +15,7 @@ import struct
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
 from wasmos.kernel import Caller
-from wasmos.servers.fs.views import Handle, Views
+from wasmos.servers.fs.views import Handle, Views, read_only
 from wasmos.servers.fs.world import (
     APPEND,
     CREATE,
@@ -114,7 +114,7 @@ class Files(Views):
         if opened is None:
             raise ServiceError(ErrorCode.NOT_ALLOWED, "the grant that it was opened under")
         if not file.writable:
-            raise ServiceError(ErrorCode.NOT_ALLOWED, "a grant to read only")
+            raise read_only(file.grant)
         if caller.grant != file.grant:
             self._act_for(caller, file, writing=True)
         return file, opened
@@ -136,7 +136,7 @@ class Files(Views):
         elif mount is None:
             raise ServiceError(ErrorCode.NOT_ALLOWED if flags & CREATE else ErrorCode.NOT_FOUND)
         elif flags & _CHANGING and not mount.writable:
-            raise ServiceError(ErrorCode.NOT_ALLOWED, path)
+            raise read_only(mount.grant)
         else:
             opened = self._world(caller, mount).open_file(place.path, flags)
             file = _File(opened, mount.grant, mount.writable, mount.world, flags)
@@ -281,8 +281,10 @@ class Files(Views):
         place = self._place(caller, path)
         if place.below:
             raise ServiceError(way, path)
-        if place.mount is None or not place.mount.writable:
+        if place.mount is None:
             raise ServiceError(ErrorCode.NOT_ALLOWED, path)
+        if not place.mount.writable:
+            raise read_only(place.mount.grant)
         return self._world(caller, place.mount), place.path, place.mount
 
     def fs_stat(self, caller: Caller, path: str, flags: int) -> Status:
@@ -338,7 +340,7 @@ class Files(Views):
         if old.mount is not new.mount:
             raise ServiceError(ErrorCode.CROSS_DEVICE)
         if not old.mount.writable:
-            raise ServiceError(ErrorCode.NOT_ALLOWED, path)
+            raise read_only(old.mount.grant)
         return self._world(caller, old.mount), old.path, new.path
 
     def fs_make_link(self, caller: Caller, target: str, path: str) -> None:

@@ -17,7 +17,7 @@ from wasmos.kernel import Caller
 from wasmos.servers.fs.files import Files
 from wasmos.servers.fs.image import MAX_BYTES, Image
 from wasmos.servers.fs.mounts import Place, Tree
-from wasmos.servers.fs.views import MAX_HOST_FILES, MAX_OPEN_FILES, Handle
+from wasmos.servers.fs.views import MAX_HOST_FILES, MAX_OPEN_FILES, Handle, read_only
 from wasmos.servers.fs.world import Opened, World
 
 TYPE_CHECKING = False
@@ -30,7 +30,6 @@ MAX_READ_BYTES = 1024  # what fits an answer
 MAX_SIZE = (1 << 32) - 1  # what an answer can tell
 TYPE_FILE = 255
 TYPE_DIRECTORY = 221
-READ_ONLY = 'it is for reading: mode="ro"'
 
 
 class _Handle(Handle):
@@ -131,7 +130,7 @@ class Fs(Files):
         is_on_the_way = type(self._handle(caller, fd).file) is Opened
         handle = self._handle(caller, fd)
         if handle.file is not None and not handle.writable:
-            raise _read_only(handle.grant)
+            raise read_only(handle.grant)
         handle, file = self._usable(caller, fd, writing=not is_on_the_way)
         written = file.write(handle.offset, data)
         handle.offset += written
@@ -188,7 +187,7 @@ class Fs(Files):
         if place.mount is None:
             raise ServiceError(ErrorCode.NOT_ALLOWED)
         if not place.mount.writable:
-            raise _read_only(place.mount.grant)
+            raise read_only(place.mount.grant)
         return self._world(caller, place.mount)
 
     # --- ends ---
@@ -202,10 +201,6 @@ class Fs(Files):
         for task in list(self._open):
             self.task_ended(task)
         super().stopped()
-
-
-def _read_only(grant: int) -> ServiceError:
-    return ServiceError(ErrorCode.NOT_ALLOWED, READ_ONLY, grant=grant)
 
 
 _NOTHING = World()

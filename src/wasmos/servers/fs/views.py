@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 MAX_OPEN_FILES = 64
 MAX_HOST_FILES = 512
+READ_ONLY = 'it is for reading: mode="ro"'
+
+
+def read_only(grant: int) -> ServiceError:
+    """What a grant that is only for reading says to a change: by which one, so that advice can
+    speak of that."""
+    return ServiceError(ErrorCode.NOT_ALLOWED, READ_ONLY, grant=grant)
 
 
 class Handle:

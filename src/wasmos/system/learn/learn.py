@@ -178,7 +178,7 @@ class _World:
         from wasmos.system.policy import rights
 
         self.binds: dict[int, str] = {}
-        self.dirs = [Rule.parse(flags.directory(text)) for text in dirs]
+        self.dirs = [Rule.parse(rule) for _, rule in flags.directories(dirs)]
         for rule in self.dirs:
             rights.check_badge(rule)
         self.fs_rules = self.dirs or [Rule("fs")]
