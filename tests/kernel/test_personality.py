@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -284,6 +285,70 @@ def test_a_message_made_by_hand_lends_nothing(toys: Toys) -> None:
     toys.kernel.send(client.id, toys.kernel.service_id("taker"), raw)
     toys.kernel.run(lambda: not toys.kernel.busy)
     assert toys.kernel.reply_of(client.id)[:4] == (-15).to_bytes(4, "little", signed=True)
+
+
+class Ends:
+    """A number that ends the call before it says what it is."""
+
+    def __init__(self, end: Callable[[], object]) -> None:
+        self.end = end
+
+    def __index__(self) -> int:
+        self.end()
+        return 1 << 20
+
+
+def test_a_call_that_ends_while_its_memory_is_asked_for(toys: Toys) -> None:
+    """By what a size is made of: the memory is gone then, and isn't read."""
+
+    class Killer(Taker):
+        def console_put(self, caller: wasmos.Caller, stream: int, data: _core.Lent) -> int:
+            with pytest.raises(BufferError, match="gone with its answer"):
+                data.read(Ends(lambda: self.kernel.kill(caller.id)))  # type: ignore[arg-type]
+            return 1
+
+    with wasmos.Kernel(personalities=[TOY]) as kernel:
+        kernel.serve(Killer())
+        source = toy("(call $lend (i32.const 0) (i32.const 65536))")
+        task = kernel.spawn(source, allow=["taker"], trusted=True)
+        assert kernel.wait(task).cause == "killed"
+
+
+@pytest.mark.parametrize("threshold", range(1, 9))
+def test_a_call_that_a_finalizer_ends(toys: Toys, threshold: int) -> None:
+    """At any moment at which the collector may run."""
+    ends: list[Callable[[], object]] = []
+
+    class Garbage:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            for end in ends:
+                end()
+
+    class Filler(Taker):
+        def console_take(self, caller: wasmos.Caller, into: _core.Lent) -> int:
+            data = bytes(len(into))
+            ends.append(lambda: self.kernel.kill(caller.id))
+            Garbage()
+            before = gc.get_threshold()
+            gc.set_threshold(threshold)
+            try:
+                into.write(data)
+            except BufferError:
+                pass
+            finally:
+                gc.set_threshold(*before)
+                ends.clear()
+                gc.collect()
+            return 1
+
+    with wasmos.Kernel(personalities=[TOY]) as kernel:
+        kernel.serve(Filler())
+        source = toy("(call $fill (i32.const 0) (i32.const 65536))")
+        task = kernel.spawn(source, allow=["taker"], trusted=True)
+        assert kernel.wait(task).cause in ("returned", "killed")
 
 
 # --- what the core itself answers ---------------------------------------------------------------

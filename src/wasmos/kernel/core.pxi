@@ -902,7 +902,7 @@ cdef class Core:
             self._answer_error(service_id, id, serial, ERR_NOT_SUPPORTED)
             return 0
         try:
-            lent = self._lent(service_id, task)
+            lent = self._lent(service_id, id)
             result = handler.invoke(self._caller_of(id), message, lent)
         except BaseException as error:
             self._raised(service_id, id, serial, handler, error)
@@ -1008,12 +1008,16 @@ cdef class Core:
         """End the call `serial` of `client` with what a method raised."""
         self._raised(service, client, serial, handler, error)
 
-    cdef Lent _lent(self, int32_t service, Task *client):
-        """What the call of `client` lends to `service`, or None. Raises
+    cdef Lent _lent(self, int32_t service, int32_t id):
+        """What the call of task `id` lends to `service`, or None. Raises
         ServiceError if it hasn't got it."""
-        if not client.lends:
+        cdef Task *client = find(&self.k, id)
+        if client is NULL or not client.lends:
             return None
         cdef Lent lent = Lent.__new__(Lent)
+        client = find(&self.k, id)      # a new object may be what some finalizer waited for
+        if client is NULL:
+            raise ServiceError(ERR_ABORTED, "it has ended")
         lent.core, lent.service = self, service
         lent.client, lent.serial = client.id, client.calls
         lent.size, lent.writable = client.lent_size, client.lends_to_write
@@ -1280,7 +1284,7 @@ cdef class Core:
         cdef Task *task = find(&self.k, id)
         if task is NULL or task.state != AWAITING or task.peer != service:
             return None
-        return self._lent(service, task)
+        return self._lent(service, id)
 
     @property
     def now_ns(self):

@@ -49,23 +49,29 @@ cdef class Lent:
 
     def read(self, size=None, uint32_t offset=0):
         """At most `size` bytes from `offset` on, all of them by default."""
-        self._lender()
         cdef uint32_t start = min(offset, self.size)
         cdef uint32_t most = self.size - start
+        cdef bytes copy
         if size is not None:
-            most = min(most, <uint64_t>size)
+            most = <uint32_t>min(<uint64_t>most, <uint64_t>PyNumber_Index(size))
         if self.buffer is not None:
+            self._lender()
             return bytes(self.buffer[start:start + most])
-        return PyBytes_FromStringAndSize(<char *>self.base + start, most)
+        copy = PyBytes_FromStringAndSize(NULL, most)
+        # Last: whatever Python did until here may have ended the call, and freed the memory.
+        self._lender()
+        memcpy(<char *>copy, self.base + start, most)
+        return copy
 
     def write(self, data, uint32_t offset=0):
         """How many of the bytes had room from `offset` on."""
-        self._lender()
-        if not self.writable:
-            raise BufferError("it was lent to be read")
         cdef const uint8_t[::1] source = memoryview(data).cast("B")
         cdef uint32_t start = min(offset, self.size)
         cdef uint32_t most = <uint32_t>min(self.size - start, <uint64_t>len(source))
+        # Last: whatever Python did until here may have ended the call, and freed the memory.
+        self._lender()
+        if not self.writable:
+            raise BufferError("it was lent to be read")
         if most == 0:
             return 0
         if self.buffer is not None:
