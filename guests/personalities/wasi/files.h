@@ -137,24 +137,30 @@ static inline errno_t writable(uint32_t fd, struct descriptor **found) {
     return (*found)->writes ? SUCCESS : BADF;
 }
 
-WASMOS_EXPORT("fd_read") errno_t fd_read(uint32_t fd, user_t parts, uint32_t count,
-                                         user_t result) {
-    struct transfer t = {.writes = false};
-    TRY(readable(fd, &t.d));
+/* The descriptor of a transfer, opened for what that does. */
+static inline errno_t open_for(struct transfer *t, uint32_t fd) {
+    return t->writes ? writable(fd, &t->d) : readable(fd, &t->d);
+}
+
+/* At the descriptor's own offset, which moves on. */
+static errno_t transfer_here(uint32_t fd, bool writes, user_t parts, uint32_t count,
+                             user_t result) {
+    struct transfer t = {.writes = writes};
+    TRY(open_for(&t, fd));
     t.offset = t.d->offset;
     errno_t err = transfer(&t, parts, count, result);
     t.d->offset = t.offset;
     return err;
 }
 
+WASMOS_EXPORT("fd_read") errno_t fd_read(uint32_t fd, user_t parts, uint32_t count,
+                                         user_t result) {
+    return transfer_here(fd, false, parts, count, result);
+}
+
 WASMOS_EXPORT("fd_write") errno_t fd_write(uint32_t fd, user_t parts, uint32_t count,
                                            user_t result) {
-    struct transfer t = {.writes = true};
-    TRY(writable(fd, &t.d));
-    t.offset = t.d->offset;
-    errno_t err = transfer(&t, parts, count, result);
-    t.d->offset = t.offset;
-    return err;
+    return transfer_here(fd, true, parts, count, result);
 }
 
 static errno_t check_offset(const struct descriptor *d, uint64_t offset) {
@@ -165,20 +171,22 @@ static errno_t check_offset(const struct descriptor *d, uint64_t offset) {
     return offset > INT64_MAX ? INVAL : SUCCESS;
 }
 
-WASMOS_EXPORT("fd_pread") errno_t fd_pread(uint32_t fd, user_t parts, uint32_t count,
-                                           uint64_t offset, user_t result) {
-    struct transfer t = {.offset = (int64_t)offset, .writes = false};
-    TRY(readable(fd, &t.d));
+static errno_t transfer_at(uint32_t fd, bool writes, user_t parts, uint32_t count,
+                           uint64_t offset, user_t result) {
+    struct transfer t = {.offset = (int64_t)offset, .writes = writes};
+    TRY(open_for(&t, fd));
     TRY(check_offset(t.d, offset));
     return transfer(&t, parts, count, result);
 }
 
+WASMOS_EXPORT("fd_pread") errno_t fd_pread(uint32_t fd, user_t parts, uint32_t count,
+                                           uint64_t offset, user_t result) {
+    return transfer_at(fd, false, parts, count, offset, result);
+}
+
 WASMOS_EXPORT("fd_pwrite") errno_t fd_pwrite(uint32_t fd, user_t parts, uint32_t count,
                                              uint64_t offset, user_t result) {
-    struct transfer t = {.offset = (int64_t)offset, .writes = true};
-    TRY(writable(fd, &t.d));
-    TRY(check_offset(t.d, offset));
-    return transfer(&t, parts, count, result);
+    return transfer_at(fd, true, parts, count, offset, result);
 }
 
 /* ---- Places --------------------------------------------------------------------------------- */

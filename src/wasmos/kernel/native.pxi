@@ -73,7 +73,7 @@ cdef int32_t read_clock(Kern *k, Task *task, int32_t id, int64_t *ns) noexcept n
     cdef int64_t now
     if id == REALTIME:
         if k.deterministic:
-            ns[0] = k.virtual_epoch_ns + virtual_now(k, task)
+            ns[0] = virtual_now(k, task)
         else:
             clock_gettime(CLOCK_REALTIME, &at)
             ns[0] = <int64_t>at.tv_sec * 1_000_000_000 + at.tv_nsec

@@ -231,7 +231,6 @@ cdef struct Kern:
     bint record_timed       # somebody will come for the others
     bint record_calls
     uint64_t switches
-    int64_t virtual_epoch_ns    # when the virtual clock began
     Entropy entropy
 
 # Live objects, for leak checks. Never read by the kernel itself.

@@ -164,18 +164,18 @@ class Views(Service):
     def task_ended(self, task: int) -> None:
         self._trees.pop(task, None)
         self._numbers.pop(task, None)
-        if self._host_roots is not None:
-            for grant in self._host_roots.grants():
-                self._release_if_over(grant)
+        self._release_what_is_over()
 
-    def _release_if_over(self, grant: int) -> None:
+    def _release_what_is_over(self) -> None:
         """Nobody says so of a grant that was not taken back: its holder has ended, and all those
         that it was passed on to."""
         kernel = getattr(self, "kernel", None)
-        known = None if kernel is None else kernel.find_grant(grant)
-        is_over = kernel is not None and (known is None or known.is_over)
-        if is_over and self._host_roots is not None:
-            self._host_roots.release(grant)
+        if kernel is None or self._host_roots is None:
+            return
+        for grant in self._host_roots.grants():
+            known = kernel.find_grant(grant)
+            if known is None or known.is_over:
+                self._host_roots.release(grant)
 
     def revoked(self, grant: int) -> None:
         """A grant is gone: close what was opened under it, and its directory. (It isn't gone by
