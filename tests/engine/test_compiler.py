@@ -254,9 +254,10 @@ def waiting_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[P
 def test_limits_of_the_child(waiting_child: Path) -> None:
     """Set before it reads the first byte of the module."""
     text = (waiting_child / "limits").read_text()
+    cpu = 7 * min(os.cpu_count() or 1, compiler.MAX_THREADS) + 1
     for row in (
         f"Max address space +{1 << 30} +{1 << 30} ",
-        "Max cpu time +8 +8 ",
+        f"Max cpu time +{cpu} +{cpu} ",
         "Max core file size +0 +0 ",
         "Max file size +0 +0 ",
     ):
@@ -269,7 +270,9 @@ def test_what_the_child_can_see(waiting_child: Path) -> None:
     assert (waiting_child / "environ").read_bytes() == b""
     arguments = (waiting_child / "cmdline").read_bytes().decode().split("\0")
     assert arguments[1:4] == ["-I", "-S", compiler._CHILD]
-    assert arguments[6:] == ["1073741824", "8", "stack_bytes=524288", "tick_ns=0", ""]
+    threads = min(os.cpu_count() or 1, compiler.MAX_THREADS)
+    limits = ["1073741824", str(7 * threads + 1), str(threads)]
+    assert arguments[6:] == [*limits, "stack_bytes=524288", "tick_ns=0", ""]
     files = [os.readlink(link) for link in sorted((waiting_child / "fd").iterdir())]
     assert [file.split(":")[0] for file in files] == ["pipe", "pipe", "/dev/null"]
 

@@ -28,9 +28,6 @@ OFF = {
     "gc array": f"(module {MAIN} (type (array i8)))",
     "gc i31": f"(module {MAIN} (func (drop (ref.i31 (i32.const 1)))))",
     "gc anyref local": f"(module {MAIN} (func (local anyref)))",
-    "exceptions tag": f"(module {MAIN} (tag))",
-    "exceptions try": f"(module {MAIN} (func (try_table)))",
-    "exceptions throw_ref": f"(module {MAIN} (func (param exnref) (throw_ref (local.get 0))))",
     "legacy exceptions": f"(module {MAIN} (func (try (do) (catch_all))))",
     "wide arithmetic": f"""(module {MAIN} (func (param i64 i64) (result i64 i64)
         (i64.mul_wide_u (local.get 0) (local.get 1))))""",
@@ -111,9 +108,16 @@ ON = {
     "sign extension": "(i32.add (i32.extend8_s #0xFF) #43)",
     "saturating conversion": "(i32.add (i32.trunc_sat_f32_s (f32.const nan)) #42)",
     "mutable globals": "(global.set $g #42) (global.get $g)",
+    "exceptions": """(block $caught (result i32)
+        (try_table (result i32) (catch $e $caught) (throw $e #42)))""",
+    "exceptions by reference": """(block $again (result i32)
+        (try_table (result i32) (catch $e $again)
+          (block $caught (result exnref)
+            (try_table (catch_all_ref $caught) (throw $e #42)) (return #1))
+          (throw_ref)))""",
 }
 FIELDS = """(func $two (result i32 i32) #42 #1) (func $forty_two (result i32) #42)
-    (table $t 1 funcref) (global $g (mut i32) #0)"""
+    (table $t 1 funcref) (global $g (mut i32) #0) (tag $e (param i32))"""
 
 
 @pytest.mark.parametrize("what", ON)

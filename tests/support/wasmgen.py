@@ -576,8 +576,11 @@ HOSTILE: dict[str, bytes | Callable[[], bytes]] = {
     "gc_sub_final": _with_type(b"\x4f\x00" + NOTHING),
     "continuation_type": _with_type(b"\x5d\x00"),
     "typed_reference": _with_type(b"\x60\x01\x64\x00\x00"),
-    "tag": program(types=[CODE, NOTHING], tags=[b"\x00\x01"]),
-    "empty_tag_section": HEADER + section(1, vec([CODE])) + section(13, b"\x00"),
+    "exnref_tag_export": program(
+        types=[CODE, functype(EXNREF)],
+        tags=[b"\x00\x01"],
+        exports=[exported("main", FUNC, 0), exported("e", TAG, 0)],
+    ),
     "tag_import": module(types=[NOTHING], imports=[imported("env", "t", TAG, b"\x00\x00")]),
     "component": b"\0asm\x0d\0\x01\0",
     "component_with_content": b"\0asm\x0d\0\x01\0" + custom("x"),

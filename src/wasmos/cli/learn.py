@@ -8,7 +8,7 @@ import sys
 
 from wasmos.cli import end_in_order, prompt, say
 from wasmos.cli.progress import progress
-from wasmos.cli.run import rules
+from wasmos.cli.run import compile_limits, rules
 from wasmos.errors import ManifestError, UsageError
 from wasmos.kernel import Limits
 from wasmos.system.learn.learn import Learnt, learn
@@ -51,6 +51,7 @@ def main(options: argparse.Namespace) -> int:
         env=options.env,
         timeout=options.timeout,
         limits=Limits(memory_bytes=int(options.max_memory), cpu_seconds=options.cpu),
+        compile_limits=compile_limits(options),
         cache=not options.no_cache,
         progress=progress(options.quiet),
         input=sys.stdin.buffer,

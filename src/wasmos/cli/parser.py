@@ -220,7 +220,7 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
            "its files in memory together (default 64MiB)")  # fmt: skip
     _text(parser, "--clock", "fixed:TIME", "its clocks begin at this time and stand still")
     _text(parser, "--seed", "TEXT", "its randomness is what this decides, the same in each run")
-    _caching(parser)
+    _compiling(parser)
     _control(parser)
     _switch(parser, "-g", "--details", "after a trap, all that is known of where it was")
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
@@ -257,7 +257,7 @@ def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _limit(parser, "--timeout", units.seconds, "TIME", None, "end it after, for example 5s")
     _limit(parser, "--cpu", units.seconds, "TIME", None, "end it after so much processor time")
     _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
-    _caching(parser)
+    _compiling(parser)
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
     _arguments(parser)
@@ -341,6 +341,14 @@ def _control(parser: argparse.ArgumentParser) -> None:
 
 def _caching(parser: argparse.ArgumentParser) -> None:
     _switch(parser, "--no-cache", "compile it anew, and keep nothing of that")
+
+
+def _compiling(parser: argparse.ArgumentParser) -> None:
+    _limit(parser, "--compile-timeout", units.seconds, "TIME", None,
+           "how long compiling it may take (default 30s, and 3s for each MiB of it)")  # fmt: skip
+    _limit(parser, "--compile-memory", units.size, "SIZE", None,
+           "how much memory that may take (default 2GiB, and 16 times its size)")  # fmt: skip
+    _caching(parser)
 
 
 def _count(text: str) -> int:

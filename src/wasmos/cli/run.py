@@ -6,7 +6,7 @@ import sys
 
 from wasmos.cli import end_in_order, say
 from wasmos.cli.progress import progress
-from wasmos.kernel import ALL, Limits, split_rules
+from wasmos.kernel import ALL, CompileLimits, Limits, split_rules
 from wasmos.system.control.later import is_off
 from wasmos.system.run import SERVICES, Said, run
 
@@ -50,6 +50,7 @@ def main(options: argparse.Namespace) -> int:
         audit_calls=options.audit_calls,
         timeout=options.timeout,
         limits=Limits(memory_bytes=int(options.max_memory), cpu_seconds=options.cpu),
+        compile_limits=compile_limits(options),
         input=sys.stdin.buffer,
         output_limit=None if options.max_output is None else int(options.max_output),
         files_limit=int(options.max_files),
@@ -67,6 +68,12 @@ def main(options: argparse.Namespace) -> int:
             log(line)
     _note_denials(completed, options.policy, log)
     return completed.returncode
+
+
+def compile_limits(options: argparse.Namespace) -> CompileLimits:
+    """What compiling a program may take, as said on the command line."""
+    memory = options.compile_memory
+    return CompileLimits(options.compile_timeout, None if memory is None else int(memory))
 
 
 def _ask(options: argparse.Namespace) -> Ask | None:

@@ -45,10 +45,11 @@ def answer(mark: bytes, data: bytes) -> None:
 
 def main() -> None:
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # whatever the parent left open
-    core_path, library, memory_bytes, seconds, *options = sys.argv[1:]
+    core_path, library, memory_bytes, seconds, threads, *options = sys.argv[1:]
+    os.environ["RAYON_NUM_THREADS"] = threads  # the library would take one for each processor
     core = load_extension(core_path)
     core.load_library(library)
-    engine = core.Engine(**{key: int(value) for key, value in (o.split("=") for o in options)})
+    engine = core.Engine(parallel=True, **{key: int(value) for key, value in (o.split("=") for o in options)})
     limit(int(memory_bytes), int(seconds))
     wasm = sys.stdin.buffer.read()
     try:

@@ -29,30 +29,53 @@ _WAITING_SECONDS = 0.1  # between two calls of who shows that it takes its time
 # What a child of the AddressSanitizer build can't do without. Its shadow memory is terabytes of
 # address space, too, so that limit is left out.
 _SANITIZER = {
-    name: os.environ[name] for name in ("LD_PRELOAD", "ASAN_OPTIONS") if name in os.environ
+    name: os.environ[name]
+    for name in ("LD_PRELOAD", "ASAN_OPTIONS")
+    if _core.SANITIZED and name in os.environ
 }
 
-# Defaults: enough for a 30 MB program, a clear error for a bomb.
-COMPILE_SECONDS = 30.0
-COMPILE_BYTES = 2 << 30
-CODE_BYTES = 256 << 20
+# What any module may take, and what each of its bytes adds to that: a bomb is small, and a program of
+# 69 MB (42 of them code) was seen to take 60 s of one processor, 1.4 GiB, and 162 MiB of code.
+COMPILE_SECONDS, SECONDS_PER_MIB = 30.0, 3.0
+COMPILE_BYTES, BYTES_PER_BYTE = 2 << 30, 16
+CODE_BYTES, CODE_PER_BYTE = 256 << 20, 4
+MAX_THREADS = 4  # of the child: each reserves 64 MiB of its address space, and more
 
 
 class CompileLimits:
-    """What one compilation may use: `seconds` of time, `memory_bytes`, and
-    `code_bytes` of machine code that come out of it, which this process keeps."""
+    """What one compilation may use: `seconds` of time, `memory_bytes` of address space, and
+    `code_bytes` of machine code that come out of it, which this process keeps.
+
+    What isn't given depends on the module: 30 s and 3 s for each MiB of it; 2 GiB and 16 times
+    its size; 256 MiB or 4 times its size.
+    """
 
     __slots__ = ("code_bytes", "memory_bytes", "seconds")
 
     def __init__(
         self,
-        seconds: float = COMPILE_SECONDS,
-        memory_bytes: int = COMPILE_BYTES,
-        code_bytes: int = CODE_BYTES,
+        seconds: float | None = None,
+        memory_bytes: int | None = None,
+        code_bytes: int | None = None,
     ) -> None:
         self.seconds = seconds
         self.memory_bytes = memory_bytes
         self.code_bytes = code_bytes
+
+    def seconds_for(self, size: int) -> float:
+        """The seconds that a module of so many bytes may take."""
+        default = COMPILE_SECONDS + SECONDS_PER_MIB * size / (1 << 20)
+        return default if self.seconds is None else self.seconds
+
+    def memory_for(self, size: int) -> int:
+        """The bytes of address space."""
+        default = COMPILE_BYTES + BYTES_PER_BYTE * size
+        return default if self.memory_bytes is None else self.memory_bytes
+
+    def code_for(self, size: int) -> int:
+        """The bytes of machine code."""
+        default = max(CODE_BYTES, CODE_PER_BYTE * size)
+        return default if self.code_bytes is None else self.code_bytes
 
 
 class Compilation:
@@ -65,9 +88,12 @@ class Compilation:
         library: str,
         limits: CompileLimits | None = None,
     ) -> None:
-        self._limits = limits or CompileLimits()
+        limits = limits or CompileLimits()
+        self._seconds = limits.seconds_for(len(wasm))
+        self._memory_bytes = limits.memory_for(len(wasm))
+        self._code_bytes = limits.code_for(len(wasm))
         self._wasm = wasm
-        self._deadline = time.monotonic() + self._limits.seconds
+        self._deadline = time.monotonic() + self._seconds
         request_in, self._request = os.pipe()
         try:
             self._answer, answer_out = os.pipe()
@@ -76,17 +102,19 @@ class Compilation:
             os.close(self._request)
             raise
         os.set_blocking(self._request, False)
+        threads = min(os.cpu_count() or 1, MAX_THREADS)
         argv = [
             sys.executable, "-I", "-S", _CHILD, _core.__file__, library,
-            str(-1 if _core.SANITIZED else self._limits.memory_bytes),
-            str(int(self._limits.seconds) + 1),
+            str(-1 if _core.SANITIZED else self._memory_bytes),
+            str(int(self._seconds * threads) + 1),
+            str(threads),
             *(f"{key}={value}" for key, value in engine.items()),
         ]  # fmt: skip
         try:
             self._pid: int | None = os.posix_spawn(
                 sys.executable,
                 argv,
-                _SANITIZER if _core.SANITIZED else {},
+                _SANITIZER,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, request_in, 0),
                     (os.POSIX_SPAWN_DUP2, answer_out, 1),
@@ -114,8 +142,8 @@ class Compilation:
         if answer[:1] == b"-":
             raise ModuleRefused(answer[1:].decode("utf-8", "replace").strip())
         raise CompileLimitExceeded(
-            f"compiling took more than {self._limits.memory_bytes >> 20} MiB of memory; "
-            "give it more with compile_limits, or refuse it"
+            f"compiling took more than {self._memory_bytes >> 20} MiB of memory; "
+            "to allow more: --compile-memory, or compile_limits"
         )
 
     def cancel(self) -> None:
@@ -137,7 +165,7 @@ class Compilation:
             left = self._deadline - time.monotonic()
             pause = max(left, 0)
             if waiting is not None:
-                waiting(self._limits.seconds - left)
+                waiting(self._seconds - left)
                 pause = min(pause, _WAITING_SECONDS)
             ready = dict(poll.poll(pause * 1000))
             readable, writable = self._answer in ready, self._request in ready
@@ -155,10 +183,10 @@ class Compilation:
                     return b"".join(parts)
                 parts.append(part)
                 received += len(part)
-                if received > self._limits.code_bytes:
+                if received > self._code_bytes:
                     raise CompileLimitExceeded(
-                        f"its machine code is larger than {self._limits.code_bytes >> 20} MiB; "
-                        "give it more with compile_limits, or refuse it"
+                        f"its machine code is larger than {self._code_bytes >> 20} MiB; "
+                        "to allow more: compile_limits"
                     )
 
     def _feed(self, unsent: memoryview) -> memoryview:
@@ -169,8 +197,8 @@ class Compilation:
 
     def _too_slow(self) -> CompileLimitExceeded:
         return CompileLimitExceeded(
-            f"compiling took longer than {self._limits.seconds:g} s; "
-            "give it more with compile_limits, or refuse it"
+            f"compiling took longer than {self._seconds:g} s; "
+            "to allow more: --compile-timeout, or compile_limits"
         )
 
     def _ended(self) -> int:

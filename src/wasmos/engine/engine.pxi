@@ -73,7 +73,7 @@ ENGINE_FEATURES = {
     "wasm_multi_memory": False,
     "wasm_memory64": False,
     "wasm_wide_arithmetic": False,
-    "wasm_exceptions": False,
+    "wasm_exceptions": True,        # C++ and setjmp, since 2025
     "wasm_custom_page_sizes": False,
     "wasm_stack_switching": False,
     "wasm_component_model": False,
@@ -221,7 +221,7 @@ cdef class Engine:
     cdef readonly int64_t tick_ns
 
     def __cinit__(self, *, size_t stack_bytes, int64_t tick_ns,
-                  bint optimize=True, dict pool=None):
+                  bint optimize=True, bint parallel=False, dict pool=None):
         self.ptr = NULL
         self.ticker = NULL
         if library_handle is NULL:
@@ -234,7 +234,7 @@ cdef class Engine:
             config_bool(config, name, value)
         config_bool(config, "epoch_interruption", not self.deterministic)
         config_bool(config, "consume_fuel", self.deterministic)
-        config_bool(config, "parallel_compilation", False)
+        config_bool(config, "parallel_compilation", parallel)
         # A memory stays where it is reserved, so its base is read once.
         config_bool(config, "memory_may_move", False)
         config_byte(config, "strategy", STRATEGY_CRANELIFT)

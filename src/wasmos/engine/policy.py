@@ -6,8 +6,8 @@ The laws of this file:
   whose message names the offending thing and says what to do about it.
 * No v128 and no reference type in anything imported or exported: the engine's C API aborts the
   whole process when asked about such a type. Inside functions v128 is welcome.
-* Features are a list of what we take (the engine's configuration repeats it); whatever
-  `binary.parse` noted as a feature is off that list.
+* Features are a list of what we take (the engine's configuration repeats it); of those that
+  `binary.parse` notes, only `_TAKEN` are on that list.
 * The order of the checks is the order in which an author can act on them: features, sizes,
   imports, exports, and the shape last.
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 from wasmos.errors import CompileLimitExceeded, ModuleRefused
 
 from . import binary
-from .binary import FUNC, GLOBAL, MEMORY, NUMBERS, quote, show_type
+from .binary import FUNC, GLOBAL, MEMORY, NUMBERS, TAG, quote, show_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,17 +52,18 @@ _CODE: FuncType = ((), ("i32",))
 _PASSIVE_EXPORTS: dict[str, FuncType] = {HANDLE: (("i32",), ()), BUFFER: _CODE}
 
 _NOUN = {FUNC: "function"}
+# What came after the first version of WebAssembly, is noted, and is welcome inside a module.
+_TAKEN = frozenset((binary.EXCEPTIONS,))
 _ADVICE = {
     binary.GC: "build for a linear memory, not for a wasm-gc target",
     binary.TYPED_REFS: "build without the function-references feature",
-    binary.EXCEPTIONS: "build without Wasm exceptions (C++: -fno-exceptions, Rust: panic=abort)",
     binary.STACK_SWITCHING: "build without the stack-switching feature",
     binary.MEMORY64: "build for wasm32 instead of wasm64",
     binary.SHARED_MEMORY: "build without threads (no -pthread, no atomics with shared memory)",
     binary.PAGE_SIZES: "build with the ordinary page size of 64 KiB",
 }
 
-DEFAULT_MODULE_BYTES = 32 << 20
+DEFAULT_MODULE_BYTES = 128 << 20  # the largest tools that people build have half of that
 DEFAULT_MEMORY_BYTES = 64 << 20
 DEFAULT_TABLE_ELEMENTS = 20_000
 
@@ -196,6 +197,8 @@ def _check_size(size: int, limit: int) -> None:
 
 def _check_features(info: ModuleInfo) -> None:
     for feature, offset in info.features.items():
+        if feature in _TAKEN:
+            continue
         raise ModuleRefused(
             f"it needs {feature} (seen at byte {offset}), which is not available here; "
             f"{_ADVICE[feature]}"
@@ -257,6 +260,8 @@ def _exported(info: ModuleInfo, name: str) -> Descriptor | None:
     export = info.exports[name]
     if export.kind == FUNC:
         return info.function_type(export.index)
+    if export.kind == TAG:
+        return info.types[info.tags[export.index]]
     return info.globals[export.index] if export.kind == GLOBAL else None
 
 

@@ -1153,7 +1153,7 @@ cdef class Core:
             frames = backtrace(task.trap, True)
         elif task.error is not NULL:
             api.error_message(task.error, &vec)
-            message = take_message(&vec)
+            message = root_cause(take_message(&vec))
             frames = backtrace(task.error, False)
         if task.cause == EXIT_RETURNED:
             return (task.value.of.i32 if task.has_result else 0), "", []
@@ -1407,6 +1407,13 @@ cdef list backtrace(void *failure, bint is_trap):
 
 cdef enum:
     MAX_FRAMES = 32
+
+
+cdef str root_cause(str message):
+    """What an error that isn't a trap begins with: the library puts the frames
+    above it, which we have."""
+    cdef str cause = message.rpartition("Caused by:\n")[2].strip()
+    return "uncaught exception" if cause == "thrown Wasm exception" else cause
 
 
 cdef str frame_text(wasm_byte_vec_t *name):

@@ -135,7 +135,7 @@ class Program:
         kept = self._kernel.kept
         if kept is None or self._kept_as is None:
             return False
-        most = (self.compile_limits or CompileLimits()).code_bytes
+        most = (self.compile_limits or CompileLimits()).code_for(len(self.data))
         self.module = kept.module(self._kept_as, self._kernel.engine, most)
         return self.module is not None
 
