@@ -1,7 +1,8 @@
 /* Descriptors: what a program's small numbers stand for.
  *
  * Law: 0 to 2 are the streams, then come the directories that the program was granted, then the
- * ports it may listen on; whatever is opened later gets the lowest number that is free.
+ * ports it may listen on; whatever is opened later gets the highest number that was freed, or
+ * else the next one.
  *
  * Rights are reported as today's engines do, generously, and a program can give some up; it is
  * those, and only those, that are missing when they are needed. What it may really do is decided
@@ -29,7 +30,8 @@ struct descriptor {
 
 static struct descriptor descriptors[MAX_DESCRIPTORS];
 static uint32_t usable;     /* how many of them are initialized: 0, the streams alone, or all */
-static uint32_t lowest = 3; /* no descriptor below this one is free */
+static uint32_t next = 3;  /* no number from this one on was ever used */
+static uint32_t freed;     /* how many below it are free again */
 
 /* The paths of open directories, one after the other, without gaps. */
 static char paths[PATH_BYTES];
@@ -63,21 +65,29 @@ static inline struct descriptor *descriptor_of(uint32_t fd) {
     return descriptors[fd].kind == FREE ? NULL : &descriptors[fd];
 }
 
-/* The number of a descriptor that is free now, or MAX_DESCRIPTORS if none is. */
-static uint32_t lowest_free(void) {
+/* The number that what is opened now gets, or MAX_DESCRIPTORS if all are in use. Like the engine,
+ * and unlike POSIX, not the lowest: a program that has moved its output away would find a file of
+ * its own there, with all that it prints in it. */
+static uint32_t free_number(void) {
     prepare(3);
-    while (lowest < MAX_DESCRIPTORS && descriptors[lowest].kind != FREE) {
-        lowest++;
+    uint32_t fd = next;
+    while (freed > 0 && descriptors[--fd].kind != FREE) {
     }
-    return lowest;
+    return fd;
+}
+
+static void put(uint32_t fd, struct descriptor d) {
+    if (fd == next) {
+        next++;
+    } else {
+        freed--;
+    }
+    descriptors[fd] = d;
 }
 
 static void set_free(struct descriptor *d) {
-    uint32_t fd = (uint32_t)(d - descriptors);
     d->kind = FREE;
-    if (fd < lowest) {
-        lowest = fd;
-    }
+    freed++;
 }
 
 /* ---- Rights --------------------------------------------------------------------------------- */
@@ -217,7 +227,7 @@ WASMOS_EXPORT("fd_renumber") errno_t fd_renumber(uint32_t fd, uint32_t to) {
         return SUCCESS;
     }
     errno_t closed = close_descriptor(target);
-    *target = *from;
+    put(to, *from);
     set_free(from);
     return closed;
 }

@@ -175,8 +175,8 @@ static errno_t path_of_two(uint32_t fd, uint64_t right, user_t at, uint32_t size
 /* ---- The directories that were granted ------------------------------------------------------ */
 
 static void add_roots(void) {
-    for (uint32_t fd = 3; fd < MAX_DESCRIPTORS; fd++) {
-        m.fs_root.index = (int)(fd - 3);
+    for (int index = 0; next < MAX_DESCRIPTORS; index++) {
+        m.fs_root.index = index;
         if (ask(&fs, FS_ROOT_MSG) != SUCCESS) {
             return;
         }
@@ -185,14 +185,15 @@ static void add_roots(void) {
         if (size == 0 || size > PATH_BYTES - paths_size) {
             return;
         }
-        descriptors[fd] = (struct descriptor){
+        struct descriptor d = {
             .kind = DIRECTORY,
             .filetype = DIRECTORY_TYPE,
             .handle = -1,
             .is_root = true,
         };
         __builtin_memcpy(paths + paths_size, m.fs_root_reply.path, size);
-        keep_path(&descriptors[fd], size);
+        keep_path(&d, size);
+        put(next, d);
     }
 }
 
@@ -245,9 +246,8 @@ static errno_t directory_to_open_in(uint32_t fd, uint64_t right, struct descript
 /* The server has opened it: give it a number. */
 static errno_t add_opened(uint32_t fd, const struct descriptor *in, uint32_t flags,
                           uint32_t fdflags, uint32_t path_size) {
-    struct descriptor *d = &descriptors[fd];
     int kind = m.fs_open_file_reply.kind;
-    *d = (struct descriptor){
+    struct descriptor d = {
         .kind = kind == DIRECTORY_TYPE ? DIRECTORY : FILE_,
         .filetype = (uint8_t)kind,
         .flags = kind == DIRECTORY_TYPE ? 0 : (uint16_t)fdflags,
@@ -257,13 +257,13 @@ static errno_t add_opened(uint32_t fd, const struct descriptor *in, uint32_t fla
         .reads = flags & OPEN_READ,
         .writes = flags & OPEN_WRITE && kind != DIRECTORY_TYPE,
     };
-    if (d->handle < 0) {
-        d->kind = FREE;
+    if (d.handle < 0) {
         return IO;
     }
-    if (d->kind == DIRECTORY) {
-        keep_path(d, path_size); /* copied before: the answer overwrote it */
+    if (d.kind == DIRECTORY) {
+        keep_path(&d, path_size); /* copied before: the answer overwrote it */
     }
+    put(fd, d);
     return SUCCESS;
 }
 
@@ -286,7 +286,7 @@ errno_t path_open(uint32_t in, uint32_t follow, user_t path, uint32_t size, uint
     if (oflags & CREAT) {
         put_back_dot(m.fs_open_file.path, &shape);
     }
-    uint32_t fd = lowest_free();
+    uint32_t fd = free_number();
     if (fd == MAX_DESCRIPTORS) {
         return MFILE;
     }

@@ -4,21 +4,20 @@
 #pragma once
 
 static void add_listeners(void) {
-    for (int index = 0;; index++) {
-        uint32_t fd = lowest_free();
+    for (int index = 0; next < MAX_DESCRIPTORS; index++) {
         m.tcpip_listener.index = index;
-        if (fd == MAX_DESCRIPTORS || ask(&tcpip, TCPIP_LISTENER_MSG) != SUCCESS) {
+        if (ask(&tcpip, TCPIP_LISTENER_MSG) != SUCCESS) {
             return;
         }
         m.tcpip_listen.listen_port = m.tcpip_listener_reply.port;
         if (ask(&tcpip, TCPIP_LISTEN_MSG) != SUCCESS) {
             continue; /* somebody else has the port: it isn't there, the others are */
         }
-        descriptors[fd] = (struct descriptor){
-            .kind = LISTENER,
-            .filetype = SOCKET_STREAM,
-            .handle = m.tcpip_listen_reply.sock,
-        };
+        put(next, (struct descriptor){
+                    .kind = LISTENER,
+                    .filetype = SOCKET_STREAM,
+                    .handle = m.tcpip_listen_reply.sock,
+                });
     }
 }
 
@@ -30,23 +29,23 @@ WASMOS_EXPORT("sock_accept") errno_t sock_accept(uint32_t fd, uint32_t flags, us
     }
     TRY(socket_of(fd, LISTENER, RIGHT_SOCK_ACCEPT, &d));
     TRY(CHECK_SIZED(result, sizeof(fd)));
-    uint32_t new_fd = lowest_free();
+    uint32_t new_fd = free_number();
     if (new_fd == MAX_DESCRIPTORS) {
         return MFILE;
     }
     m.tcpip_accept.sock = d->handle;
     m.tcpip_accept.flags = d->flags & NONBLOCK ? 1 : 0;
     TRY(ask_to_open(&tcpip, TCPIP_ACCEPT_MSG));
-    descriptors[new_fd] = (struct descriptor){
-        .kind = SOCKET,
-        .filetype = SOCKET_STREAM,
-        .flags = (uint16_t)(flags & NONBLOCK),
-        .handle = m.tcpip_accept_reply.sock,
-        .lost = d->lost_on,
-        .lost_on = d->lost_on,
-        .reads = true,
-        .writes = true,
-    };
+    put(new_fd, (struct descriptor){
+                    .kind = SOCKET,
+                    .filetype = SOCKET_STREAM,
+                    .flags = (uint16_t)(flags & NONBLOCK),
+                    .handle = m.tcpip_accept_reply.sock,
+                    .lost = d->lost_on,
+                    .lost_on = d->lost_on,
+                    .reads = true,
+                    .writes = true,
+                });
     return store(result, &new_fd, sizeof(new_fd));
 }
 #endif

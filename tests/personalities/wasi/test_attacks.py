@@ -259,6 +259,7 @@ def test_what_was_closed_stays_closed(machine: Machine) -> None:
     calls.add("fd_close", 4)
     calls.add("fd_close", 4)
     calls.add("fd_pread", 4, *calls.parts((200, 5)), 0, 8)
+    calls.add("path_open", 3, 0, *f, 0, READ, 0, 0, 0)  # 5, which was freed
     calls.add("path_open", 3, 0, *f, 0, READ, 0, 0, 0)  # 4 again
     calls.add("fd_pread", 4, *calls.parts((200, 5)), 0, 8)
     calls.add("fd_write", 4, *calls.parts((200, 5)), 8)
@@ -269,7 +270,7 @@ def test_what_was_closed_stays_closed(machine: Machine) -> None:
     calls.add("path_open", 3, 0, *f, 0, READ, 0, 0, 0)
     result = machine.run(calls)
     assert result.errnos == [
-        0, 0, 0, 0, BADF, BADF, 0, BADF, BADF, 0, 0, BADF, 0, 54, BADF, 0, BADF,
+        0, 0, 0, 0, BADF, BADF, 0, BADF, BADF, 0, 0, 0, BADF, 0, 54, BADF, 0, BADF,
     ]  # fmt: skip
     assert (result.bytes(100, 5), result.bytes(200, 4)) == (b"other", b"file")
     assert (machine.root / "f").read_bytes() == b"file"

@@ -38,8 +38,8 @@ the directories and listeners that it was granted.
 
 0, 1 and 2 are the console's input, output and errors. Then come the directories of `fs_root`, in
 its order and by its names, then the listeners of `tcpip_listener`. What is opened or accepted gets
-the lowest number that is free. A program can have 1,024 descriptors; with all of them open the
-errno is EMFILE (33).
+the highest number that was freed, as in the engine's own WASI, or else the next one. A program can
+have 1,024 descriptors; with all of them open the errno is EMFILE (33).
 
 ## What was not granted
 
@@ -92,10 +92,9 @@ opened below it. Neither kind is what protects the host: that is what the capabi
 | `fd_allocate` is ENOTSUP | it allocates | the file system can |
 | `fd_fdstat_set_rights` is ENOTSUP | rights can be given up | the specification says so |
 | reads and writes the first part that isn't empty | all parts of a file's | fewer calls |
-| a file that is created can be written without the right | it can't | it wasn't asked for |
+| a file that is created or emptied can be written without the right | it can't | it wasn't asked for |
 | exit codes above 125 trap | they are passed on | programs use them |
 | sockets are ENOTSOCK | listeners that were granted can accept | `tcpip` can |
-| the highest number that was freed is used again first | the lowest | as elsewhere |
 | `path_remove_directory` of `d/` is EINVAL | it is removed | as elsewhere |
 | `path_readlink` of a link to an absolute path is EPERM | its text | it is only a text |
 | `path_filestat_set_times` without a flag doesn't look | ENOENT and so on | to be told |
