@@ -51,7 +51,16 @@ def test_help_of_a_command(verb: str) -> None:
     for line in done.stdout.split("options:")[1].splitlines():
         if line.startswith("  -") and "  " not in line.strip():
             assert line.strip().endswith(
-                ("HOST[:PORT]", "[:MODE]", "HOST:GUEST", "RULE,...", "}", "NAME|PID")
+                (
+                    "HOST[:PORT]",
+                    "[:MODE]",
+                    "HOST:GUEST",
+                    "RULE,...",
+                    "}",
+                    "NAME|PID",
+                    "compile-timeout TIME",
+                    "compile-memory SIZE",
+                )
             )
 
 

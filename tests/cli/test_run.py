@@ -657,6 +657,21 @@ def test_the_units_of_max_memory(made: Make, size: str, fits: bool | None) -> No
         assert done.returncode == int(not fits)
 
 
+def test_what_it_has_by_default(made: Make) -> None:
+    """More than 64 MiB, and no more than 1 GiB: 16,384 pages, of which it has one."""
+    grow = "(i32.eq (memory.grow #{pages}) #-1)"
+    for pages, fits in ((2_000, True), (16_383, True), (16_384, False)):
+        program = made(wat.program(grow.replace("{pages}", str(pages))))
+        assert wasmos_("run", program).returncode == int(not fits)
+
+
+def test_what_compiling_may_take(made: Make) -> None:
+    program = made(wat.program("#0"))
+    for flag, value in (("--compile-timeout", "1ns"), ("--compile-memory", "1MiB")):
+        done = wasmos_("run", "--no-cache", flag, value, program)
+        assert done.returncode == 126 and f"to allow more: {flag}" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("flag", "value", "error"),
     [

@@ -214,7 +214,7 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _auditing(parser)
     _limit(parser, "--timeout", units.seconds, "TIME", None, "end it after, for example 5s")
     _limit(parser, "--cpu", units.seconds, "TIME", None, "end it after so much processor time")
-    _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
+    _memory(parser)
     _limit(parser, "--max-output", units.size, "SIZE", None, "how much it may print")
     _limit(parser, "--max-files", units.size, "SIZE", 64 << 20,
            "its files in memory together (default 64MiB)")  # fmt: skip
@@ -256,7 +256,7 @@ def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _files(parser)
     _limit(parser, "--timeout", units.seconds, "TIME", None, "end it after, for example 5s")
     _limit(parser, "--cpu", units.seconds, "TIME", None, "end it after so much processor time")
-    _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
+    _memory(parser)
     _compiling(parser)
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
@@ -292,7 +292,7 @@ def _check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "exit codes: 0 accepted; 2 something is wrong in a manifest or a policy; 77 a\n"
         "task asks for more than is granted; 126 refused; 127 no such program",
     )
-    _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
+    _memory(parser)
     parser.add_argument(
         "-o", "--output", choices=("text", "json"), default="text", help="text or json"
     )
@@ -341,6 +341,11 @@ def _control(parser: argparse.ArgumentParser) -> None:
 
 def _caching(parser: argparse.ArgumentParser) -> None:
     _switch(parser, "--no-cache", "compile it anew, and keep nothing of that")
+
+
+def _memory(parser: argparse.ArgumentParser) -> None:
+    """More than a task has by default: here is one program, and large tools are among those."""
+    _limit(parser, "--max-memory", units.size, "SIZE", 1 << 30, "its memory (default 1GiB)")
 
 
 def _compiling(parser: argparse.ArgumentParser) -> None:

@@ -49,7 +49,9 @@ def main() -> None:
     os.environ["RAYON_NUM_THREADS"] = threads  # the library would take one for each processor
     core = load_extension(core_path)
     core.load_library(library)
-    engine = core.Engine(parallel=True, **{key: int(value) for key, value in (o.split("=") for o in options)})
+    engine = core.Engine(
+        parallel=True, **{key: int(value) for key, value in (o.split("=") for o in options)}
+    )
     limit(int(memory_bytes), int(seconds))
     wasm = sys.stdin.buffer.read()
     try:

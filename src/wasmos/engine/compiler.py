@@ -34,8 +34,8 @@ _SANITIZER = {
     if _core.SANITIZED and name in os.environ
 }
 
-# What any module may take, and what each of its bytes adds to that: a bomb is small, and a program of
-# 69 MB (42 of them code) was seen to take 60 s of one processor, 1.4 GiB, and 162 MiB of code.
+# What any module may take, and what each of its bytes adds to that: a bomb is small, and a program
+# of 69 MB (42 of them code) was seen to take 60 s of one processor, 1.4 GiB, and 162 MiB of code.
 COMPILE_SECONDS, SECONDS_PER_MIB = 30.0, 3.0
 COMPILE_BYTES, BYTES_PER_BYTE = 2 << 30, 16
 CODE_BYTES, CODE_PER_BYTE = 256 << 20, 4

@@ -92,7 +92,7 @@ opened below it. Neither kind is what protects the host: that is what the capabi
 | `fd_allocate` is ENOTSUP | it allocates | the file system can |
 | `fd_fdstat_set_rights` is ENOTSUP | rights can be given up | the specification says so |
 | reads and writes the first part that isn't empty | all parts of a file's | fewer calls |
-| a file that is created or emptied can be written without the right | it can't | it wasn't asked for |
+| what is created or emptied can be written without the right | it can't | it wasn't asked for |
 | exit codes above 125 trap | they are passed on | programs use them |
 | sockets are ENOTSOCK | listeners that were granted can accept | `tcpip` can |
 | `path_remove_directory` of `d/` is EINVAL | it is removed | as elsewhere |
