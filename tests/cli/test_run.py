@@ -21,6 +21,7 @@ from tests.support import talkers, wat
 from tests.support.command import GUESTS, HELLO, WASMOS, environment, running, wasmos_
 from tests.support.sender import sends
 from tests.support.talkers import printer, reader
+from tests.system.test_run import SAYS_ARGUMENTS
 from wasmos import abi
 from wasmos.system.run import SERVICES
 
@@ -773,6 +774,13 @@ def test_a_wasi_program_that_prints_too_much_is_ended(made: Make) -> None:
     said = "'guest' printed more than it may: 15 bytes; to allow more: --max-output\n"
     assert re.fullmatch(rf"error: task \d+ {said}", done.stderr)
     assert wasmos_("run", "-q", "--max-output", "15", program).stderr == ""
+
+
+def test_what_a_wasi_program_is_called(made: Make) -> None:
+    program = made(SAYS_ARGUMENTS)
+    assert wasmos_("run", program, "a").stdout == "guest.wat a "
+    assert wasmos_("run", "--argv0", "ls", program, "--argv0", "b").stdout == "ls --argv0 b "
+    assert wasmos_("run", program, env={"WASMOS_ARGV0": "ls"}).stdout == "ls "
 
 
 @pytest.mark.parametrize(("size", "code"), [("1KiB", 0), ("1023", 51)])

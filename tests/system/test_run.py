@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -462,3 +463,58 @@ def test_what_may_only_be_read_is_what_refuses_a_new_file(tmp_path: Path) -> Non
     assert denial.grant is not None and denial.grant.badge["mode"] == "ro"
     assert denial.reason.startswith("it is for reading")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- what a program is called -------------------------------------------------------------------
+
+# Prints its arguments, a space behind each.
+SAYS_ARGUMENTS = """(module
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $at i32)
+    (drop (call $sizes (i32.const 0) (i32.const 20)))
+    (drop (call $get (i32.const 64) (i32.const 1024)))
+    (local.set $at (i32.const 1024))
+    (loop $each
+      (if (i32.eqz (i32.load8_u (local.get $at)))
+        (then (i32.store8 (local.get $at) (i32.const 32))))
+      (br_if $each (i32.lt_u
+        (local.tee $at (i32.add (local.get $at) (i32.const 1)))
+        (i32.add (i32.const 1024) (i32.load (i32.const 20))))))
+    (i32.store (i32.const 16) (i32.const 1024))
+    (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)))))"""
+# Ends with the first letter of what it is called.
+NATIVE = wat.program(f"(drop (call $ask @args #{abi.ArgsGet.TYPE} #0)) (i32.load8_u #{wat.M + 12})")
+
+
+def test_a_program_for_wasi_is_called_as_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "prog.v2.wasm"
+    path.write_text(SAYS_ARGUMENTS)
+    for source in (path, str(path), os.path.relpath(path)):
+        done = wasmos.run(source, ["a"], capture_output=True)
+        assert done.stdout == b"prog.v2.wasm a "
+        assert done.exit.name == "prog.v2"
+    assert wasmos.run(path, name="task", capture_output=True).stdout == b"prog.v2.wasm "
+
+
+def test_a_program_that_is_no_file_is_called_as_its_task() -> None:
+    assert wasmos.run(SAYS_ARGUMENTS, capture_output=True).stdout == b"module "
+    assert wasmos.run(SAYS_ARGUMENTS, name="mine", capture_output=True).stdout == b"mine "
+
+
+@pytest.mark.parametrize("name", ["ls", "", "/bin/ls -l"])
+def test_a_program_is_called_as_somebody_says(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "prog.wasm"
+    path.write_text(SAYS_ARGUMENTS)
+    done = wasmos.run(path, ["a"], argv0=name, capture_output=True)
+    assert done.stdout == f"{name} a ".encode()
+
+
+def test_a_native_program_is_called_as_its_task(tmp_path: Path) -> None:
+    path = tmp_path / "x.y.wasm"
+    path.write_text(NATIVE)
+    assert wasmos.run(path, ["a"]).returncode == ord("x")
+    assert wasmos.run(path, ["a"], name="task").returncode == ord("t")
+    assert wasmos.run(path, argv0="called").returncode == ord("c")

@@ -224,6 +224,7 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _control(parser)
     _switch(parser, "-g", "--details", "after a trap, all that is known of where it was")
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
+    _argv0(parser)
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
     _arguments(parser)
 
@@ -259,6 +260,7 @@ def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _limit(parser, "--max-memory", units.size, "SIZE", 64 << 20, "its memory (default 64MiB)")
     _caching(parser)
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
+    _argv0(parser)
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
     _arguments(parser)
 
@@ -267,6 +269,10 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     args = add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
     args.required = False  # some versions say so of what may be nothing
+
+
+def _argv0(parser: argparse.ArgumentParser) -> None:
+    _text(parser, "--argv0", "NAME", "the first of its arguments, instead of the file's name")
 
 
 def _directories(parser: argparse.ArgumentParser) -> None:

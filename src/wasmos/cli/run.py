@@ -55,6 +55,7 @@ def main(options: argparse.Namespace) -> int:
         files_limit=int(options.max_files),
         clock=options.clock,
         seed=options.seed,
+        argv0=options.argv0,
         control=not (options.no_control or is_off()),
         cache=not options.no_cache,
         progress=progress(options.quiet),

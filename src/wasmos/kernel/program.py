@@ -154,7 +154,7 @@ def read(source: Source) -> tuple[str, bytes]:
     name = path = "module"
     if isinstance(source, bytes):
         data = source
-    elif isinstance(source, str) and source[:MAX_TEXT_BYTES].lstrip()[:1] in ("(", ";"):
+    elif isinstance(source, str) and _is_text(source):
         data = source.encode()
     else:
         path = os.fspath(source)
@@ -172,6 +172,18 @@ def read(source: Source) -> tuple[str, bytes]:
         except ValueError as error:
             raise ModuleRefused(_placed(path, str(error))) from None
     return name, data
+
+
+def file_name(source: Source) -> str:
+    """The name of the file that a module is read from; "" if it is given as bytes or text."""
+    if isinstance(source, bytes) or (isinstance(source, str) and _is_text(source)):
+        return ""
+    return os.path.basename(os.fspath(source))
+
+
+def _is_text(source: str) -> bool:
+    """Whether it is a module, and no path."""
+    return source[:MAX_TEXT_BYTES].lstrip()[:1] in ("(", ";")
 
 
 def _placed(path: str, error: str) -> str:
@@ -225,4 +237,4 @@ def inspect(data: bytes) -> dict[str, Any]:
     return {"imports": imports, "exports": exports, "strings": list(info.strings())}
 
 
-__all__ = ["Compilation", "CompileLimits", "Program", "admit", "inspect", "read"]
+__all__ = ["Compilation", "CompileLimits", "Program", "admit", "file_name", "inspect", "read"]

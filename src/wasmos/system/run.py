@@ -148,6 +148,7 @@ def run(
     output_limit: int | None = None,
     files_limit: int | None = None,
     name: str | None = None,
+    argv0: str | None = None,
     control: bool = False,
     cache: bool | Cache = True,
     progress: Progress | None = None,
@@ -183,6 +184,8 @@ def run(
         -2 from `console`. By default 64 MiB of what is captured, and no limit otherwise.
     files_limit: how many bytes its files in memory may have together: those of `files` and
         what it makes beside them, and those of each overlay; 64 MiB by default.
+    argv0: the first of its arguments, by which some programs choose what they do; otherwise the
+        name of its file for a program of another system, and the task's for any other.
     control: let its owner speak to it, as `wasmos ps` and others do, once it
         has run for a moment.
     cache, progress: as `Kernel` takes them.
@@ -199,7 +202,7 @@ def run(
     authority = _Authority()
     authority.add(allow, "allow=")
     authority.add(deny, "deny=", denies=True)
-    authority.imply("args", bool(args), "its args")
+    authority.imply("args", bool(args) or argv0 is not None, "its args")
     authority.imply("fs", files is not None, "--files")
     outfit.room_for(max_open_files)
     if env:
@@ -217,7 +220,7 @@ def run(
     if capture_output and output_limit is None:
         output_limit = MAX_CAPTURED
     stdin = io.BytesIO(input) if isinstance(input, bytes) else input
-    given = _Given(args, authority.variables)
+    given = _Given(args, authority.variables, argv0)
     makers: dict[str, Callable[[], Service]] = {
         "console": lambda: outfit.console(
             output,
@@ -256,7 +259,7 @@ def run(
             _compile(kernel, program, offer, wanted)
             task = kernel.spawn(program, name=name, limits=limits)
             authority.give(kernel, task)
-            given.to(task)
+            given.to(task, outfit.argv0(program, source, task.name))
             if ask is not None:
                 kernel.ask(task, ask(kernel, task))
             later = Later(kernel, task.name, log, offer=offer) if control else None
@@ -309,14 +312,19 @@ def _compile(kernel: Kernel, program: Program, offer: Offer, services: Iterable[
 class _Given:
     """What a program is started with, as its servers know it: by task."""
 
-    def __init__(self, args: Sequence[str], variables: Mapping[str, str]) -> None:
+    def __init__(
+        self, args: Sequence[str], variables: Mapping[str, str], argv0: str | None
+    ) -> None:
         self.arguments: dict[int, list[str]] = {}
         self.variables: dict[int, Mapping[str, str]] = {}
         self._args = args
         self._variables = variables  # that were given a value; the others are the host's
+        self._argv0 = argv0
 
-    def to(self, task: Task) -> None:
-        self.arguments[task.id] = [task.name, *self._args]
+    def to(self, task: Task, argv0: str) -> None:
+        """`argv0`: what it is called if nothing else was said."""
+        first = argv0 if self._argv0 is None else self._argv0
+        self.arguments[task.id] = [first, *self._args]
         self.variables[task.id] = {**os.environ, **self._variables}
 
 
