@@ -222,6 +222,7 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _text(parser, "--seed", "TEXT", "its randomness is what this decides, the same in each run")
     _caching(parser)
     _control(parser)
+    _text(parser, "--invoke", "NAME", "call this function of it with ARGS, and print its results")
     _switch(parser, "-g", "--details", "after a trap, all that is known of where it was")
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
     _argv0(parser)

@@ -56,11 +56,14 @@ def main(options: argparse.Namespace) -> int:
         clock=options.clock,
         seed=options.seed,
         argv0=options.argv0,
+        invoke=options.invoke,
         control=not (options.no_control or is_off()),
         cache=not options.no_cache,
         progress=progress(options.quiet),
         log=log,
     )
+    for result in completed.show_results():
+        print(result)
     exit = completed.exit
     if exit.code is None:
         log(f"error: {exit}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from wasmos import _core, abi
 from wasmos.errors import ServiceError
 from wasmos.kernel.exit import Exit, whose
+from wasmos.kernel.invocation import value_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,7 +161,14 @@ class Hooks(_core.Core):
             self.tell_one(action)
 
     def _exited(
-        self, id: int, cause: str, code: int | None, message: str, frames: list[Any], cpu_ns: int
+        self,
+        id: int,
+        cause: str,
+        code: int | None,
+        message: str,
+        frames: list[Any],
+        cpu_ns: int,
+        results: list[tuple[int, int]] | None,
     ) -> None:
         task = self._tasks.pop(id)
         self._remembered[id] = task.name
@@ -187,6 +195,7 @@ class Hooks(_core.Core):
             whose(frames, task.program) if frames else (),
             cpu_ns / 1e9,
             task.program,
+            None if results is None else tuple(value_of(*result) for result in results),
         )
         if self.authority.report.sinks:
             more: dict[str, Any] = {"backtrace": task.exit.backtrace} if task.exit.backtrace else {}

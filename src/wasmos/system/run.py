@@ -72,7 +72,8 @@ class Completed:
     """
 
     __slots__ = (
-        "_trace", "backtrace", "denials", "denied", "denied_by", "exit", "stderr", "stdout",
+        "_result_types", "_trace", "backtrace", "denials", "denied", "denied_by", "exit", "stderr",
+        "stdout",
     )  # fmt: skip
 
     def __init__(
@@ -83,8 +84,10 @@ class Completed:
         denials: Iterable[Denial] = (),
         denied_by: Mapping[str, Grant] | None = None,
         stderr: bytes | None = None,
+        result_types: Sequence[str] = (),
     ) -> None:
         self.exit = exit
+        self._result_types = result_types
         self.stdout = stdout
         self.stderr = stderr
         self.denied = denied
@@ -101,6 +104,14 @@ class Completed:
     def trace(self, *, details: bool = False) -> list[str]:
         """The backtrace as people read it, a line for each function."""
         return self._trace[details]
+
+    def show_results(self) -> list[str]:
+        """What the function returned that was called, `exit.results`, as text; [] without one."""
+        if not self.exit.results:
+            return []
+        from wasmos.system.invoke import shown
+
+        return shown(self._result_types, self.exit.results)
 
     @property
     def returncode(self) -> int:
@@ -149,6 +160,7 @@ def run(
     files_limit: int | None = None,
     name: str | None = None,
     argv0: str | None = None,
+    invoke: str | None = None,
     control: bool = False,
     cache: bool | Cache = True,
     progress: Progress | None = None,
@@ -186,6 +198,8 @@ def run(
         what it makes beside them, and those of each overlay; 64 MiB by default.
     argv0: the first of its arguments, by which some programs choose what they do; otherwise the
         name of its file for a program of another system, and the task's for any other.
+    invoke: the exported function to call instead of the program's entry; `args` are its
+        arguments then, as text: decimal, or hexadecimal with 0x. `exit.results` is what it returns.
     control: let its owner speak to it, as `wasmos ps` and others do, once it
         has run for a moment.
     cache, progress: as `Kernel` takes them.
@@ -202,7 +216,8 @@ def run(
     authority = _Authority()
     authority.add(allow, "allow=")
     authority.add(deny, "deny=", denies=True)
-    authority.imply("args", bool(args) or argv0 is not None, "its args")
+    its_own = bool(args) and invoke is None  # and not the function's
+    authority.imply("args", its_own or argv0 is not None, "its args")
     authority.imply("fs", files is not None, "--files")
     outfit.room_for(max_open_files)
     if env:
@@ -245,8 +260,9 @@ def run(
         offer = Offer(kernel, SERVICES, makers=makers)
         book = None if audit is None else outfit.audit(kernel, audit, calls=audit_calls)
         try:
-            program = kernel.prepare(source, limits)
+            program = kernel.prepare(source, limits, library=invoke is not None)
             _check_kind(program)
+            values, result_types = _called(program, invoke, args)
             if policy is not None:
                 authority.add_policy(policy, name or program.name, needed=ask is None)
                 if env and program.shape.dialect is not None:
@@ -257,20 +273,22 @@ def run(
             wanted = authority.services if ask is None else authority.asked_services
             program.compile_limits = compile_limits
             _compile(kernel, program, offer, wanted)
-            task = kernel.spawn(program, name=name, limits=limits)
+            task = kernel.spawn(program, name=name, limits=limits, entry=invoke, arguments=values)
             authority.give(kernel, task)
             given.to(task, outfit.argv0(program, source, task.name))
             if ask is not None:
                 kernel.ask(task, ask(kernel, task))
             later = Later(kernel, task.name, log, offer=offer) if control else None
             exit = _wait(kernel, task, later)
+            if program.is_reactor and invoke is None and exit.ok:
+                log(_only_initialized(program, task.name))
         finally:
             if book is not None:
                 kernel.close()  # so that it has everybody's end
                 book.close()
     stdout, stderr = (each.getvalue() for each in captured) if captured else (None, None)
     denied = tuple(sorted(task.denied))
-    return Completed(exit, stdout, denied, task.denials, task.denied_by, stderr)
+    return Completed(exit, stdout, denied, task.denials, task.denied_by, stderr, result_types)
 
 
 def _cut(
@@ -294,6 +312,27 @@ def _check_kind(program: Program) -> None:
             f"{program.name} is a passive service, which runs when it is called: "
             "give it a [task] in a manifest and boot that"
         )
+
+
+def _called(
+    program: Program, invoke: str | None, texts: Sequence[str]
+) -> tuple[list[int | float], tuple[str, ...]]:
+    """The values of a function's arguments and the types of its results. Raises UsageError, before
+    anything takes its time."""
+    if invoke is None:
+        return [], ()
+    from wasmos.system.invoke import arguments
+
+    values = arguments(program, invoke, texts)
+    return values, program.signature(invoke, len(texts))[1]
+
+
+def _only_initialized(program: Program, name: str) -> str:
+    """For who expected that something would be done."""
+    note = f"note: {name} is a reactor, which was initialized and does nothing more by itself"
+    if not program.functions:
+        return note
+    return f"{note}; to call one of its functions: --invoke {program.functions[0]!a}"
 
 
 def _compile(kernel: Kernel, program: Program, offer: Offer, services: Iterable[str]) -> None:
