@@ -157,8 +157,9 @@ def test_a_function_of_a_program_or_a_service_is_called_as_one_of_a_library() ->
         ended = kernel.wait(kernel.spawn(program))
         assert (ended.code, ended.results) == (3, None)
         for service in (wat.PASSIVE, wat.PASSIVE_FIBRE):
-            task = kernel.spawn(service, entry="ipc_buffer")
-            assert kernel.wait(task).results == (wat.INBOX,)
+            for source in (service, kernel.load(service)):
+                task = kernel.spawn(source, entry="ipc_buffer")
+                assert kernel.wait(task).results == (wat.INBOX,)
 
 
 def test_a_function_of_a_program_for_wasi() -> None:

@@ -280,7 +280,7 @@ def run(
                 kernel.ask(task, ask(kernel, task))
             later = Later(kernel, task.name, log, offer=offer) if control else None
             exit = _wait(kernel, task, later)
-            if program.is_reactor and invoke is None and exit.ok:
+            if program.is_reactor and exit.ok:
                 log(_only_initialized(program, task.name))
         finally:
             if book is not None:
