@@ -518,3 +518,26 @@ def test_a_native_program_is_called_as_its_task(tmp_path: Path) -> None:
     assert wasmos.run(path, ["a"]).returncode == ord("x")
     assert wasmos.run(path, ["a"], name="task").returncode == ord("t")
     assert wasmos.run(path, argv0="called").returncode == ord("c")
+
+
+# --- descriptors --------------------------------------------------------------------------------
+
+# Ends with the number of the first descriptor from 3 on that is a socket.
+FINDS_A_LISTENER = """(module
+  (import "wasi_snapshot_preview1" "fd_fdstat_get" (func $stat (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $fd i32) (local.set $fd (i32.const 3))
+    (loop $next
+      (if (call $stat (local.get $fd) (i32.const 0)) (then (call $exit (i32.const 100))))
+      (if (i32.eq (i32.load8_u (i32.const 0)) (i32.const 6)) (then (call $exit (local.get $fd))))
+      (local.set $fd (i32.add (local.get $fd) (i32.const 1)))
+      (br $next))))"""
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_listeners_come_after_directories(tmp_path: Path, count: int) -> None:
+    """As docs/reference/wasi.md says, and how a program finds one."""
+    dirs = [f"{tmp_path}::/d{number}" for number in range(count)]
+    done = wasmos.run(FINDS_A_LISTENER, dirs=dirs, listen=["0:80", "0:81"])
+    assert done.returncode == 3 + count

@@ -204,7 +204,8 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _switch(parser, "-A", "--allow-all", "let it do everything that there is here")
     _directories(parser)
     _list(parser, "--listen", "[ADDR:]HOST:GUEST",
-          "let it listen on port GUEST, which is port HOST of 127.0.0.1")  # fmt: skip
+          "let it listen on port GUEST, which is port HOST of 127.0.0.1; for WASI it is "
+          "descriptor 3, or comes after the directories")  # fmt: skip
     _list(parser, "--connect", "HOST[:PORT]",
           "let it connect to a name, an address, a network, any public one, or all")  # fmt: skip
     _list(parser, "--env", "NAME[=VALUE]", "let it read a variable")
