@@ -22,7 +22,7 @@ from tests.support.command import GUESTS, HELLO, WASMOS, environment, running, w
 from tests.support.sender import sends
 from tests.support.talkers import printer, reader
 from tests.system.test_invoke import LIBRARY
-from tests.system.test_run import SAYS_ARGUMENTS
+from tests.system.test_run import EXIT_1, SAYS_ARGUMENTS, looks
 from wasmos import abi
 from wasmos.system.run import SERVICES
 
@@ -782,6 +782,30 @@ def test_what_a_wasi_program_is_called(made: Make) -> None:
     assert wasmos_("run", program, "a").stdout == "guest.wat a "
     assert wasmos_("run", "--argv0", "ls", program, "--argv0", "b").stdout == "ls --argv0 b "
     assert wasmos_("run", program, env={"WASMOS_ARGV0": "ls"}).stdout == "ls "
+
+
+@pytest.mark.parametrize(
+    ("imports", "said"),
+    [
+        (["path_open"], "no directories; to give it one: --dir HOST::GUEST"),
+        (["sock_accept"], "no ports to listen on; to give it one: --listen HOST:GUEST"),
+        (
+            ["path_open", "sock_accept"],
+            "no directories and no ports to listen on; to give it some: "
+            "--dir HOST::GUEST --listen HOST:GUEST",
+        ),
+    ],
+)
+def test_a_program_that_failed_is_told_what_it_was_not_given(
+    made: Make, imports: list[str], said: str
+) -> None:
+    program = made(looks(EXIT_1, *imports))
+    done = wasmos_("run", program)
+    assert (done.returncode, done.stderr) == (1, f"note: guest was given {said}\n")
+    assert wasmos_("run", "-q", program).stderr == ""
+    given = wasmos_("run", "--dir", ".::/d", "--listen", "0:80", program)
+    assert "was given" not in given.stderr
+    assert wasmos_("run", made(looks("", *imports))).stderr == ""
 
 
 def test_a_function_is_called_and_its_results_are_printed(made: Make) -> None:

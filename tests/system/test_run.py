@@ -541,3 +541,77 @@ def test_listeners_come_after_directories(tmp_path: Path, count: int) -> None:
     dirs = [f"{tmp_path}::/d{number}" for number in range(count)]
     done = wasmos.run(FINDS_A_LISTENER, dirs=dirs, listen=["0:80", "0:81"])
     assert done.returncode == 3 + count
+
+
+# --- what it was not given ----------------------------------------------------------------------
+
+_IMPORTS = {
+    "path_open": "(param i32 i32 i32 i32 i32 i64 i64 i32 i32)",
+    "path_unlink_file": "(param i32 i32 i32)",
+    "sock_accept": "(param i32 i32 i32)",
+}
+
+
+def looks(end: str, *imports: str, looks: bool = True) -> str:
+    """A program that looks for its directories, as C libraries do, and ends; it may call what it
+    imports besides, and doesn't."""
+    imported = "".join(
+        f'(import "wasi_snapshot_preview1" "{name}" (func {_IMPORTS[name]} (result i32)))'
+        for name in imports
+    )
+    look = "(drop (call $prestat (i32.const 3) (i32.const 0)))" if looks else ""
+    return f"""(module
+      (import "wasi_snapshot_preview1" "fd_prestat_get"
+        (func $prestat (param i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32))) {imported}
+      (memory (export "memory") 1) (func (export "_start") {look} {end}))"""
+
+
+EXIT_1 = "(call $exit (i32.const 1))"
+
+
+@pytest.mark.parametrize(
+    ("program", "lacked"),
+    [
+        (looks(EXIT_1, "path_open"), ("fs",)),
+        (looks("unreachable", "path_unlink_file"), ("fs",)),  # as a panic ends it
+        (looks(EXIT_1, "sock_accept"), ("tcpip",)),
+        (looks(EXIT_1, "sock_accept", "path_open"), ("fs", "tcpip")),
+        # It ended well; it has nothing to open files with; it never looked; it was ended.
+        (looks("", "path_open"), ()),
+        (looks("(call $exit (i32.const 0))", "path_open", "sock_accept"), ()),
+        (looks(EXIT_1), ()),
+        (looks(EXIT_1, "path_open", "sock_accept", looks=False), ()),
+        (looks("(loop (br 0))", "path_open"), ()),
+        (wat.program("#1"), ()),
+    ],
+)
+def test_what_a_program_that_failed_was_not_given(program: str, lacked: tuple[str, ...]) -> None:
+    done = wasmos.run(program, timeout=0.05 if "loop" in program else None)
+    assert (done.lacked, done.denied, done.denials) == (lacked, (), [])
+
+
+@pytest.mark.parametrize(
+    ("options", "lacked"),
+    [
+        ({"dirs": ".::/d"}, ("tcpip",)), ({"listen": "0:80"}, ("fs",)),
+        ({"dirs": ".::/d", "listen": "0:80"}, ()), ({"allow": "fs"}, ("tcpip",)),
+        ({"allow": "*"}, ()), ({"files": "."}, ("tcpip",)),
+        # Some of it, and no directory and no port.
+        ({"allow": ["fs.read_at", "tcpip.connect"]}, ("fs", "tcpip")),
+        # Somebody has said so.
+        ({"deny": "fs"}, ("tcpip",)), ({"deny": "*"}, ()),
+        ({"deny": "fs.remove_file"}, ("fs", "tcpip")),
+        # There is something, and it isn't allowed there: that is no question either.
+        ({"ask": lambda _kernel, _task: lambda _denial: False}, ("fs", "tcpip")),
+    ],
+)  # fmt: skip
+def test_what_it_was_given_is_not_missing(
+    options: dict[str, Any],
+    lacked: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = wasmos.run(looks(EXIT_1, "path_open", "sock_accept"), **options)
+    assert done.lacked == lacked

@@ -66,7 +66,10 @@ class Hooks(_core.Core):
             return result
         if id in self._asks and name in self.names.tasks:
             return self.names.tasks[name]  # a name is no right: asked is when it is used
-        if not quietly:
+        if quietly:
+            if len(task.missed) < MAX_DENIED:
+                task.missed.add(name)
+        else:
             if name not in task.denied and len(task.denied) < MAX_DENIED:
                 task.denied.add(name)
                 if (deny := self.authority.report.shut(task, name)) is not None:

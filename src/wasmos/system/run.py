@@ -68,12 +68,14 @@ class Completed:
         134 trap, 137 killed or output limit. exit: all about it. backtrace: where it was when it
         ended, if it was stopped. stdout, stderr: what it printed, if that was captured.
         denied: the services it asked for in vain. denied_by: of those, the deny rules that
-        hid some. denials: the first different messages that were refused.
+        hid some. denials: the first different messages that were refused. lacked: of a
+        program for another system that ended badly, "fs" if it looked for directories and was
+        given none, "tcpip" for ports.
     """
 
     __slots__ = (
-        "_result_types", "_trace", "backtrace", "denials", "denied", "denied_by", "exit", "stderr",
-        "stdout",
+        "_result_types", "_trace", "backtrace", "denials", "denied", "denied_by", "exit", "lacked",
+        "stderr", "stdout",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +87,7 @@ class Completed:
         denied_by: Mapping[str, Grant] | None = None,
         stderr: bytes | None = None,
         result_types: Sequence[str] = (),
+        lacked: tuple[str, ...] = (),
     ) -> None:
         self.exit = exit
         self._result_types = result_types
@@ -93,6 +96,7 @@ class Completed:
         self.denied = denied
         self.denied_by = dict(denied_by or {})
         self.denials = list(denials)
+        self.lacked = lacked
         self.backtrace: list[Frame] = []
         self._trace: list[list[str]] = [[], []]
         if exit.backtrace:  # now: who keeps this doesn't keep the module
@@ -288,7 +292,10 @@ def run(
                 book.close()
     stdout, stderr = (each.getvalue() for each in captured) if captured else (None, None)
     denied = tuple(sorted(task.denied))
-    return Completed(exit, stdout, denied, task.denials, task.denied_by, stderr, result_types)
+    lacked = _lacked(program, task, exit)
+    return Completed(
+        exit, stdout, denied, task.denials, task.denied_by, stderr, result_types, lacked
+    )
 
 
 def _cut(
@@ -325,6 +332,25 @@ def _called(
 
     values = arguments(program, invoke, texts)
     return values, program.signature(invoke, len(texts))[1]
+
+
+def _lacked(program: Program, task: Task, exit: Exit) -> tuple[str, ...]:
+    """Files and ports aren't denied to a program of another system: there are none. That its
+    adapter looked for them is no need, as C libraries have it look in every program that may open
+    a file. It may have been the reason if the program failed, imports functions that are for
+    nothing else, and nobody has said that it should have none."""
+    if exit.ok or exit.cause not in ("returned", "trapped") or program.shape.dialect is None:
+        return ()
+    from wasmos.personalities.wasi import wants
+    from wasmos.system.policy.rights import looks_around
+
+    missed = task.missed | {each.service for each in task.denials if looks_around(each)}
+    refused = {grant.rule.service for grant in task.forbidden if grant.rule.denied is None}
+    missed = (missed - refused) & {"fs", "tcpip"}
+    if not missed or ALL in refused:
+        return ()
+    imported = (item.name for item in program.info.imports_from(program.shape.dialect))
+    return tuple(name for name in wants.services(imported) if name in missed)
 
 
 def _only_initialized(program: Program, name: str) -> str:
