@@ -808,6 +808,29 @@ def test_a_program_that_failed_is_told_what_it_was_not_given(
     assert wasmos_("run", made(looks("", *imports))).stderr == ""
 
 
+def test_a_module_from_standard_input(made: Make) -> None:
+    """There is nothing left of the input for the program."""
+    done = wasmos_("run", "--allow", "console", "-", input=reader(at_end=3))
+    assert (done.returncode, done.stderr) == (3, "")
+    done = wasmos_("run", "-", "a", input=SAYS_ARGUMENTS)
+    assert done.stdout == "stdin a "
+    assert wasmos_("run", "-", input=b"").returncode == 126
+
+
+def test_two_dashes(made: Make) -> None:
+    """One of them before or behind the program is the tool's, the others are the program's."""
+    program = made(SAYS_ARGUMENTS)
+    for words, said in (
+        (["--", program, "a"], "a "),
+        ([program, "--", "a"], "a "),
+        ([program, "--", "--", "a"], "-- a "),
+        (["--", program, "--", "a"], "-- a "),
+        ([program, "a", "--"], "a -- "),
+        ([program, "--dir", "x"], "--dir x "),
+    ):
+        assert wasmos_("run", *words).stdout == f"guest.wat {said}"
+
+
 def test_a_function_is_called_and_its_results_are_printed(made: Make) -> None:
     library = made(LIBRARY, "lib")
     done = wasmos_("run", "--invoke", "turn", library, "-1", "0xff", "0.5", "-1e3")

@@ -48,7 +48,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         add_verbs(lambda name, summary, epilog: _verb(verbs, name, summary, epilog))
         name = next((word for word in arguments if not word.startswith("-")), None)
         if name is not None and name not in verbs.choices:
-            _fail(parser, f"no command {name!r}{_meant(name, verbs.choices, repr)}", LISTS)
+            meant = _meant(name, verbs.choices, repr)
+            if name.endswith((".wasm", ".wat")):
+                meant = "; to run that program: wasmos run FILE"
+            _fail(parser, f"no command {name!r}{meant}", LISTS)
         return parser.parse_args(arguments)
     options = parser.parse_args([DASHES if word == "--" else word for word in arguments])
     return _split(verbs.choices[arguments[0]], options)
@@ -227,7 +230,7 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _switch(parser, "-g", "--details", "after a trap, all that is known of where it was")
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
     _argv0(parser)
-    add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
+    add("module", metavar="FILE.wasm", help="the program (or FILE.wat; - is standard input)")
     _arguments(parser)
 
 

@@ -39,7 +39,7 @@ def main(options: argparse.Namespace) -> int:
         say("warning: everything is allowed: the program can reach every host that this one can")
     end_in_order()
     completed = run(
-        options.module,
+        "/dev/stdin" if options.module == "-" else options.module,
         options.args,
         allow=allow,
         deny=rules(options.deny, "--deny"),
