@@ -106,6 +106,7 @@ class Core:
         mail_limit: int,
         cpu_ns: int,
         adapter: Adapter | None = None,
+        invoke: tuple[bytes, list[tuple[int, int]], int] | None = None,
     ) -> int: ...
     def add_cap(
         self,
@@ -184,6 +185,7 @@ class Core:
         message: str,
         frames: list[tuple[int, str | None, int]],
         cpu_ns: int,
+        results: list[tuple[int, int]] | None,
     ) -> None: ...
     def _completed(self, id: int, result: int) -> None: ...
     def _mail(self, id: int) -> None: ...

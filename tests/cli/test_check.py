@@ -101,6 +101,23 @@ def test_a_program_for_wasi(tmp_path: Path, more: str, said: list[str]) -> None:
     assert ", ".join(report["services"]) == said[0].partition(": ")[2]
 
 
+def test_a_reactor_for_wasi(tmp_path: Path) -> None:
+    path = tmp_path / "x.wat"
+    path.write_text(WASI.replace("{more}", "").replace("_start", "_initialize"))
+    status, out, _ = checked(path)
+    assert status == 0
+    assert "accepted, a reactor for wasi_snapshot_preview1, " in out
+    assert f"  try: wasmos run --invoke NAME {path}\n" in out
+
+
+def test_a_library_is_refused_and_told_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "x.wat"
+    path.write_text('(module (func (export "add")) (func (export "_initialize")))')
+    status, out, err = checked(path)
+    assert (status, "try:" in out) == (126, False)
+    assert "it is a reactor, whose functions others call: 'add', '_initialize'; to call one" in err
+
+
 def test_what_a_manifest_asks_for_can_be_granted() -> None:
     from wasmos.kernel import Rule
     from wasmos.personalities.wasi import wants

@@ -126,3 +126,12 @@ def test_help_is_a_command_too() -> None:
 def test_no_colours_without_a_terminal(env: dict[str, str]) -> None:
     done = wasmos_("run", "nowhere.wasm", env=env)
     assert done.stderr == "error: nowhere.wasm: no such file or directory\n"
+
+
+@pytest.mark.parametrize("name", ["prog.wasm", "dir/prog.wat"])
+def test_a_program_is_no_command(name: str) -> None:
+    done = wasmos_(name, "--flag")
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"error: no command {name!r}; to run that program: wasmos run FILE"
+    )

@@ -263,3 +263,8 @@ def test_an_interrupt_while_it_asks(tmp_path: Path) -> None:
         you.type(CTRL_C)
         assert you.status() == 0
     assert allowed(policy) == []
+
+
+def test_what_it_is_called_is_in_the_command_to_try(tmp_path: Path) -> None:
+    done = wasmos_("learn", "--argv0", "a b", HELLO, cwd=tmp_path)
+    assert f"try: wasmos run --policy hello.policy.toml '--argv0=a b' {HELLO}" in done.stderr

@@ -21,6 +21,8 @@ from tests.support import talkers, wat
 from tests.support.command import GUESTS, HELLO, WASMOS, environment, running, wasmos_
 from tests.support.sender import sends
 from tests.support.talkers import printer, reader
+from tests.system.test_invoke import LIBRARY
+from tests.system.test_run import EXIT_1, SAYS_ARGUMENTS, looks
 from wasmos import abi
 from wasmos.system.run import SERVICES
 
@@ -788,6 +790,108 @@ def test_a_wasi_program_that_prints_too_much_is_ended(made: Make) -> None:
     said = "'guest' printed more than it may: 15 bytes; to allow more: --max-output\n"
     assert re.fullmatch(rf"error: task \d+ {said}", done.stderr)
     assert wasmos_("run", "-q", "--max-output", "15", program).stderr == ""
+
+
+def test_what_a_wasi_program_is_called(made: Make) -> None:
+    program = made(SAYS_ARGUMENTS)
+    assert wasmos_("run", program, "a").stdout == "guest.wat a "
+    assert wasmos_("run", "--argv0", "ls", program, "--argv0", "b").stdout == "ls --argv0 b "
+    assert wasmos_("run", program, env={"WASMOS_ARGV0": "ls"}).stdout == "ls "
+
+
+@pytest.mark.parametrize(
+    ("imports", "said"),
+    [
+        (["path_open"], "no directories; to give it one: --dir HOST::GUEST"),
+        (["sock_accept"], "no ports to listen on; to give it one: --listen HOST:GUEST"),
+        (
+            ["path_open", "sock_accept"],
+            "no directories and no ports to listen on; to give it some: "
+            "--dir HOST::GUEST --listen HOST:GUEST",
+        ),
+    ],
+)
+def test_a_program_that_failed_is_told_what_it_was_not_given(
+    made: Make, imports: list[str], said: str
+) -> None:
+    program = made(looks(EXIT_1, *imports))
+    done = wasmos_("run", program)
+    assert (done.returncode, done.stderr) == (1, f"note: guest was given {said}\n")
+    assert wasmos_("run", "-q", program).stderr == ""
+    given = wasmos_("run", "--dir", ".::/d", "--listen", "0:80", program)
+    assert "was given" not in given.stderr
+    assert wasmos_("run", made(looks("", *imports))).stderr == ""
+
+
+def test_a_module_from_standard_input(made: Make) -> None:
+    """There is nothing left of the input for the program."""
+    done = wasmos_("run", "--allow", "console", "-", input=reader(at_end=3))
+    assert (done.returncode, done.stderr) == (3, "")
+    done = wasmos_("run", "-", "a", input=SAYS_ARGUMENTS)
+    assert done.stdout == "stdin a "
+    assert wasmos_("run", "-", input=b"").returncode == 126
+
+
+def test_two_dashes(made: Make) -> None:
+    """One of them before or behind the program is the tool's, the others are the program's."""
+    program = made(SAYS_ARGUMENTS)
+    for words, said in (
+        (["--", program, "a"], "a "),
+        ([program, "--", "a"], "a "),
+        ([program, "--", "--", "a"], "-- a "),
+        (["--", program, "--", "a"], "-- a "),
+        ([program, "a", "--"], "a -- "),
+        ([program, "--dir", "x"], "--dir x "),
+    ):
+        assert wasmos_("run", *words).stdout == f"guest.wat {said}"
+
+
+def test_a_function_is_called_and_its_results_are_printed(made: Make) -> None:
+    library = made(LIBRARY, "lib")
+    done = wasmos_("run", "--invoke", "turn", library, "-1", "0xff", "0.5", "-1e3")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "-1000\n0.5\n255\n-1\n", "")
+    done = wasmos_("run", "-q", library, "7", env={"WASMOS_INVOKE": "i32"})
+    assert (done.returncode, done.stdout) == (0, "7\n")
+    done = wasmos_("run", "--invoke", "i32", library, "--", "-7")
+    assert (done.returncode, done.stdout) == (0, "-7\n")
+
+
+def test_results_come_after_what_the_function_prints(made: Make) -> None:
+    prints = """(drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0))))
+      (func (export "f") (result i32)
+        (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0))"""
+    assert wasmos_("run", "--invoke", "f", made(WASI.format(prints))).stdout == "Hello\n0\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["i32"], 2, "error: 'i32' takes (i32), and was given none\n"),
+        (
+            ["i32", "x"],
+            2,
+            "error: argument 1 of 'i32' is an i32, and not 'x'; write a whole number",
+        ),
+        (["i23", "1"], 2, "error: lib exports no function 'i23'; did you mean 'i32'?\n"),
+        (["traps"], 134, "error: task 2 'lib' trapped: unreachable executed\n  at traps"),
+        (["spins"], 124, "error: task 2 'lib' reached its deadline: after 0.1 s\n"),
+    ],
+)
+def test_functions_that_fail(made: Make, words: list[str], code: int, said: str) -> None:
+    invoke, *args = words
+    library = made(LIBRARY, "lib")
+    done = wasmos_("run", "--timeout", "100ms", "--invoke", invoke, library, *args)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(said)
+
+
+def test_a_library_is_told_what_it_is(made: Make) -> None:
+    done = wasmos_("run", made(LIBRARY, "lib"))
+    assert done.returncode == 126
+    assert done.stderr.startswith(
+        "error: lib: nothing to run by itself: it is a library, whose functions others call: 'i32'"
+    )
+    assert "; to call one: wasmos run --invoke 'i32'; " in done.stderr
 
 
 @pytest.mark.parametrize(("size", "code"), [("1KiB", 0), ("1023", 51)])

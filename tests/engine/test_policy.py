@@ -107,21 +107,21 @@ INITIALIZE = '(func (export "_initialize"))'
 
 
 @pytest.mark.parametrize(
-    ("fields", "dialect", "has_memory"),
+    ("fields", "entry", "dialect", "has_memory"),
     [
-        (SAY + MEMORY + START, "toy", True),
-        (GAME_SAY + MEMORY + START, "game", True),
-        (SAY + START, "toy", False),
-        (SAY + MEMORY + INITIALIZE, "toy", True),  # a reactor
-        (SAY + MEMORY + INITIALIZE + START, "toy", True),
+        (SAY + MEMORY + START, "_start", "toy", True),
+        (GAME_SAY + MEMORY + START, "_start", "game", True),
+        (SAY + START, "_start", "toy", False),
+        (SAY + MEMORY + INITIALIZE, "_initialize", "toy", True),  # a reactor
+        (SAY + MEMORY + INITIALIZE + START, "_start", "toy", True),
         # What it exports beside that is nobody's business: `main` is never called.
-        (SAY + MEMORY + START + MAIN, "toy", True),
-        (SAY + MEMORY + START + HANDLE + BUFFER, "toy", True),
+        (SAY + MEMORY + START + MAIN, "_start", "toy", True),
+        (SAY + MEMORY + START + HANDLE + BUFFER, "_start", "toy", True),
     ],
 )
-def test_a_program_of_a_dialect(fields: str, dialect: str, has_memory: bool) -> None:
+def test_a_program_of_a_dialect(fields: str, entry: str, dialect: str, has_memory: bool) -> None:
     shape = admit(fields, dialects=DIALECTS)
-    assert (shape.kind, shape.entry, shape.dialect) == (policy.ACTIVE, "_start", dialect)
+    assert (shape.kind, shape.entry, shape.dialect) == (policy.ACTIVE, entry, dialect)
     assert shape.has_memory is has_memory
     assert not shape.direct and not shape.returns_code
 
@@ -140,6 +140,30 @@ def test_a_program_of_no_dialect(fields: str) -> None:
     assert (shape.entry, shape.dialect) == ("main", None)
 
 
+ADD = '(func (export "add"))'
+CALLED = (
+    "functions others call: 'add'; to call one: wasmos run --invoke 'add'; "
+    "for a program export '{}'"
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "what", "entry"),
+    [
+        (ADD, "library", "main"),
+        (ADD + INITIALIZE, "reactor", "main"),
+        (SAY + MEMORY + ADD, "library", "_start"),
+        (CALL + MEMORY + ADD + INITIALIZE, "reactor", "main"),
+    ],
+)
+def test_what_only_has_functions_is_told_what_it_is(fields: str, what: str, entry: str) -> None:
+    said = refused(fields, dialects=DIALECTS).replace(", '_initialize'", "")
+    assert f"nothing to run by itself: it is a {what}, whose {CALLED.format(entry)}" in said
+    shape = admit(fields, dialects=DIALECTS, library=True)
+    assert (shape.kind, shape.entry) == (policy.LIBRARY, "")
+    assert shape.dialect == ("toy" if SAY in fields else None)
+
+
 def test_a_passive_service_is_of_no_dialect() -> None:
     shape = admit(MEMORY + HANDLE + BUFFER, dialects=DIALECTS)
     assert (shape.kind, shape.dialect, shape.direct) == (policy.PASSIVE, None, True)
@@ -149,8 +173,11 @@ def test_a_passive_service_is_of_no_dialect() -> None:
     ("fields", "said"),
     [
         # Of its own kind, `_start` and `_initialize` are () -> ().
-        (SAY + MEMORY, "nothing to run: a program that imports 'toy' exports '_start'"),
-        (SAY + MEMORY + MAIN, "nothing to run: a program that imports 'toy' exports '_start'"),
+        (
+            SAY + MEMORY,
+            "nothing to run: export '_start' (a command) or '_initialize' (a reactor), as",
+        ),
+        (SAY + MEMORY + MAIN, "as it imports 'toy'; it exports 'main'"),
         (SAY + '(func (export "_start") (param i32))', "'_start' is of type (i32) -> ()"),
         (
             SAY + '(func (export "_start") (result i32) (i32.const 0))',

@@ -14,6 +14,7 @@ import pytest
 from tests.support import talkers, wat
 from tests.support.command import SYSTEM, folder
 from tests.support.talkers import printer, reader
+from tests.system.test_run import SAYS_ARGUMENTS
 from wasmos import CapabilityDenied, ManifestError, ModuleRefused, Task, _core, abi
 from wasmos.errors import NotGranted
 from wasmos.kernel.aio import AsyncKernel
@@ -247,6 +248,19 @@ def test_a_section_counts_for_start_too(tmp_path: Path) -> None:
         await booted.do("start says")  # [spawn] allows nothing
 
     assert drive(manifest, work).output.getvalue().count(b"said ") == 2  # at boot, and by name
+
+
+def test_programs_for_wasi_are_called_as_their_files(tmp_path: Path) -> None:
+    """Even if they are the same program: it may choose by that what it does."""
+    text = SYSTEM + "[task.first]\nmodule = 'ls'\nuse = ['console', 'args']\n"
+    manifest = folder(tmp_path, text, ls=SAYS_ARGUMENTS, cat=SAYS_ARGUMENTS)
+
+    async def work(booted: Booted) -> None:
+        await booted.do("start cat a")
+
+    output = drive(manifest, work).output.getvalue()
+    assert b"ls.wat " in output
+    assert b"cat.wat a " in output
 
 
 SPAWNS = wat.program(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -462,3 +463,155 @@ def test_what_may_only_be_read_is_what_refuses_a_new_file(tmp_path: Path) -> Non
     assert denial.grant is not None and denial.grant.badge["mode"] == "ro"
     assert denial.reason.startswith("it is for reading")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- what a program is called -------------------------------------------------------------------
+
+# Prints its arguments, a space behind each.
+SAYS_ARGUMENTS = """(module
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $at i32)
+    (drop (call $sizes (i32.const 0) (i32.const 20)))
+    (drop (call $get (i32.const 64) (i32.const 1024)))
+    (local.set $at (i32.const 1024))
+    (loop $each
+      (if (i32.eqz (i32.load8_u (local.get $at)))
+        (then (i32.store8 (local.get $at) (i32.const 32))))
+      (br_if $each (i32.lt_u
+        (local.tee $at (i32.add (local.get $at) (i32.const 1)))
+        (i32.add (i32.const 1024) (i32.load (i32.const 20))))))
+    (i32.store (i32.const 16) (i32.const 1024))
+    (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)))))"""
+# Ends with the first letter of what it is called.
+NATIVE = wat.program(f"(drop (call $ask @args #{abi.ArgsGet.TYPE} #0)) (i32.load8_u #{wat.M + 12})")
+
+
+def test_a_program_for_wasi_is_called_as_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "prog.v2.wasm"
+    path.write_text(SAYS_ARGUMENTS)
+    for source in (path, str(path), os.path.relpath(path)):
+        done = wasmos.run(source, ["a"], capture_output=True)
+        assert done.stdout == b"prog.v2.wasm a "
+        assert done.exit.name == "prog.v2"
+    assert wasmos.run(path, name="task", capture_output=True).stdout == b"prog.v2.wasm "
+
+
+def test_a_program_that_is_no_file_is_called_as_its_task() -> None:
+    assert wasmos.run(SAYS_ARGUMENTS, capture_output=True).stdout == b"module "
+    assert wasmos.run(SAYS_ARGUMENTS, name="mine", capture_output=True).stdout == b"mine "
+
+
+@pytest.mark.parametrize("name", ["ls", "", "/bin/ls -l"])
+def test_a_program_is_called_as_somebody_says(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "prog.wasm"
+    path.write_text(SAYS_ARGUMENTS)
+    done = wasmos.run(path, ["a"], argv0=name, capture_output=True)
+    assert done.stdout == f"{name} a ".encode()
+
+
+def test_a_native_program_is_called_as_its_task(tmp_path: Path) -> None:
+    path = tmp_path / "x.y.wasm"
+    path.write_text(NATIVE)
+    assert wasmos.run(path, ["a"]).returncode == ord("x")
+    assert wasmos.run(path, ["a"], name="task").returncode == ord("t")
+    assert wasmos.run(path, argv0="called").returncode == ord("c")
+
+
+# --- descriptors --------------------------------------------------------------------------------
+
+# Ends with the number of the first descriptor from 3 on that is a socket.
+FINDS_A_LISTENER = """(module
+  (import "wasi_snapshot_preview1" "fd_fdstat_get" (func $stat (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $fd i32) (local.set $fd (i32.const 3))
+    (loop $next
+      (if (call $stat (local.get $fd) (i32.const 0)) (then (call $exit (i32.const 100))))
+      (if (i32.eq (i32.load8_u (i32.const 0)) (i32.const 6)) (then (call $exit (local.get $fd))))
+      (local.set $fd (i32.add (local.get $fd) (i32.const 1)))
+      (br $next))))"""
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_listeners_come_after_directories(tmp_path: Path, count: int) -> None:
+    """As docs/reference/wasi.md says, and how a program finds one."""
+    dirs = [f"{tmp_path}::/d{number}" for number in range(count)]
+    done = wasmos.run(FINDS_A_LISTENER, dirs=dirs, listen=["0:80", "0:81"])
+    assert done.returncode == 3 + count
+
+
+# --- what it was not given ----------------------------------------------------------------------
+
+_IMPORTS = {
+    "path_open": "(param i32 i32 i32 i32 i32 i64 i64 i32 i32)",
+    "path_unlink_file": "(param i32 i32 i32)",
+    "sock_accept": "(param i32 i32 i32)",
+}
+
+
+def looks(end: str, *imports: str, looks: bool = True) -> str:
+    """A program that looks for its directories, as C libraries do, and ends; it may call what it
+    imports besides, and doesn't."""
+    imported = "".join(
+        f'(import "wasi_snapshot_preview1" "{name}" (func {_IMPORTS[name]} (result i32)))'
+        for name in imports
+    )
+    look = "(drop (call $prestat (i32.const 3) (i32.const 0)))" if looks else ""
+    return f"""(module
+      (import "wasi_snapshot_preview1" "fd_prestat_get"
+        (func $prestat (param i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32))) {imported}
+      (memory (export "memory") 1) (func (export "_start") {look} {end}))"""
+
+
+EXIT_1 = "(call $exit (i32.const 1))"
+
+
+@pytest.mark.parametrize(
+    ("program", "lacked"),
+    [
+        (looks(EXIT_1, "path_open"), ("fs",)),
+        (looks("unreachable", "path_unlink_file"), ("fs",)),  # as a panic ends it
+        (looks(EXIT_1, "sock_accept"), ("tcpip",)),
+        (looks(EXIT_1, "sock_accept", "path_open"), ("fs", "tcpip")),
+        # It ended well; it has nothing to open files with; it never looked; it was ended.
+        (looks("", "path_open"), ()),
+        (looks("(call $exit (i32.const 0))", "path_open", "sock_accept"), ()),
+        (looks(EXIT_1), ()),
+        (looks(EXIT_1, "path_open", "sock_accept", looks=False), ()),
+        (looks("(loop (br 0))", "path_open"), ()),
+        (wat.program("#1"), ()),
+    ],
+)
+def test_what_a_program_that_failed_was_not_given(program: str, lacked: tuple[str, ...]) -> None:
+    done = wasmos.run(program, timeout=0.05 if "loop" in program else None)
+    assert (done.lacked, done.denied, done.denials) == (lacked, (), [])
+
+
+@pytest.mark.parametrize(
+    ("options", "lacked"),
+    [
+        ({"dirs": ".::/d"}, ("tcpip",)), ({"listen": "0:80"}, ("fs",)),
+        ({"dirs": ".::/d", "listen": "0:80"}, ()), ({"allow": "fs"}, ("tcpip",)),
+        ({"allow": "*"}, ()), ({"files": "."}, ("tcpip",)),
+        # Some of it, and no directory and no port.
+        ({"allow": ["fs.read_at", "tcpip.connect"]}, ("fs", "tcpip")),
+        # Somebody has said so.
+        ({"deny": "fs"}, ("tcpip",)), ({"deny": "*"}, ()),
+        ({"deny": "fs.remove_file"}, ("fs", "tcpip")),
+        # There is something, and it isn't allowed there: that is no question either.
+        ({"ask": lambda _kernel, _task: lambda _denial: False}, ("fs", "tcpip")),
+    ],
+)  # fmt: skip
+def test_what_it_was_given_is_not_missing(
+    options: dict[str, Any],
+    lacked: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = wasmos.run(looks(EXIT_1, "path_open", "sock_accept"), **options)
+    assert done.lacked == lacked

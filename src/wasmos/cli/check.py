@@ -86,6 +86,7 @@ def _names(strings: Collection[str], service: str) -> bool:
 def _show(report: dict[str, Any]) -> None:
     if report["accepted"]:
         kind = "a program" if report["kind"] == "active" else "a passive service"
+        kind = "a reactor" if _is_reactor(report) else kind
         kind += f" for {report['dialect']}" if "dialect" in report else ""
         print(shown(f"{report['module']}: accepted, {kind}, {report['bytes']:,} bytes"))
     for what in ("imports", "exports"):
@@ -110,9 +111,17 @@ def _show_wanted(report: dict[str, Any]) -> None:
     if wanted:
         print(f"  its imports want these services: {', '.join(wanted)}")
     flags = "".join(f"{flag} " for name, flag in _WANTED_FLAGS.items() if name in wanted)
+    if _is_reactor(report):
+        flags += "--invoke NAME "
     print(shown(f"  try: wasmos run {flags}{shlex.quote(report['module'])}"))
     use = ", ".join(map(toml_string, wants.uses(wanted)))
     print(f"  in a manifest: use = [{use}]")
+
+
+def _is_reactor(report: dict[str, Any]) -> bool:
+    """Whether it is accepted because it can be initialized, and has functions for others."""
+    names = [row["name"] for row in report["exports"]]
+    return "dialect" in report and "_start" not in names
 
 
 # Of what a run doesn't grant by itself.

@@ -49,6 +49,7 @@ def main(options: argparse.Namespace) -> int:
         max_open_files=options.max_open_files,
         listen=options.listen,
         env=options.env,
+        argv0=options.argv0,
         timeout=options.timeout,
         limits=Limits(memory_bytes=int(options.max_memory), cpu_seconds=options.cpu),
         compile_limits=compile_limits(options),
@@ -100,7 +101,8 @@ def _write(path: str, found: Learnt, options: argparse.Namespace) -> None:
         say(f"note: {note}")
     for note in found.notes:
         say(f"note: not allowed there: {note}")
-    words = ("wasmos", "run", "--policy", path, options.module, *options.args)
+    argv0 = () if options.argv0 is None else (f"--argv0={options.argv0}",)
+    words = ("wasmos", "run", "--policy", path, *argv0, options.module, *options.args)
     say(f"{done}; try: {shlex.join(words)}")
 
 

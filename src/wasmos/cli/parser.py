@@ -48,7 +48,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         add_verbs(lambda name, summary, epilog: _verb(verbs, name, summary, epilog))
         name = next((word for word in arguments if not word.startswith("-")), None)
         if name is not None and name not in verbs.choices:
-            _fail(parser, f"no command {name!r}{_meant(name, verbs.choices, repr)}", LISTS)
+            meant = _meant(name, verbs.choices, repr)
+            if name.endswith((".wasm", ".wat")):
+                meant = "; to run that program: wasmos run FILE"
+            _fail(parser, f"no command {name!r}{meant}", LISTS)
         return parser.parse_args(arguments)
     options = parser.parse_args([DASHES if word == "--" else word for word in arguments])
     return _split(verbs.choices[arguments[0]], options)
@@ -204,7 +207,8 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _switch(parser, "-A", "--allow-all", "let it do everything that there is here")
     _directories(parser)
     _list(parser, "--listen", "[ADDR:]HOST:GUEST",
-          "let it listen on port GUEST, which is port HOST of 127.0.0.1")  # fmt: skip
+          "let it listen on port GUEST, which is port HOST of 127.0.0.1; for WASI it is "
+          "descriptor 3, or comes after the directories")  # fmt: skip
     _list(parser, "--connect", "HOST[:PORT]",
           "let it connect to a name, an address, a network, any public one, or all")  # fmt: skip
     _list(parser, "--env", "NAME[=VALUE]", "let it read a variable")
@@ -222,9 +226,11 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _text(parser, "--seed", "TEXT", "its randomness is what this decides, the same in each run")
     _compiling(parser)
     _control(parser)
+    _text(parser, "--invoke", "NAME", "call this function of it with ARGS, and print its results")
     _switch(parser, "-g", "--details", "after a trap, all that is known of where it was")
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
-    add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
+    _argv0(parser)
+    add("module", metavar="FILE.wasm", help="the program (or FILE.wat; - is standard input)")
     _arguments(parser)
 
 
@@ -259,6 +265,7 @@ def _learn(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _memory(parser)
     _compiling(parser)
     add("-q", "--quiet", action="store_true", help="say nothing but what the program prints")
+    _argv0(parser)
     add("module", metavar="FILE.wasm", help="the program (or FILE.wat)")
     _arguments(parser)
 
@@ -267,6 +274,10 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     args = add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
     args.required = False  # some versions say so of what may be nothing
+
+
+def _argv0(parser: argparse.ArgumentParser) -> None:
+    _text(parser, "--argv0", "NAME", "the first of its arguments, instead of the file's name")
 
 
 def _directories(parser: argparse.ArgumentParser) -> None:

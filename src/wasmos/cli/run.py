@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from wasmos.system.run import Ask, Completed
 
 MAX_NOTES = 10
+# What a program for another system may have needed, and how it gets that.
+LACKS = {
+    "fs": ("directories", "--dir HOST::GUEST"),
+    "tcpip": ("ports to listen on", "--listen HOST:GUEST"),
+}
 IN_MEMORY = "these are files in memory; for a directory of this machine: --dir HOST::GUEST"
 
 
@@ -34,7 +39,7 @@ def main(options: argparse.Namespace) -> int:
         say("warning: everything is allowed: the program can reach every host that this one can")
     end_in_order()
     completed = run(
-        options.module,
+        "/dev/stdin" if options.module == "-" else options.module,
         options.args,
         allow=allow,
         deny=rules(options.deny, "--deny"),
@@ -56,17 +61,22 @@ def main(options: argparse.Namespace) -> int:
         files_limit=int(options.max_files),
         clock=options.clock,
         seed=options.seed,
+        argv0=options.argv0,
+        invoke=options.invoke,
         control=not (options.no_control or is_off()),
         cache=not options.no_cache,
         progress=progress(options.quiet),
         log=log,
     )
+    for result in completed.show_results():
+        print(result)
     exit = completed.exit
     if exit.code is None:
         log(f"error: {exit}")
         for line in completed.trace(details=options.details):
             log(line)
     _note_denials(completed, options.policy, log)
+    _note_lacks(completed, log)
     return completed.returncode
 
 
@@ -120,6 +130,15 @@ def _note_denials(completed: Completed, policy: str | None, log: Callable[[str],
             log(f"  {IN_MEMORY}")
     if (more := len(denials) - MAX_NOTES) > 0:
         log(f"note: and {more} more")
+
+
+def _note_lacks(completed: Completed, log: Callable[[str], object]) -> None:
+    """A program that was given no directory finds none of its files, and can't tell why."""
+    if lacked := completed.lacked:
+        what = " and ".join(f"no {LACKS[each][0]}" for each in lacked)
+        flags = " ".join(LACKS[each][1] for each in lacked)
+        some = "one" if len(lacked) == 1 else "some"
+        log(f"note: {completed.exit.name} was given {what}; to give it {some}: {flags}")
 
 
 def _worth_a_note(denials: list[Denial]) -> list[Denial]:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 # The module whose functions are the four calls: they take addresses in the caller's memory.
 KERNEL_MODULE = "env"
 
-ACTIVE, PASSIVE = "active", "passive"
+ACTIVE, PASSIVE, LIBRARY = KINDS = "active", "passive", "library"
 MAIN, HANDLE, BUFFER, MEMORY_NAME = "main", "ipc_handle", "ipc_buffer", "memory"
 START = "_start"  # what a program that speaks a dialect is called by
 INITIALIZE = "_initialize"
@@ -87,6 +87,7 @@ class Shape:
     `ACTIVE`: a program; call `entry` on its own fibre. `PASSIVE`: a service; its client's message
     goes to where `ipc_buffer` says and `entry` handles it on the client's time. `direct` is true
     of a passive module that imports nothing: nothing in it can block, so it needs no fibre.
+    `LIBRARY`: nothing in it runs by itself; its caller says which of its functions does.
     `dialect` names the module whose functions a program imports instead of the four calls.
     """
 
@@ -123,8 +124,10 @@ def admit(
     module_bytes_limit: int = DEFAULT_MODULE_BYTES,
     cost_limits: Mapping[str, int] = DEFAULT_COST,
     dialects: Dialects | None = None,
+    library: bool = False,
 ) -> tuple[ModuleInfo, Shape]:
-    """From bytes to a verdict, in the order that keeps each step bounded."""
+    """From bytes to a verdict, in the order that keeps each step bounded. `library`: whatever
+    might be run in it, only functions are to be called that somebody names."""
     _check_size(len(data), module_bytes_limit)
     info = binary.parse(data)
     shape = check_module(
@@ -134,6 +137,7 @@ def admit(
         module_bytes_limit=module_bytes_limit,
         imports=imports,
         dialects=dialects,
+        library=library,
     )
     check_cost(binary.compile_cost(info), cost_limits)
     return info, shape
@@ -147,6 +151,7 @@ def check_module(
     module_bytes_limit: int,
     imports: Offer,
     dialects: Dialects | None = None,
+    library: bool = False,
 ) -> Shape:
     """The shape of a module that may run."""
     dialect = _dialect(info, dialects or {})
@@ -162,6 +167,8 @@ def check_module(
         _check_import(item, imports)
     for export in info.exports.values():
         _check_boundary(_exported(info, export.name), export.kind, f"export {quote(export.name)}")
+    if library:
+        return _library(info, dialect)
     return _shape(info, MAIN) if dialect is None else _foreign(info, dialect)
 
 
@@ -314,7 +321,8 @@ def _shape(info: ModuleInfo, entry: str) -> Shape:
         return _active(info, entry)
     if passive:
         return _passive(info)
-    raise ModuleRefused(_nothing_to_run(info, entry))
+    wanted = f"{quote(entry)} (a program) or {quote(HANDLE)} and {quote(BUFFER)} (a service)"
+    raise ModuleRefused(_nothing_to_run(info, wanted))
 
 
 def _dialect(info: ModuleInfo, dialects: Dialects) -> str | None:
@@ -337,13 +345,13 @@ def _foreign(info: ModuleInfo, dialect: str) -> Shape:
                 "() -> (); link it as a command"
             )
     elif INITIALIZE not in info.exports:
-        raise ModuleRefused(
-            f"nothing to run: a program that imports {quote(dialect)} exports {quote(START)} (a "
-            f"command) or {quote(INITIALIZE)} (a reactor)"
-        )
+        kinds = f"{quote(START)} (a command) or {quote(INITIALIZE)} (a reactor)"
+        wanted = f"{kinds}, as it imports {quote(dialect)}"
+        raise ModuleRefused(_nothing_to_run(info, wanted))
     has_memory = _exports_memory(info)
+    entry = START if START in info.exports else INITIALIZE
     return Shape(
-        ACTIVE, START, direct=False, has_memory=has_memory, returns_code=False, dialect=dialect
+        ACTIVE, entry, direct=False, has_memory=has_memory, returns_code=False, dialect=dialect
     )
 
 
@@ -364,14 +372,16 @@ def _active(info: ModuleInfo, entry: str) -> Shape:
             f"its export {quote(entry)} is {_what_is(info, entry)} instead of a function "
             f"() -> i32 or () -> (); in C, write `int {entry}(void)`"
         )
-    has_memory = _exports_memory(info)
-    if not has_memory and info.imports_from(KERNEL_MODULE):
-        first = info.imports_from(KERNEL_MODULE)[0]
-        raise ModuleRefused(
-            f"it imports {quote(first.module)}.{quote(first.name)} but exports no memory for its "
-            f"messages; export its memory as {quote(MEMORY_NAME)}"
-        )
+    has_memory = _has_memory_for_messages(info)
     return Shape(ACTIVE, entry, direct=False, has_memory=has_memory, returns_code=found == _CODE)
+
+
+def _library(info: ModuleInfo, dialect: str | None) -> Shape:
+    _check_initialize(info)
+    has_memory = _has_memory_for_messages(info)
+    return Shape(
+        LIBRARY, "", direct=False, has_memory=has_memory, returns_code=False, dialect=dialect
+    )
 
 
 def _passive(info: ModuleInfo) -> Shape:
@@ -388,6 +398,17 @@ def _passive(info: ModuleInfo) -> Shape:
             f"export its memory as {quote(MEMORY_NAME)}"
         )
     return Shape(PASSIVE, HANDLE, direct=not info.imports, has_memory=True, returns_code=False)
+
+
+def _has_memory_for_messages(info: ModuleInfo) -> bool:
+    has_memory = _exports_memory(info)
+    if not has_memory and info.imports_from(KERNEL_MODULE):
+        first = info.imports_from(KERNEL_MODULE)[0]
+        raise ModuleRefused(
+            f"it imports {quote(first.module)}.{quote(first.name)} but exports no memory for its "
+            f"messages; export its memory as {quote(MEMORY_NAME)}"
+        )
+    return has_memory
 
 
 def _exports_memory(info: ModuleInfo) -> bool:
@@ -407,10 +428,16 @@ def _what_is(info: ModuleInfo, export: str) -> str:
     return f"of type {show_type(signature)}"
 
 
-def _nothing_to_run(info: ModuleInfo, entry: str) -> str:
-    """The likely reasons why a program that its author thinks complete has no entry."""
-    wanted = f"{quote(entry)} (a program) or {quote(HANDLE)} and {quote(BUFFER)} (a service)"
-    functions = [quote(item.name) for item in info.exports.values() if item.kind == FUNC]
-    shown = ", ".join(functions[:8]) if functions else "no functions"
-    more = f" and {len(functions) - 8} more" if len(functions) > 8 else ""
-    return f"nothing to run: export {wanted}; it exports {shown}{more}"
+def _nothing_to_run(info: ModuleInfo, wanted: str) -> str:
+    """What a module is that its author thinks complete, and what can be done with it."""
+    names = [item.name for item in info.exports.values() if item.kind == FUNC]
+    shown = ", ".join(map(quote, names[:8])) if names else "no functions"
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    functions = [name for name in names if name != INITIALIZE]
+    if not functions or {MAIN, START} & {*functions}:  # a program, for somebody else
+        return f"nothing to run: export {wanted}; it exports {shown}{more}"
+    what = "reactor" if INITIALIZE in names else "library"
+    return (
+        f"nothing to run by itself: it is a {what}, whose functions others call: {shown}{more}; "
+        f"to call one: wasmos run --invoke {quote(functions[0])}; for a program export {wanted}"
+    )

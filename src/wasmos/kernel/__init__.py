@@ -15,7 +15,15 @@ from wasmos.kernel.interrupts import exit_on_signal
 from wasmos.kernel.kernel import ALL, Kernel
 from wasmos.kernel.limits import Limits
 from wasmos.kernel.personality import Personality
-from wasmos.kernel.program import FOUR_CALLS, CompileLimits, Program, admit, inspect, read
+from wasmos.kernel.program import (
+    FOUR_CALLS,
+    CompileLimits,
+    Program,
+    admit,
+    file_name,
+    inspect,
+    read,
+)
 from wasmos.kernel.rule import Rule, covered, exactly, missing
 from wasmos.kernel.rule import split as split_rules
 from wasmos.kernel.service import Caller, Service
@@ -56,6 +64,7 @@ __all__ = [
     "covered",
     "exactly",
     "exit_on_signal",
+    "file_name",
     "inspect",
     "missing",
     "read",

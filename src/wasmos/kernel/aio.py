@@ -76,12 +76,17 @@ class AsyncKernel:
             await asyncio.sleep(0)
 
     async def load(
-        self, source: Source | Program, *, limits: Limits | None = None, trusted: bool = False
+        self,
+        source: Source | Program,
+        *,
+        limits: Limits | None = None,
+        trusted: bool = False,
+        library: bool = False,
     ) -> Program:
         """As `Kernel.load`; the compiler's child is waited for in a thread."""
         if isinstance(source, Program):
             return source
-        program = self.sync.prepare(source, limits or Limits())
+        program = self.sync.prepare(source, limits or Limits(), library=library)
         if program.module is None:
             await asyncio.to_thread(program.compile, trusted)
         return self.sync.finish_loading(program)
@@ -95,7 +100,8 @@ class AsyncKernel:
         **options: Any,
     ) -> Task:
         """As `Kernel.spawn`."""
-        program = await self.load(source, limits=limits, trusted=trusted)
+        library = options.get("entry") is not None
+        program = await self.load(source, limits=limits, trusted=trusted, library=library)
         return self.sync.spawn(program, limits=limits, **options)
 
     def serve(self, service: Service, *, name: str | None = None) -> Task:

@@ -189,8 +189,8 @@ cdef class Core:
     # --- hooks, given their meaning by the subclass ---
 
     def _exited(self, int id, str cause, object code, str message, list frames,
-                int64_t cpu_ns):
-        """Task `id` is gone."""
+                int64_t cpu_ns, list results):
+        """Task `id` is gone. `results` as of `results_of`."""
 
     def _lookup(self, int id, str name, bint quietly):
         """The id of service `name`, an error code, or None: not yet. `quietly`:
@@ -353,8 +353,9 @@ cdef class Core:
     def _spawn(self, Module module not None, *, bint passive, bint direct,
                bint has_result, uint8_t priority, int64_t memory_bytes,
                int64_t table_elements, uint32_t mail_limit, int64_t cpu_ns,
-               Adapter adapter=None):
-        """A task from a module whose imports and exports were checked."""
+               Adapter adapter=None, tuple invoke=None):
+        """A task from a module whose imports and exports were checked. `invoke`: the name, the
+        arguments and the number of results of the function to be called (see `invocation`)."""
         self._enter()
         if module.engine is not self.engine:
             raise UsageError("the module was compiled for another kernel")
@@ -365,6 +366,12 @@ cdef class Core:
         cdef Kern *k = &self.k
         cdef Task *task = task_new(k, PASSIVE if passive else WASM, priority,
                                    mail_limit, 0)
+        if invoke is not None:
+            try:
+                task.invoked = invocation(invoke)
+            except BaseException:
+                task_free(k, task)
+                raise
         self.modules[task.id] = module, adapter
         task.module = module.ptr
         if adapter is not None:
@@ -1114,6 +1121,7 @@ cdef class Core:
         if task.wants_room:
             k.room_made = True
         code, message, frames = self._autopsy(task)
+        results = results_of(task)
         cdef Cause cause = task.cause
         emit(k, EV_EXIT, id, 0, cause, code if cause == EXIT_RETURNED else 0)
         self.handlers.pop(id, None)
@@ -1122,7 +1130,7 @@ cdef class Core:
         let_go(k, task)
         task_free(k, task)
         self.modules.pop(id, None)
-        self._exited(id, CAUSES[cause], code, message, frames, cpu_ns)
+        self._exited(id, CAUSES[cause], code, message, frames, cpu_ns, results)
         self._free_caps()
         return 0
 

@@ -40,12 +40,14 @@ class Exit:
     """The end of one task.
 
     cause: `returned`, `trapped`, `refused`, `cpu_limit`, `deadline`, `output_limit` or `killed`.
-    code: what `main` returned, None for every other cause.
+    code: what `main` returned, None for every other cause; 0 if another function was called.
     message: the trap or the reason, "" if there is none.
     backtrace: (function index, name or None, offset in the module, whose), innermost first; whose:
         "" for the program itself, or which part of wasmos was called by it. The offset is 1 << 32
         or more if the engine doesn't know it. `wasmos.backtrace` has files and lines.
     cpu_seconds: processor time that it used.
+    results: what the function returned that it was spawned to call; None if it was spawned for
+        none, or that didn't return.
     """
 
     __slots__ = (
@@ -56,6 +58,7 @@ class Exit:
         "cpu_seconds",
         "message",
         "name",
+        "results",
         "task",
     )
 
@@ -69,6 +72,7 @@ class Exit:
         backtrace: tuple[Frame, ...] = (),
         cpu_seconds: float = 0.0,
         program: Program | None = None,
+        results: tuple[int | float, ...] | None = None,
     ) -> None:
         self.task = task
         self.name = name
@@ -77,6 +81,7 @@ class Exit:
         self.message = message
         self.backtrace = backtrace
         self.cpu_seconds = cpu_seconds
+        self.results = results
         self._program: Callable[[], Program | None] = _nothing
         if backtrace and program is not None:
             from weakref import ref

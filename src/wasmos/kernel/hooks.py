@@ -9,6 +9,7 @@ from __future__ import annotations
 from wasmos import _core, abi
 from wasmos.errors import ServiceError
 from wasmos.kernel.exit import Exit, whose
+from wasmos.kernel.invocation import value_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ class Hooks(_core.Core):
             return result
         if id in self._asks and name in self.names.tasks:
             return self.names.tasks[name]  # a name is no right: asked is when it is used
-        if not quietly:
+        if quietly:
+            if len(task.missed) < MAX_DENIED:
+                task.missed.add(name)
+        else:
             if name not in task.denied and len(task.denied) < MAX_DENIED:
                 task.denied.add(name)
                 if (deny := self.authority.report.shut(task, name)) is not None:
@@ -160,7 +164,14 @@ class Hooks(_core.Core):
             self.tell_one(action)
 
     def _exited(
-        self, id: int, cause: str, code: int | None, message: str, frames: list[Any], cpu_ns: int
+        self,
+        id: int,
+        cause: str,
+        code: int | None,
+        message: str,
+        frames: list[Any],
+        cpu_ns: int,
+        results: list[tuple[int, int]] | None,
     ) -> None:
         task = self._tasks.pop(id)
         self._remembered[id] = task.name
@@ -187,6 +198,7 @@ class Hooks(_core.Core):
             whose(frames, task.program) if frames else (),
             cpu_ns / 1e9,
             task.program,
+            None if results is None else tuple(value_of(*result) for result in results),
         )
         if self.authority.report.sinks:
             more: dict[str, Any] = {"backtrace": task.exit.backtrace} if task.exit.backtrace else {}

@@ -51,9 +51,10 @@ class Kept:
         self._engine: str | None = None
         self._judges: str | None = None
 
-    def program(self, data: bytes) -> str:
-        """The key of a program."""
-        return key(self._engine_key(), self._judges_key(), digest(data))
+    def program(self, data: bytes, library: bool = False) -> str:
+        """The key of a program. As a library it was judged otherwise."""
+        judged_as = ("library",) if library else ()
+        return key(self._engine_key(), self._judges_key(), digest(data), *judged_as)
 
     def adapter(self, data: bytes) -> str:
         """The key of what nobody judges."""
@@ -62,7 +63,7 @@ class Kept:
     def verdict(self, key: str, limits: Limits) -> Verdict | None:
         """On a program that was admitted before and fits the limits."""
         facts = self._cache.find(key)
-        if facts is None or facts.get("kind") not in (policy.ACTIVE, policy.PASSIVE):
+        if facts is None or facts.get("kind") not in policy.KINDS:
             return None
         memory_bytes, table_elements = needs = tuple(int(facts[need]) for need in _NEEDS)
         if memory_bytes > limits.memory_bytes or table_elements > limits.table_elements:

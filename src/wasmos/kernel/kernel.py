@@ -26,6 +26,7 @@ from wasmos.kernel.event import Event
 from wasmos.kernel.exit import Exit
 from wasmos.kernel.grant import Grant
 from wasmos.kernel.hooks import Hooks
+from wasmos.kernel.invocation import prepared
 from wasmos.kernel.kept import Kept
 from wasmos.kernel.limits import Limits
 from wasmos.kernel.names import ServiceNames
@@ -37,7 +38,7 @@ from wasmos.kernel.timers import Timer, Timers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Any, TypeAlias
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from wasmos.kernel.denial import Denial
     from wasmos.kernel.hooks import Ask
     from wasmos.kernel.personality import Personality
-    from wasmos.kernel.program import Source
+    from wasmos.kernel.program import Key, Source
     from wasmos.kernel.report import Entry
     from wasmos.kernel.rule import Rule
 
@@ -144,7 +145,7 @@ class Kernel(Hooks):
         self._services: dict[int, Service] = {}
         self._clients: dict[int, Client] = {}
         self._idle_hosts: list[Client] = []
-        self._programs: dict[tuple[bytes, int, int], Program] = {}
+        self._programs: dict[Key, Program] = {}
         self._adapters: dict[str, _core.Adapter] = {}
         self._kill_reasons: dict[int, tuple[str, str]] = {}
         # (client, serial of its call) → (service, the coroutine that will answer)
@@ -171,33 +172,35 @@ class Kernel(Hooks):
         limits: Limits | None = None,
         trusted: bool = False,
         compile_limits: CompileLimits | None = None,
+        library: bool = False,
     ) -> Program:
         """Judge and compile a module; the same bytes only once.
 
         source: a path, the module's bytes, or text in the text format.
         trusted: compile in this process, at once and without limits.
+        library: it is enough that its functions can be called, with `spawn(entry=…)`.
         Raises ModuleRefused, CompileLimitExceeded, or OSError for the file.
         """
         if isinstance(source, Program):
             return source
-        program = self.prepare(source, limits or Limits())
+        program = self.prepare(source, limits or Limits(), library=library)
         if program.module is None:
             program.compile_limits = compile_limits
             program.compile(trusted)
         return self.finish_loading(program)
 
-    def prepare(self, source: Source, limits: Limits) -> Program:
+    def prepare(self, source: Source, limits: Limits, *, library: bool = False) -> Program:
         """Judge a module, without compiling it unless that was done before."""
         name, data = read(source)
-        key = (data, limits.memory_bytes, limits.table_elements)
+        key = (data, limits.memory_bytes, limits.table_elements, library)
         if (known := self._programs.get(key)) is not None:
             return known
         kept_as = verdict = None
         if self.kept is not None:
-            kept_as = self.kept.program(data)
+            kept_as = self.kept.program(data, library)
             verdict = self.kept.verdict(kept_as, limits)
         if verdict is None:
-            info, shape = admit(name, data, limits, self.personalities.values())
+            info, shape = admit(name, data, limits, self.personalities.values(), library=library)
             verdict = shape, needs(info)
         return Program(self, key, name, verdict, kept_as)
 
@@ -227,6 +230,8 @@ class Kernel(Hooks):
         priority: int = DEFAULT_PRIORITY,
         service: str | None = None,
         trusted: bool = False,
+        entry: str | None = None,
+        arguments: Sequence[int | float] = (),
     ) -> Task:
         """A task from a module. It runs when the kernel runs.
 
@@ -237,7 +242,10 @@ class Kernel(Hooks):
         origin: where the rules were said, for those who ask.
         priority: 0 (lowest) to 15; a ready task of a higher one runs first.
         service: register the task under this name, as a passive service must.
-        Raises what `load` raises, RuleError, and ServiceError if the name is taken.
+        entry: the exported function to call instead of `main` or `_start`, with `arguments`;
+            what it returns is in `Exit.results`. `_initialize` is called before it.
+        Raises what `load` raises, RuleError, ServiceError if the name is taken, and UsageError
+        for a function that isn't there or takes other arguments.
         """
         self._check_open()
         limits = limits or Limits()
@@ -245,9 +253,10 @@ class Kernel(Hooks):
             raise UsageError(
                 "a pool is made for the default memory limit, and no task can have more"
             )
-        program = self.load(source, limits=limits, trusted=trusted)
+        program = self.load(source, limits=limits, trusted=trusted, library=entry is not None)
         shape = program.shape
         assert program.module is not None
+        invoke = prepared(program, entry, arguments)
         if service is not None:
             self.names.check_free(service)
         allows, denies = self._rules(allow, deny)
@@ -257,15 +266,16 @@ class Kernel(Hooks):
             )
         id = self._spawn(
             program.module,
-            passive=shape.kind == "passive",
-            direct=shape.direct,
-            has_result=shape.returns_code,
+            passive=shape.kind == "passive" and invoke is None,
+            direct=shape.direct and invoke is None,
+            has_result=shape.returns_code and invoke is None,
             priority=priority,
             memory_bytes=limits.memory_bytes,
             table_elements=limits.table_elements,
             mail_limit=limits.mailbox,
             cpu_ns=limits.cpu_ns,
             adapter=None if shape.dialect is None else self._adapter(shape.dialect),
+            invoke=invoke,
         )
         task = Task(self, id, name or program.name)
         task.limits, task.priority, task.program = limits, priority, program

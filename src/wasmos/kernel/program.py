@@ -13,14 +13,14 @@ from wasmos import _core
 from wasmos.engine import binary, policy
 from wasmos.engine.compiler import Compilation, CompileLimits
 from wasmos.engine.library import open_library
-from wasmos.errors import InternalError, ModuleRefused
+from wasmos.errors import InternalError, ModuleRefused, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, TypeAlias
 
-    from wasmos.engine.binary import ModuleInfo
+    from wasmos.engine.binary import FuncType, ModuleInfo
     from wasmos.engine.policy import Shape
     from wasmos.kernel.kept import Verdict
     from wasmos.kernel.kernel import Kernel
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from wasmos.kernel.personality import Personality
 
     Source: TypeAlias = str | bytes | os.PathLike[str]
-    # What makes two programs the same: the bytes, and the limits they were judged by.
-    Key: TypeAlias = tuple[bytes, int, int]
+    # What makes two programs the same: the bytes, the limits they were judged by, and whether that
+    # was as a library.
+    Key: TypeAlias = tuple[bytes, int, int, bool]
 
 _I32 = "i32"
 # The four calls: (module, name) → (parameters, results).
@@ -42,6 +43,7 @@ FOUR_CALLS = {
 
 MAX_MODULE_BYTES = policy.DEFAULT_MODULE_BYTES
 MAX_TEXT_BYTES = 1 << 20
+MAX_NAMES = 12  # of functions, in an error
 
 
 class Program:
@@ -85,6 +87,44 @@ class Program:
         if self._info is None:
             self._info = binary.parse(self.data)
         return self._info
+
+    @property
+    def is_reactor(self) -> bool:
+        """Whether it is initialized and then over, as whose functions others call."""
+        return self.shape.entry == policy.INITIALIZE
+
+    @property
+    def functions(self) -> list[str]:
+        """The names of those that it exports, but for what is called anyway."""
+        exports = self.info.exports.values()
+        names = [item.name for item in exports if item.kind == binary.FUNC]
+        return [name for name in names if name != policy.INITIALIZE]
+
+    def signature(self, name: str, count: int) -> FuncType:
+        """The types of the parameters and of the results of a function that it exports and that
+        takes `count` arguments. Raises UsageError."""
+        found = self.info.signature(name)
+        if found is None:
+            raise UsageError(
+                f"{self.name} exports no function {binary.quote(name)}; {self._near(name)}"
+            )
+        if len(found[0]) != count:
+            takes = f"({', '.join(found[0])})" if found[0] else "no arguments"
+            raise UsageError(f"{binary.quote(name)} takes {takes}, and was given {count or 'none'}")
+        return found
+
+    def _near(self, name: str) -> str:
+        """What there is instead of a function of this name."""
+        import difflib
+
+        if name in self.info.exports:
+            return f"that is a {self.info.exports[name].kind}"
+        names = self.functions
+        if near := difflib.get_close_matches(name, names, 1):
+            return f"did you mean {binary.quote(near[0])}?"
+        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+        shown = ", ".join(map(binary.quote, names[:MAX_NAMES]))
+        return f"there are: {shown}{more}" if names else "it exports none"
 
     def compile(self, trusted: bool = False) -> None:
         """Turn it into machine code, in a child process unless `trusted`; or find it in the cache.
@@ -154,7 +194,7 @@ def read(source: Source) -> tuple[str, bytes]:
     name = path = "module"
     if isinstance(source, bytes):
         data = source
-    elif isinstance(source, str) and source[:MAX_TEXT_BYTES].lstrip()[:1] in ("(", ";"):
+    elif isinstance(source, str) and _is_text(source):
         data = source.encode()
     else:
         path = os.fspath(source)
@@ -172,6 +212,18 @@ def read(source: Source) -> tuple[str, bytes]:
         except ValueError as error:
             raise ModuleRefused(_placed(path, str(error))) from None
     return name, data
+
+
+def file_name(source: Source) -> str:
+    """The name of the file that a module is read from; "" if it is given as bytes or text."""
+    if isinstance(source, bytes) or (isinstance(source, str) and _is_text(source)):
+        return ""
+    return os.path.basename(os.fspath(source))
+
+
+def _is_text(source: str) -> bool:
+    """Whether it is a module, and no path."""
+    return source[:MAX_TEXT_BYTES].lstrip()[:1] in ("(", ";")
 
 
 def _placed(path: str, error: str) -> str:
@@ -193,7 +245,12 @@ def _read_file(path: str) -> bytes:
 
 
 def admit(
-    name: str, data: bytes, limits: Limits, personalities: Iterable[Personality] = ()
+    name: str,
+    data: bytes,
+    limits: Limits,
+    personalities: Iterable[Personality] = (),
+    *,
+    library: bool = False,
 ) -> tuple[ModuleInfo, policy.Shape]:
     """Judge a module. Raises ModuleRefused, which names it and the reason."""
     try:
@@ -203,6 +260,7 @@ def admit(
             dialects={each.name: each for each in personalities},
             memory_bytes=limits.memory_bytes,
             table_elements=limits.table_elements,
+            library=library,
         )
     except ModuleRefused as error:
         error.args = (f"{name}: {error}",)
@@ -225,4 +283,4 @@ def inspect(data: bytes) -> dict[str, Any]:
     return {"imports": imports, "exports": exports, "strings": list(info.strings())}
 
 
-__all__ = ["Compilation", "CompileLimits", "Program", "admit", "inspect", "read"]
+__all__ = ["Compilation", "CompileLimits", "Program", "admit", "file_name", "inspect", "read"]

@@ -180,9 +180,25 @@ cdef void started(Kern *k, Task *task) noexcept nogil:
         after_initialize(k, task)
 
 
+cdef void invoke(Kern *k, Task *task) noexcept nogil:
+    cdef Invocation *made = task.invoked
+    cdef wasmtime_extern_t item
+    if not exported(task, made.name, made.name_size, EXTERN_FUNC, &item):
+        die(k, task, EXIT_REFUSED)
+        return
+    task.entry = item.of.func
+    begin(k, task, api.call_async(
+        task.context, &task.entry, made.values, made.argument_count,
+        &made.values[made.argument_count], made.result_count, &task.trap, &task.error))
+
+
 cdef void after_initialize(Kern *k, Task *task) noexcept nogil:
     """Names and types of the exports were checked before the spawn."""
     cdef wasmtime_extern_t item
+    if task.invoked is not NULL:
+        task.phase = WORKING
+        invoke(k, task)
+        return
     if task.kind == PASSIVE:
         task.phase = ASKING_BUFFER
         if exported(task, b"ipc_buffer", 10, EXTERN_FUNC, &item):

@@ -88,6 +88,14 @@ cdef struct Memory:
     uint64_t bytes          # as last seen
     bint is_there
 
+# A function to be called instead of `main` or `_start`, whose type was checked.
+cdef struct Invocation:
+    char *name
+    size_t name_size
+    size_t argument_count
+    size_t result_count
+    wasmtime_val_t values[1]    # the arguments, then the results; the name comes after them
+
 # A task's memory, as long as Python has a view of it. Then its store outlives it.
 cdef struct Loan:
     void *store             # NULL while the task lives
@@ -129,6 +137,7 @@ cdef struct Task:
     bint is_leaving         # it has ended itself, with an exit code
     bint natives            # whether the core itself answers for it
     wasmtime_func_t entry
+    Invocation *invoked     # or NULL
     void *future
     void *trap
     void *error
@@ -361,12 +370,43 @@ cdef void task_free(Kern *k, Task *task) noexcept:
         free(note)
         census.notes -= 1
         note = next
+    free(task.invoked)      # the future wrote there
     free(task.buffer)
     free(task.outbox)
     free_holds(task)
     free(task.provides)
     free(task)
     census.tasks -= 1
+
+
+cdef Invocation *invocation(tuple invoke) except NULL:
+    """`invoke`: the name, the kind and the bits of each argument, the number of results."""
+    cdef bytes name
+    cdef list arguments
+    cdef size_t results
+    name, arguments, results = invoke
+    cdef size_t count = len(arguments), i, total = count + results
+    cdef Invocation *made = <Invocation *>calloc(
+        1, sizeof(Invocation) + total * sizeof(wasmtime_val_t) + len(name))
+    if made is NULL:
+        raise MemoryError
+    made.argument_count, made.result_count = count, results
+    made.name, made.name_size = <char *>&made.values[total], len(name)
+    memcpy(made.name, <const char *>name, made.name_size)
+    for i in range(count):
+        made.values[i].kind, made.values[i].of.i64 = arguments[i]
+    return made
+
+
+cdef list results_of(Task *task):
+    """The kind and the bits of each value that the function it was spawned for has returned; None
+    if there is no such function, or it hasn't."""
+    cdef Invocation *made = task.invoked
+    cdef size_t i
+    if made is NULL or task.cause != EXIT_RETURNED or task.is_leaving:
+        return None
+    return [(made.values[made.argument_count + i].kind,
+             made.values[made.argument_count + i].of.i64) for i in range(made.result_count)]
 
 
 cdef void delete_store(void *store) noexcept:

@@ -288,7 +288,7 @@ class System:
             service=service,
         )
         if task.exit is None:
-            self._arguments[task.id] = [plan.name, *arguments]
+            self._arguments[task.id] = [outfit.argv0(program, path, plan.name), *arguments]
             self._variables[task.id] = plan.env
             if parent is None and plan.name in self.manifest.tasks:
                 self._plans[task.id] = plan.name

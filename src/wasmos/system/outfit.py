@@ -10,6 +10,7 @@ import os
 
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError, UsageError, WasmosError
+from wasmos.kernel import file_name
 from wasmos.system.units import nearest
 
 TYPE_CHECKING = False
@@ -18,7 +19,17 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
     from wasmos.abi import Message
-    from wasmos.kernel import Caller, Grant, Kernel, Personality, Rule, Service, Task
+    from wasmos.kernel import (
+        Caller,
+        Grant,
+        Kernel,
+        Personality,
+        Program,
+        Rule,
+        Service,
+        Source,
+        Task,
+    )
     from wasmos.servers.fs import Image
     from wasmos.servers.tcpip import PortMap
     from wasmos.servers.tcpip.addresses import Destinations
@@ -65,6 +76,13 @@ def args(arguments: Mapping[int, Sequence[str]]) -> Service:
     from wasmos.servers.args import Args
 
     return Args(arguments)
+
+
+def argv0(program: Program, source: Source, name: str) -> str:
+    """What a program is told that it is called, as the first of its arguments. One of another
+    system expects the name of its file, by which some of them choose what they do; ours are told
+    the task's name."""
+    return (program.shape.dialect and file_name(source)) or name
 
 
 def env(variables: Mapping[int, Mapping[str, str]]) -> Service:

@@ -68,11 +68,14 @@ class Completed:
         134 trap, 137 killed or output limit. exit: all about it. backtrace: where it was when it
         ended, if it was stopped. stdout, stderr: what it printed, if that was captured.
         denied: the services it asked for in vain. denied_by: of those, the deny rules that
-        hid some. denials: the first different messages that were refused.
+        hid some. denials: the first different messages that were refused. lacked: of a
+        program for another system that ended badly, "fs" if it looked for directories and was
+        given none, "tcpip" for ports.
     """
 
     __slots__ = (
-        "_trace", "backtrace", "denials", "denied", "denied_by", "exit", "stderr", "stdout",
+        "_result_types", "_trace", "backtrace", "denials", "denied", "denied_by", "exit", "lacked",
+        "stderr", "stdout",
     )  # fmt: skip
 
     def __init__(
@@ -83,13 +86,17 @@ class Completed:
         denials: Iterable[Denial] = (),
         denied_by: Mapping[str, Grant] | None = None,
         stderr: bytes | None = None,
+        result_types: Sequence[str] = (),
+        lacked: tuple[str, ...] = (),
     ) -> None:
         self.exit = exit
+        self._result_types = result_types
         self.stdout = stdout
         self.stderr = stderr
         self.denied = denied
         self.denied_by = dict(denied_by or {})
         self.denials = list(denials)
+        self.lacked = lacked
         self.backtrace: list[Frame] = []
         self._trace: list[list[str]] = [[], []]
         if exit.backtrace:  # now: who keeps this doesn't keep the module
@@ -101,6 +108,14 @@ class Completed:
     def trace(self, *, details: bool = False) -> list[str]:
         """The backtrace as people read it, a line for each function."""
         return self._trace[details]
+
+    def show_results(self) -> list[str]:
+        """What the function returned that was called, `exit.results`, as text; [] without one."""
+        if not self.exit.results:
+            return []
+        from wasmos.system.invoke import shown
+
+        return shown(self._result_types, self.exit.results)
 
     @property
     def returncode(self) -> int:
@@ -148,6 +163,8 @@ def run(
     output_limit: int | None = None,
     files_limit: int | None = None,
     name: str | None = None,
+    argv0: str | None = None,
+    invoke: str | None = None,
     control: bool = False,
     cache: bool | Cache = True,
     progress: Progress | None = None,
@@ -183,6 +200,10 @@ def run(
         -2 from `console`. By default 64 MiB of what is captured, and no limit otherwise.
     files_limit: how many bytes its files in memory may have together: those of `files` and
         what it makes beside them, and those of each overlay; 64 MiB by default.
+    argv0: the first of its arguments, by which some programs choose what they do; otherwise the
+        name of its file for a program of another system, and the task's for any other.
+    invoke: the exported function to call instead of the program's entry; `args` are its
+        arguments then, as text: decimal, or hexadecimal with 0x. `exit.results` is what it returns.
     control: let its owner speak to it, as `wasmos ps` and others do, once it
         has run for a moment.
     cache, progress: as `Kernel` takes them.
@@ -199,7 +220,8 @@ def run(
     authority = _Authority()
     authority.add(allow, "allow=")
     authority.add(deny, "deny=", denies=True)
-    authority.imply("args", bool(args), "its args")
+    its_own = bool(args) and invoke is None  # and not the function's
+    authority.imply("args", its_own or argv0 is not None, "its args")
     authority.imply("fs", files is not None, "--files")
     outfit.room_for(max_open_files)
     if env:
@@ -217,7 +239,7 @@ def run(
     if capture_output and output_limit is None:
         output_limit = MAX_CAPTURED
     stdin = io.BytesIO(input) if isinstance(input, bytes) else input
-    given = _Given(args, authority.variables)
+    given = _Given(args, authority.variables, argv0)
     makers: dict[str, Callable[[], Service]] = {
         "console": lambda: outfit.console(
             output,
@@ -242,8 +264,9 @@ def run(
         offer = Offer(kernel, SERVICES, makers=makers)
         book = None if audit is None else outfit.audit(kernel, audit, calls=audit_calls)
         try:
-            program = kernel.prepare(source, limits)
+            program = kernel.prepare(source, limits, library=invoke is not None)
             _check_kind(program)
+            values, result_types = _called(program, invoke, args)
             if policy is not None:
                 authority.add_policy(policy, name or program.name, needed=ask is None)
                 if env and program.shape.dialect is not None:
@@ -254,20 +277,25 @@ def run(
             wanted = authority.services if ask is None else authority.asked_services
             program.compile_limits = compile_limits
             _compile(kernel, program, offer, wanted)
-            task = kernel.spawn(program, name=name, limits=limits)
+            task = kernel.spawn(program, name=name, limits=limits, entry=invoke, arguments=values)
             authority.give(kernel, task)
-            given.to(task)
+            given.to(task, outfit.argv0(program, source, task.name))
             if ask is not None:
                 kernel.ask(task, ask(kernel, task))
             later = Later(kernel, task.name, log, offer=offer) if control else None
             exit = _wait(kernel, task, later)
+            if program.is_reactor and exit.ok:
+                log(_only_initialized(program, task.name))
         finally:
             if book is not None:
                 kernel.close()  # so that it has everybody's end
                 book.close()
     stdout, stderr = (each.getvalue() for each in captured) if captured else (None, None)
     denied = tuple(sorted(task.denied))
-    return Completed(exit, stdout, denied, task.denials, task.denied_by, stderr)
+    lacked = _lacked(program, task, exit)
+    return Completed(
+        exit, stdout, denied, task.denials, task.denied_by, stderr, result_types, lacked
+    )
 
 
 def _cut(
@@ -293,6 +321,46 @@ def _check_kind(program: Program) -> None:
         )
 
 
+def _called(
+    program: Program, invoke: str | None, texts: Sequence[str]
+) -> tuple[list[int | float], tuple[str, ...]]:
+    """The values of a function's arguments and the types of its results. Raises UsageError, before
+    anything takes its time."""
+    if invoke is None:
+        return [], ()
+    from wasmos.system.invoke import arguments
+
+    values = arguments(program, invoke, texts)
+    return values, program.signature(invoke, len(texts))[1]
+
+
+def _lacked(program: Program, task: Task, exit: Exit) -> tuple[str, ...]:
+    """Files and ports aren't denied to a program of another system: there are none. That its
+    adapter looked for them is no need, as C libraries have it look in every program that may open
+    a file. It may have been the reason if the program failed, imports functions that are for
+    nothing else, and nobody has said that it should have none."""
+    if exit.ok or exit.cause not in ("returned", "trapped") or program.shape.dialect is None:
+        return ()
+    from wasmos.personalities.wasi import wants
+    from wasmos.system.policy.rights import looks_around
+
+    missed = task.missed | {each.service for each in task.denials if looks_around(each)}
+    refused = {grant.rule.service for grant in task.forbidden if grant.rule.denied is None}
+    missed = (missed - refused) & {"fs", "tcpip"}
+    if not missed or ALL in refused:
+        return ()
+    imported = (item.name for item in program.info.imports_from(program.shape.dialect))
+    return tuple(name for name in wants.services(imported) if name in missed)
+
+
+def _only_initialized(program: Program, name: str) -> str:
+    """For who expected that something would be done."""
+    note = f"note: {name} is a reactor, which was initialized and does nothing more by itself"
+    if not program.functions:
+        return note
+    return f"{note}; to call one of its functions: --invoke {program.functions[0]!a}"
+
+
 def _compile(kernel: Kernel, program: Program, offer: Offer, services: Iterable[str]) -> None:
     """The child compiles while the servers come up."""
     compilation = program.begin()
@@ -309,14 +377,19 @@ def _compile(kernel: Kernel, program: Program, offer: Offer, services: Iterable[
 class _Given:
     """What a program is started with, as its servers know it: by task."""
 
-    def __init__(self, args: Sequence[str], variables: Mapping[str, str]) -> None:
+    def __init__(
+        self, args: Sequence[str], variables: Mapping[str, str], argv0: str | None
+    ) -> None:
         self.arguments: dict[int, list[str]] = {}
         self.variables: dict[int, Mapping[str, str]] = {}
         self._args = args
         self._variables = variables  # that were given a value; the others are the host's
+        self._argv0 = argv0
 
-    def to(self, task: Task) -> None:
-        self.arguments[task.id] = [task.name, *self._args]
+    def to(self, task: Task, argv0: str) -> None:
+        """`argv0`: what it is called if nothing else was said."""
+        first = argv0 if self._argv0 is None else self._argv0
+        self.arguments[task.id] = [first, *self._args]
         self.variables[task.id] = {**os.environ, **self._variables}
 
 

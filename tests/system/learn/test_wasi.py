@@ -14,6 +14,7 @@ import pytest
 
 import wasmos
 from tests.system.learn.test_learn import rules, visit
+from tests.system.test_run import SAYS_ARGUMENTS
 from wasmos.servers.args import Args
 from wasmos.servers.clock import Clock
 from wasmos.servers.console import Console
@@ -254,3 +255,12 @@ def test_a_prompt_is_not_about_what_an_adapter_looks_for(programs: str) -> None:
     done = wasmos.run(programs, ["ls", "/"], ask=ask, capture_output=True)
     assert done.returncode == 1
     assert lines == [""]
+
+
+def test_it_is_called_as_in_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "prog.wasm"
+    path.write_text(SAYS_ARGUMENTS)
+    for argv0, said in ((None, b"prog.wasm "), ("ls", b"ls ")):
+        output = io.BytesIO()
+        learn(str(path), argv0=argv0, output=output)
+        assert output.getvalue() == said

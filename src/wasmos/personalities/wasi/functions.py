@@ -42,7 +42,7 @@ _CLOCKS = "all four clocks; ENOTCAPABLE without `clock`"
 _FOLLOWS = "`..` above the directory is EPERM, whatever links there are"
 
 FUNCTIONS = (
-    Function("args_get", "args_get", note="none without `args`"),
+    Function("args_get", "args_get", note="none without `args`; the first is the file's name"),
     Function("args_sizes_get", "args_get", note="none without `args`"),
     Function(
         "environ_get", "env_list", "env_get", note="none without `env`; only those it may read"

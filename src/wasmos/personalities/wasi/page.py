@@ -37,9 +37,15 @@ the directories and listeners that it was granted.
 ## Descriptors
 
 0, 1 and 2 are the console's input, output and errors. Then come the directories of `fs_root`, in
-its order and by its names, then the listeners of `tcpip_listener`. What is opened or accepted gets
-the highest number that was freed, as in the engine's own WASI, or else the next one. A program can
-have 1,024 descriptors; with all of them open the errno is EMFILE (33).
+its order and by its names, then the listeners of `tcpip_listener`, by their port. What is opened or
+accepted gets the highest number that was freed, as in the engine's own WASI, or else the next one. A
+program can have 1,024 descriptors; with all of them open the errno is EMFILE (33).
+
+Directories come first because C libraries look for theirs from 3 on, up to a number that is none:
+behind a listener they would find none. So the number of the first listener is 3 and the number of
+directories: 3 for `--listen 8080:80` alone, 4 with a `--dir`, 5 with two. A program that isn't told
+the number finds it: from 3 on, the first descriptor whose file type is `socket_stream` (6) in
+`fd_fdstat_get`.
 
 ## What was not granted
 
@@ -95,6 +101,7 @@ opened below it. Neither kind is what protects the host: that is what the capabi
 | what is created or emptied can be written without the right | it can't | it wasn't asked for |
 | exit codes above 125 trap | they are passed on | programs use them |
 | sockets are ENOTSOCK | listeners that were granted can accept | `tcpip` can |
+| listeners come before directories | after them | C libraries look for directories from 3 on |
 | `path_remove_directory` of `d/` is EINVAL | it is removed | as elsewhere |
 | `path_readlink` of a link to an absolute path is EPERM | its text | it is only a text |
 | `path_filestat_set_times` without a flag doesn't look | ENOENT and so on | to be told |

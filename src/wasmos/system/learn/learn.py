@@ -81,6 +81,7 @@ def learn(
     output: BinaryIO | None = None,
     output_limit: int | None = None,
     name: str | None = None,
+    argv0: str | None = None,
     cache: bool | Cache = True,
     progress: Progress | None = None,
     log: Callable[[str], object] = lambda _: None,
@@ -95,6 +96,7 @@ def learn(
     dirs: host directories, as in `./data::/data:ro`; without them it has files in memory, `files`
         at first; a program of another system has these only if there are some.
     max_open_files: how many files it may have open, 64 by default.
+    argv0: as for `run`.
     listen: ports, as in `8080:80`; every other port that it wants is any free one of 127.0.0.1.
     env: variables that it finds besides the host's, or instead: NAME=VALUE; a program of another
         system finds these and no others, for it is given all that there are. network: the host's
@@ -125,7 +127,7 @@ def learn(
         variables = _variables(env, is_adapted)
         world.serve(
             input, output, output_limit,
-            args=bool(args) or is_adapted or ask is None,
+            args=bool(args) or argv0 is not None or is_adapted or ask is None,
             env=bool(variables) or not is_adapted,
         )  # fmt: skip
         task = kernel.spawn(program, name=name, limits=limits)
@@ -141,7 +143,9 @@ def learn(
             kernel, task, ask=asked, approved=approved, generalise=generalise,
             is_adapted=is_adapted,
         )  # fmt: skip
-        world.begin(task, learner, args, variables)
+        if argv0 is None:
+            argv0 = outfit.argv0(program, source, task.name)
+        world.begin(task, learner, [argv0, *args], variables)
         kernel.ask(task, learner)
         exit = _wait(kernel, task)
         learner.finish()
@@ -232,9 +236,9 @@ class _World:
             self._kernel.serve(server)
 
     def begin(
-        self, task: Task, learner: Learner, args: Sequence[str], variables: Mapping[str, str]
+        self, task: Task, learner: Learner, args: list[str], variables: Mapping[str, str]
     ) -> None:
-        self._arguments[task.id] = [task.name, *args]
+        self._arguments[task.id] = args
         self._variables[task.id] = variables
         self._learner = learner
 
