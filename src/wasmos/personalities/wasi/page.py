@@ -38,8 +38,8 @@ the directories and listeners that it was granted.
 
 0, 1 and 2 are the console's input, output and errors. Then come the directories of `fs_root`, in
 its order and by its names, then the listeners of `tcpip_listener`, by their port. What is opened or
-accepted gets the highest number that was freed, as in the engine's own WASI, or else the next one. A
-program can have 1,024 descriptors; with all of them open the errno is EMFILE (33).
+accepted gets the highest number that was freed, as in the engine's own WASI, or else the next one.
+A program can have 1,024 descriptors; with all of them open the errno is EMFILE (33).
 
 Directories come first because C libraries look for theirs from 3 on, up to a number that is none:
 behind a listener they would find none. So the number of the first listener is 3 and the number of
