@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from wasmos.abi import SERVICES
 from wasmos.cli import EXIT_REFUSED, fail, shown
+from wasmos.cli.run import TABLE_ELEMENTS
 from wasmos.errors import ModuleRefused
 from wasmos.kernel import Limits, admit, inspect, read
 from wasmos.system import outfit
@@ -39,7 +40,10 @@ def _module(options: argparse.Namespace) -> int:
     report: dict[str, Any] = {"version": VERSION, "module": options.module, "bytes": len(data)}
     try:
         _, shape = admit(
-            name, data, Limits(memory_bytes=int(options.max_memory)), outfit.personalities()
+            name,
+            data,
+            Limits(memory_bytes=int(options.max_memory), table_elements=TABLE_ELEMENTS),
+            outfit.personalities(),
         )
         report |= {"accepted": True, "kind": shape.kind}
         if shape.dialect is not None:

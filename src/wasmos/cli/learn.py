@@ -8,9 +8,8 @@ import sys
 
 from wasmos.cli import end_in_order, prompt, say
 from wasmos.cli.progress import progress
-from wasmos.cli.run import compile_limits, rules
+from wasmos.cli.run import compile_limits, limits, rules
 from wasmos.errors import ManifestError, UsageError
-from wasmos.kernel import Limits
 from wasmos.system.learn.learn import Learnt, learn
 from wasmos.system.policy import edit as policy_edit
 
@@ -51,7 +50,7 @@ def main(options: argparse.Namespace) -> int:
         env=options.env,
         argv0=options.argv0,
         timeout=options.timeout,
-        limits=Limits(memory_bytes=int(options.max_memory), cpu_seconds=options.cpu),
+        limits=limits(options),
         compile_limits=compile_limits(options),
         cache=not options.no_cache,
         progress=progress(options.quiet),

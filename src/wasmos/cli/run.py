@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wasmos.system.run import Ask, Completed
 
 MAX_NOTES = 10
+TABLE_ELEMENTS = 1_000_000  # 8 MB at most; the largest tools have 700,000
 # What a program for another system may have needed, and how it gets that.
 LACKS = {
     "fs": ("directories", "--dir HOST::GUEST"),
@@ -54,7 +55,7 @@ def main(options: argparse.Namespace) -> int:
         audit=options.audit,
         audit_calls=options.audit_calls,
         timeout=options.timeout,
-        limits=Limits(memory_bytes=int(options.max_memory), cpu_seconds=options.cpu),
+        limits=limits(options),
         compile_limits=compile_limits(options),
         input=sys.stdin.buffer,
         output_limit=None if options.max_output is None else int(options.max_output),
@@ -78,6 +79,15 @@ def main(options: argparse.Namespace) -> int:
     _note_denials(completed, options.policy, log)
     _note_lacks(completed, log)
     return completed.returncode
+
+
+def limits(options: argparse.Namespace) -> Limits:
+    """What a program may take, as said on the command line."""
+    return Limits(
+        memory_bytes=int(options.max_memory),
+        table_elements=TABLE_ELEMENTS,
+        cpu_seconds=options.cpu,
+    )
 
 
 def compile_limits(options: argparse.Namespace) -> CompileLimits:

@@ -36,7 +36,7 @@ class Limits:
         self,
         *,
         memory_bytes: int = 64 << 20,
-        table_elements: int = 20_000,
+        table_elements: int = 100_000,
         cpu_seconds: float | None = None,
         deadline_seconds: float | None = None,
         mailbox: int = 256,
