@@ -271,6 +271,25 @@ def test_each_right_knows_who_said_it(tmp_path: Path, monkeypatch: pytest.Monkey
     ]
 
 
+@pytest.mark.parametrize(
+    ("rules", "implied"),
+    [
+        ("'pong'", True),
+        ("""'fs(dir="/tmp", at="/d")'""", True),
+        ("""'fs.open(path="a")'""", False),
+        ("'fs'", False),
+        ("'*'", False),
+    ],
+)
+def test_files_are_no_reason_for_more_than_a_policy_says(
+    tmp_path: Path, rules: str, implied: bool
+) -> None:
+    policy = tmp_path / "p.toml"
+    policy.write_text(f"[run]\nallow = [{rules}]\n")
+    found = origins(wat.program("#0"), policy=policy, files=tmp_path)
+    assert (("fs", "--files") in found) == implied
+
+
 def test_connect_none_is_a_rule_that_denies() -> None:
     assert origins(wat.program("#0"), allow="tcpip", connect="none") == [
         ("not tcpip.connect", "--connect none"),

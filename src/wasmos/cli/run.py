@@ -77,6 +77,14 @@ def _ask(options: argparse.Namespace) -> Ask | None:
     return asking(options.module, options.policy)
 
 
+def unusual_memory(options: argparse.Namespace) -> str | None:
+    """How much memory was said, for a command that is advised; None: as much as without a word."""
+    from wasmos.system import units
+
+    size = int(options.max_memory)
+    return None if size == Limits().memory_bytes else units.written_size(size)
+
+
 def rules(texts: Iterable[str], flag: str) -> list[Said]:
     """What a flag lists, each with where it was said. Raises RuleError."""
     found = []

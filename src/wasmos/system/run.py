@@ -167,7 +167,8 @@ def run(
         networks, "any" for public ones, "all"; "none": nowhere, whatever is allowed.
     env: variables that it may read: the host's by name, or NAME=VALUE.
     files: a host directory or tar file that `fs` starts with, in memory;
-        giving it grants `fs`. The original is never changed.
+        giving it grants `fs`, unless the policy says what of these files it may use. The original
+        is never changed.
     max_open_files: how many files it may have open, 64 by default.
     ask: called with the kernel and the task for what `Kernel.ask` takes: it decides
         about what would be denied. All servers are up then; `args` if there are some.
@@ -435,6 +436,9 @@ class _Authority:
         from wasmos.system.policy import policy
 
         allow, deny = policy.for_run(os.fspath(path), name, SERVICES, needed=needed)
+        if any(_is_in_memory(right.rule) for right in allow):
+            # It says what of these files: that there are some is no reason for more.
+            self._allow = [each for each in self._allow if each != _IMPLIED_FILES]
         self._allow += ((right.rule, right.origin) for right in allow)
         self._deny += ((right.rule, right.origin) for right in deny)
 
@@ -446,6 +450,14 @@ class _Authority:
             if rule not in given:
                 given.add(rule)
                 kernel.grant(task, rule, origin=origin)
+
+
+_IMPLIED_FILES = Rule("fs"), "--files"
+
+
+def _is_in_memory(rule: Rule) -> bool:
+    """Whether it is for files, and not for those of a host directory or an archive."""
+    return rule.service in ("fs", ALL) and not {"dir", "archive"} & set(rule.badge)
 
 
 def _origin(text: str, origin: str) -> str:

@@ -216,6 +216,18 @@ def test_a_port_that_it_takes_connections_from(programs: str, folder: Path, dirs
     assert rules(found) == ["args.get", *shown, 'tcpip.listen(bind="0", listen_port=80)']
 
 
+def test_files_in_memory_beside_a_directory(programs: str, tmp_path: Path) -> None:
+    """As in a run, each is there."""
+    (tmp_path / "a").write_text("x")
+    given = {"files": str(tmp_path), "dirs": [f"{tmp_path}::/data:ro"]}
+    assert wasmos.run(programs, ["cp", "/data/a", "/b"], **given).returncode == 0  # type: ignore[arg-type]
+    found = learn(programs, ["cp", "/data/a", "/b"], **given)  # type: ignore[arg-type]
+    assert found.exit is not None and found.exit.code == 0
+    assert [rule for rule in rules(found) if rule.startswith("fs")] == [
+        "fs", f'fs(dir="{tmp_path}", at="/data", mode="ro")',
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("most", "count"), [(None, 64), (5, 5), (100, 100)])
 def test_how_many_files_may_be_open(
     programs: str, folder: Path, most: int | None, count: int

@@ -131,7 +131,7 @@ def learn(
         task = kernel.spawn(program, name=name, limits=limits)
         for rule in denied:
             kernel.deny(task, rule, origin="--deny")
-        watched = world.fs_rules if ask is None or world.dirs else []
+        watched = world.fs_rules if ask is None else world.dirs
         if is_adapted:  # as in a run: it sees the places that it is given
             watched = world.dirs if files is None else world.fs_rules
         for rule in watched:
@@ -181,7 +181,8 @@ class _World:
         self.dirs = [Rule.parse(rule) for _, rule in flags.directories(dirs)]
         for rule in self.dirs:
             rights.check_badge(rule)
-        self.fs_rules = self.dirs or [Rule("fs")]
+        in_memory = [Rule("fs")] if files is not None or not self.dirs else []
+        self.fs_rules = [*in_memory, *self.dirs]
         self.fs = WatchedFs(outfit.filled_image(files, log), **outfit.room_for(max_open_files))
         self._kernel = kernel
         self._log = log
