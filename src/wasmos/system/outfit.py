@@ -61,6 +61,16 @@ def console(
     return SharedConsole(output, source, may_read)
 
 
+def words(args: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The arguments that somebody gives a program. Raises UsageError."""
+    if isinstance(args, str | bytes | os.PathLike):
+        raise UsageError(f"args is a list of strings, not {args!r}")
+    found = [os.fspath(each) if isinstance(each, os.PathLike) else each for each in args]
+    if not all(isinstance(each, str) for each in found):
+        raise UsageError(f"arguments are strings or paths: {list(args)!r}")
+    return found
+
+
 def args(arguments: Mapping[int, Sequence[str]]) -> Service:
     from wasmos.servers.args import Args
 

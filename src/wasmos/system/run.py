@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Task,
     )
     from wasmos.system.backtrace import Frame
+    from wasmos.system.flags import Directories
 
     # Makes what `Kernel.ask` takes.
     Ask: TypeAlias = Callable[[Kernel, Task], Callable[[Denial], bool | None]]
@@ -122,12 +123,12 @@ class Completed:
 
 def run(
     source: Source,
-    args: Sequence[str] = (),
+    args: Sequence[str | os.PathLike[str]] = (),
     *,
     allow: str | Iterable[str] = (),
     deny: str | Iterable[str] = (),
     policy: str | os.PathLike[str] | None = None,
-    dirs: str | Iterable[str] = (),
+    dirs: Directories = (),
     listen: str | Sequence[str] = (),
     connect: str | Sequence[str] = (),
     env: str | Iterable[str] | Mapping[str, str] = (),
@@ -156,12 +157,13 @@ def run(
     """Run a program until it ends.
 
     source: a path, a module's bytes, or WebAssembly text.
-    args: its arguments; giving some grants `args`.
+    args: its arguments, strings or paths; giving some grants `args`.
     allow: rules for what it may do, such as "console" and
         "tcpip.listen(listen_port=80)", of SERVICES; nothing by default.
     deny: rules for what it may not, whatever is allowed.
     policy: a file whose [task.NAME] and [run] say more of both.
-    dirs: host directories, as in `./data::/data:ro`, or zip and tar files.
+    dirs: host directories, as in `./data::/data:ro`, or zip and tar files; paths, which are
+        seen by their own name; or a mapping of paths to `/data` or `/data:ro`.
     listen: ports, as in `8080:80`.
     connect: where it may connect to: names as in "example.com:443", addresses,
         networks, "any" for public ones, "all"; "none": nowhere, whatever is allowed.
@@ -193,21 +195,18 @@ def run(
     """
     import io
 
-    if isinstance(args, str):
-        raise UsageError(f"args is a list of strings, not {args!r}")
-    if not all(isinstance(each, str) for each in args):
-        raise UsageError(f"arguments are strings: {list(args)!r}")
+    words = outfit.words(args)
     authority = _Authority()
     authority.add(allow, "allow=")
     authority.add(deny, "deny=", denies=True)
-    authority.imply("args", bool(args), "its args")
+    authority.imply("args", bool(words), "its args")
     authority.imply("fs", files is not None, "--files")
     outfit.room_for(max_open_files)
     if env:
         for note in outfit.unset(_variables(env)):
             log(note)
     if dirs or listen or connect or env:
-        authority.add_flags(_listed(dirs), _listed(listen), _listed(connect), env)
+        authority.add_flags(dirs, _listed(listen), _listed(connect), env)
     limits = limits or Limits()
     if timeout is not None:
         limits = limits.replace(deadline_seconds=timeout)
@@ -218,7 +217,7 @@ def run(
     if capture_output and output_limit is None:
         output_limit = MAX_CAPTURED
     stdin = io.BytesIO(input) if isinstance(input, bytes) else input
-    given = _Given(args, authority.variables)
+    given = _Given(words, authority.variables)
     makers: dict[str, Callable[[], Service]] = {
         "console": lambda: outfit.console(
             output,
@@ -404,7 +403,7 @@ class _Authority:
 
     def add_flags(
         self,
-        dirs: list[str],
+        dirs: Directories,
         listen: list[str],
         connect: list[str],
         env: str | Iterable[str] | Mapping[str, str],

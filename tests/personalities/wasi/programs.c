@@ -145,6 +145,20 @@ static int echo(int argc, char **argv) {
     return 0;
 }
 
+/* What each of the files has in it, or why it can't be opened. */
+static int reach(int argc, char **argv) {
+    for (int i = 2; i < argc; i++) {
+        char text[16] = "";
+        FILE *file = fopen(argv[i], "r");
+        if (file != NULL && fgets(text, sizeof(text), file) != NULL) {
+            printf("%s: %s\n", argv[i], text);
+        } else {
+            printf("%s: error %d\n", argv[i], errno);
+        }
+    }
+    return 0;
+}
+
 static int leaves(int argc, char **argv) {
     printf("not flushed yet");
     exit(argc > 2 ? atoi(argv[2]) : 0);
@@ -163,7 +177,7 @@ int main(int argc, char **argv) {
     } programs[] = {
         {"hello", hello},   {"arguments", arguments}, {"copy", copy}, {"list", list},
         {"sleeps", sleeps}, {"chance", chance},       {"echo", echo}, {"changes", changes},
-        {"leaves", leaves}, {"aborts", aborts},
+        {"leaves", leaves}, {"aborts", aborts},       {"reach", reach},
     };
     for (size_t i = 0; argc > 1 && i < sizeof(programs) / sizeof(*programs); i++) {
         if (strcmp(argv[1], programs[i].name) == 0) {

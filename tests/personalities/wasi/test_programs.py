@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import wasmtime
 
 import wasmos
 from tests.personalities.wasi.conftest import EVERYTHING, Machine
@@ -136,3 +137,65 @@ def test_without_a_console(machine: Machine, programs: bytes) -> None:
     """What it prints is lost, and it goes on."""
     machine.arguments = ["programs", "hello"]
     assert machine.start(programs, ["args"]).code == 0
+
+
+# Where a user of wasmtime has a directory seen, and under which name: of `--dir HOST` it is HOST.
+NAMES = [
+    (".", "."),
+    (".::.", "."),
+    (".::/", "/"),
+    (".::./", "./"),
+    ("data", "data"),
+    ("./data", "./data"),
+    ("data/", "data/"),
+    ("data::.", "."),
+    ("data::x", "x"),
+    ("data::x/", "x/"),
+    ("data::./x", "./x"),
+    ("data::x/y", "x/y"),
+    ("{here}/data", "{here}/data"),
+]
+REACHED = [
+    f"{start}{name}"
+    for name in ("file", "data/file", "x/file", "x/y/file", "data/../file", "{here}/data/file")
+    for start in ("", "./", "/", "//", "/./", ".//")
+]
+
+
+@pytest.mark.parametrize(("text", "name"), NAMES)
+def test_the_paths_that_work_elsewhere_work(
+    programs: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, name: str
+) -> None:
+    here = tmp_path / "here"
+    (here / "data").mkdir(parents=True)
+    (here / "file").write_text("in .")
+    (here / "data" / "file").write_text("in data")
+    monkeypatch.chdir(here)
+    text, name = (each.replace("{here}", str(here)) for each in (text, name))
+    arguments = ["reach", *(path.replace("{here}", str(here)) for path in REACHED)]
+    done = wasmos.run(programs, arguments, dirs=text, name="programs", capture_output=True)
+    assert done.stdout is not None and done.returncode == 0
+    host = text.partition("::")[0]
+    assert done.stdout == under_the_engine(programs, arguments, {host: name}, tmp_path)
+    assert b": in " in done.stdout
+
+
+def under_the_engine(
+    program: bytes, arguments: list[str], directories: dict[str, str], folder: Path
+) -> bytes:
+    """What it prints under the engine's own WASI."""
+    config = wasmtime.WasiConfig()
+    config.argv = ["programs", *arguments]
+    config.stdout_file = str(folder / "out")
+    for host, name in directories.items():
+        config.preopen_dir(host, name)
+    engine = wasmtime.Engine()
+    store = wasmtime.Store(engine)
+    store.set_wasi(config)
+    linker = wasmtime.Linker(engine)
+    linker.define_wasi()
+    instance = linker.instantiate(store, wasmtime.Module(engine, program))
+    start = instance.exports(store)["_start"]
+    assert isinstance(start, wasmtime.Func)
+    start(store)
+    return (folder / "out").read_bytes()

@@ -219,9 +219,9 @@ def test_a_port_that_it_takes_connections_from(programs: str, folder: Path, dirs
 def test_files_in_memory_beside_a_directory(programs: str, tmp_path: Path) -> None:
     """As in a run, each is there."""
     (tmp_path / "a").write_text("x")
-    given = {"files": str(tmp_path), "dirs": [f"{tmp_path}::/data:ro"]}
-    assert wasmos.run(programs, ["cp", "/data/a", "/b"], **given).returncode == 0  # type: ignore[arg-type]
-    found = learn(programs, ["cp", "/data/a", "/b"], **given)  # type: ignore[arg-type]
+    given = {"files": tmp_path, "dirs": {tmp_path: "/data:ro"}}
+    assert wasmos.run(programs, ["cp", Path("/data/a"), "/b"], **given).returncode == 0  # type: ignore[arg-type]
+    found = learn(programs, ["cp", Path("/data/a"), "/b"], **given)  # type: ignore[arg-type]
     assert found.exit is not None and found.exit.code == 0
     assert [rule for rule in rules(found) if rule.startswith("fs")] == [
         "fs", f'fs(dir="{tmp_path}", at="/data", mode="ro")',

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from wasmos.kernel import Cache, CompileLimits, Exit, Progress, Service, Source, Task
     from wasmos.servers.tcpip.network import Endpoint, Network
+    from wasmos.system.flags import Directories
     from wasmos.system.learn.learner import Ask
     from wasmos.system.learn.learnt import Line
 
@@ -62,13 +63,13 @@ class Learnt:
 
 def learn(
     source: Source,
-    args: Sequence[str] = (),
+    args: Sequence[str | os.PathLike[str]] = (),
     *,
     ask: Callable[[Kernel, Task], Ask] | None = None,
     allow: Iterable[str] = (),
     deny: Iterable[str] = (),
     generalise: bool = False,
-    dirs: Iterable[str] = (),
+    dirs: Directories = (),
     files: str | os.PathLike[str] | None = None,
     max_open_files: int | None = None,
     listen: Iterable[str] = (),
@@ -92,7 +93,7 @@ def learn(
     Prompter(…)`; then `allow` is what is allowed without a question, and for a program of another
     system what `run` grants it by itself.
 
-    dirs: host directories, as in `./data::/data:ro`; without them it has files in memory, `files`
+    dirs: host directories, as `run` takes them; without them it has files in memory, `files`
         at first; a program of another system has these only if there are some.
     max_open_files: how many files it may have open, 64 by default.
     listen: ports, as in `8080:80`; every other port that it wants is any free one of 127.0.0.1.
@@ -104,7 +105,7 @@ def learn(
 
     Raises ModuleRefused, CompileLimitExceeded, UsageError, OSError.
     """
-    allow, env = list(allow), list(env)
+    allow, env, words = list(allow), list(env), outfit.words(args)
     if allow and ask is None:  # it would read like a limit, and be none
         raise UsageError("allow= goes with ask=; without it everything is allowed but deny=")
     limits = limits or Limits()
@@ -125,7 +126,7 @@ def learn(
         variables = _variables(env, is_adapted)
         world.serve(
             input, output, output_limit,
-            args=bool(args) or is_adapted or ask is None,
+            args=bool(words) or is_adapted or ask is None,
             env=bool(variables) or not is_adapted,
         )  # fmt: skip
         task = kernel.spawn(program, name=name, limits=limits)
@@ -141,7 +142,7 @@ def learn(
             kernel, task, ask=asked, approved=approved, generalise=generalise,
             is_adapted=is_adapted,
         )  # fmt: skip
-        world.begin(task, learner, args, variables)
+        world.begin(task, learner, words, variables)
         kernel.ask(task, learner)
         exit = _wait(kernel, task)
         learner.finish()
@@ -167,7 +168,7 @@ class _World:
     def __init__(
         self,
         kernel: Kernel,
-        dirs: Iterable[str],
+        dirs: Directories,
         files: str | os.PathLike[str] | None,
         max_open_files: int | None,
         listen: Iterable[str],
