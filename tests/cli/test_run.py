@@ -9,6 +9,7 @@ import re
 import shlex
 import signal
 import socket
+import stat
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -278,7 +279,7 @@ def test_rules_and_their_commas(made: Make) -> None:
         (["--dir", ".::/data:r0"], "directory '.::/data:r0': 'r0' is no mode; "
          'write ":ro", ":rw" or ":overlay", or, if it is in the path, ".::/data:r0:rw"'),
         (["--max-open-files", "0"], "0 open files: a task may have 1 to 65,536"),
-        (["--dir", "x::y"], "directory 'x::y': 'y' is no absolute path; write \"/y\""),
+        (["--dir", "x::"], "directory 'x::': write HOST::GUEST, for example \"./data::/data:ro\""),
         (["--env", "=1"], "variable '=1': write NAME or NAME=VALUE"),
     ],
 )  # fmt: skip
@@ -830,6 +831,28 @@ def test_what_the_right_to_files_is_for(
     guest = made(sends(("fs", abi.FsOpen("note.txt", 0))))
     done = wasmos_("run", *(flag.format(tmp=tmp_path) for flag in flags), guest)
     assert re.sub(r"task \d+", "task 3", done.stderr) == notes
+
+
+@pytest.mark.parametrize("flag", ["--dir", "--files"])
+def test_what_is_neither_a_directory_nor_an_archive(tmp_path: Path, flag: str) -> None:
+    """Whatever there is: an answer, at once, and what to name instead."""
+    (tmp_path / "empty").touch()
+    (tmp_path / "text.txt").write_text("text\n" * 1000)
+    os.mkfifo(tmp_path / "fifo")
+    os.mknod(tmp_path / "socket", 0o600 | stat.S_IFSOCK)
+    kinds = "a zip or tar file" if flag == "--dir" else "a tar file"
+    what = "directory; name a directory" if flag == "--dir" else "archive"
+    for name, said in [
+        ("empty", f"neither a directory nor {kinds}"),
+        ("text.txt", f"neither a directory nor {kinds}"),
+        ("fifo", f"a fifo and no {what}"),
+        ("socket", f"a socket and no {what}"),
+        ("/dev/tty", f"a device and no {what}"),
+    ]:
+        done = wasmos_("run", flag, tmp_path / name, HELLO)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+        assert f"{name}" in done.stderr and done.stderr.rstrip("'\n?").endswith(said), done.stderr
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
