@@ -208,6 +208,30 @@ def test_the_advice_for_a_directory_that_may_be_read(
         assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("target", ["../out", "/", "in/../../out"])
+@pytest.mark.parametrize("mode", ["rw", "ro", "overlay"])
+@pytest.mark.parametrize(
+    "message", [abi.FsOpen("/data/link/f", 0), abi.FsOpenFile("/data/link/f", 32),
+                abi.FsStat("/data/link", 1)],
+)  # fmt: skip
+def test_a_link_that_leads_out(
+    made: Make, tmp_path: Path, target: str, mode: str, message: abi.Message
+) -> None:
+    (tmp_path / "data" / "in").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "data" / "link").symlink_to(target)
+    done = wasmos_(
+        "run", "--dir", f"./data::/data:{mode}", made(sends(("fs", message))), cwd=tmp_path
+    )
+    rule = f'fs(dir="{tmp_path}/data", at="/data", mode="{mode}")'
+    inner = message.path.removeprefix("/data/")  # type: ignore[attr-defined]
+    assert done.stderr.splitlines()[-2:] == [
+        f"  rule      {inner} leads out of what was granted: {rule}    (--dir)",
+        "  to allow  no rule can: a path leads to nothing outside of its place; have what it leads "
+        "to granted, with --dir, and opened there",
+    ]
+
+
 def test_a_port_has_to_be_one_of_the_hosts_too(made: Make) -> None:
     for rule in ("tcpip.listen", "tcpip.listen(listen_port=80)", "tcpip.connect"):
         done = wasmos_("run", "--allow", f"console,{rule}", GUESTS / "webserver.wasm")

@@ -263,7 +263,7 @@ def test_an_archive_that_is_cut_off_says_so(tmp_path: Path) -> None:
     whole = (tmp_path / "tar").read_bytes()
     for size in (300, 511, 513, 1000):
         (tmp_path / "tar").write_bytes(whole[:size])
-        with pytest.raises(ImageError, match="^the archive is cut off$"):
+        with pytest.raises(ImageError, match=r"^the archive is cut off$"):
             Archive(tmp_path / "tar")
 
 
