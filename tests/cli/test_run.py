@@ -952,3 +952,29 @@ def test_wrong_destinations(rule: str, error: str) -> None:
     assert done.returncode == 2 and error in done.stderr
     done = wasmos_("run", "--connect", "none", "--connect", "any", HELLO)
     assert done.stderr == 'error: destination "none" stands alone\n'
+
+
+# It wants as much memory as it has, again and again, until that is refused.
+GREEDY = wat.program("(loop (br_if 0 (i32.ne (memory.grow (memory.size)) #-1))) unreachable")
+
+
+def test_a_program_that_is_refused_memory(made: Make, tmp_path: Path) -> None:
+    """It ends as if for no reason: the limit is said where people look."""
+    log = tmp_path / "log.jsonl"
+    done = wasmos_("run", "--max-memory", "3MiB", "--audit", log, made(GREEDY))
+    lines = done.stderr.splitlines()
+    assert done.returncode == 134
+    end = "trapped: unreachable executed; it had 2,097,152 of 3,145,728 bytes of memory"
+    assert lines[0].endswith(end)
+    assert lines[-1] == (
+        "note: guest may have been refused memory: it had 2.0 MiB, of 3.0 MiB at most; "
+        "to allow more: --max-memory 6MiB"
+    )
+    ends = [json.loads(line) for line in log.read_text().splitlines()]
+    assert any(each["event"] == "exit" and each["reason"].endswith(end) for each in ends)
+    assert wasmos_("run", "-q", "--max-memory", "3MiB", made(GREEDY)).stderr == ""
+
+
+def test_a_program_that_traps_with_memory_left(made: Make) -> None:
+    done = wasmos_("run", made(wat.program("unreachable")))
+    assert "memory" not in done.stderr

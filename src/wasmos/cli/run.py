@@ -65,6 +65,7 @@ def main(options: argparse.Namespace) -> int:
         log(f"error: {exit}")
         for line in completed.trace(details=options.details):
             log(line)
+    _note_memory(exit, log)
     _note_denials(completed, options.policy, log)
     return completed.returncode
 
@@ -95,6 +96,18 @@ def rules(texts: Iterable[str], flag: str) -> list[Said]:
         each = text.split(",") if plain or not text else split_rules(text)
         found += [Said(rule.strip(), origin) for rule in each]
     return found
+
+
+def _note_memory(exit: Exit, log: Callable[[str], object]) -> None:
+    """A refusal that nobody hears of but the program, and few programs say why they end then."""
+    if exit.may_lack_memory:
+        from wasmos.system.units import show_size, written_size
+
+        had, most = show_size(exit.memory_bytes), show_size(exit.memory_limit)
+        log(
+            f"note: {exit.name} may have been refused memory: it had {had}, of {most} at most; "
+            f"to allow more: --max-memory {written_size(2 * exit.memory_limit)}"
+        )
 
 
 def _note_denials(completed: Completed, policy: str | None, log: Callable[[str], object]) -> None:

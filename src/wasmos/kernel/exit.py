@@ -46,6 +46,8 @@ class Exit:
         "" for the program itself, or which part of wasmos was called by it. The offset is 1 << 32
         or more if the engine doesn't know it. `wasmos.backtrace` has files and lines.
     cpu_seconds: processor time that it used.
+    memory_bytes, memory_limit: the size of its memory, 0 if it showed none; and what it could have
+        been.
     """
 
     __slots__ = (
@@ -54,6 +56,8 @@ class Exit:
         "cause",
         "code",
         "cpu_seconds",
+        "memory_bytes",
+        "memory_limit",
         "message",
         "name",
         "task",
@@ -69,6 +73,8 @@ class Exit:
         backtrace: tuple[Frame, ...] = (),
         cpu_seconds: float = 0.0,
         program: Program | None = None,
+        memory_bytes: int = 0,
+        memory_limit: int = 0,
     ) -> None:
         self.task = task
         self.name = name
@@ -77,6 +83,8 @@ class Exit:
         self.message = message
         self.backtrace = backtrace
         self.cpu_seconds = cpu_seconds
+        self.memory_bytes = memory_bytes
+        self.memory_limit = memory_limit
         self._program: Callable[[], Program | None] = _nothing
         if backtrace and program is not None:
             from weakref import ref
@@ -105,6 +113,17 @@ class Exit:
         # No failure becomes a success by being cut to eight bits.
         return self.code & 0xFF or (1 if self.code else 0)
 
+    @property
+    def may_lack_memory(self) -> bool:
+        """Whether it may have ended so for want of memory. The engine tells nobody that it refused
+        some; but who trapped with more than half of what there was had asked in vain, if it asked
+        for as much again, as most allocators do. Codes of a program's own have other reasons most
+        of the time: then it is at most a sixteenth that was left."""
+        left = self.memory_limit - self.memory_bytes
+        if self.cause == "trapped":
+            return left < self.memory_bytes
+        return self.cause == "returned" and not self.ok and left < self.memory_limit // 16
+
     def check(self) -> Exit:
         """Itself if it is `ok`. Raises GuestExit, GuestTrap,
         DeadlineExceeded or TaskKilled otherwise."""
@@ -115,8 +134,12 @@ class Exit:
     def __str__(self) -> str:
         text = f"task {self.task} {self.name!r} {CAUSES[self.cause][2]}"
         if self.code is not None:
-            return f"{text} with code {self.code}"
-        return f"{text}: {self.message}" if self.message else text
+            text += f" with code {self.code}"
+        elif self.message:
+            text += f": {self.message}"
+        if self.may_lack_memory:
+            text += f"; it had {self.memory_bytes:,} of {self.memory_limit:,} bytes of memory"
+        return text
 
     def __repr__(self) -> str:
         return f"<Exit {self}>"

@@ -160,8 +160,9 @@ class Hooks(_core.Core):
             self.tell_one(action)
 
     def _exited(
-        self, id: int, cause: str, code: int | None, message: str, frames: list[Any], cpu_ns: int
-    ) -> None:
+        self, id: int, cause: str, code: int | None, message: str, frames: list[Any], cpu_ns: int,
+        memory_bytes: int,
+    ) -> None:  # fmt: skip
         task = self._tasks.pop(id)
         self._remembered[id] = task.name
         if len(self._remembered) > REMEMBERED:
@@ -187,6 +188,8 @@ class Hooks(_core.Core):
             whose(frames, task.program) if frames else (),
             cpu_ns / 1e9,
             task.program,
+            memory_bytes,
+            0 if task.limits is None else task.limits.memory_bytes,
         )
         if self.authority.report.sinks:
             more: dict[str, Any] = {"backtrace": task.exit.backtrace} if task.exit.backtrace else {}

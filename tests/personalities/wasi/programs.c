@@ -164,6 +164,23 @@ static int leaves(int argc, char **argv) {
     exit(argc > 2 ? atoi(argv[2]) : 0);
 }
 
+/* Keep what it gets of memory, until there is none. */
+static int hoards(int argc, char **argv) {
+    (void)argv;
+    static char *volatile last; /* or nothing would be taken at all */
+    for (;;) {
+        char *more = malloc(1 << 20);
+        if (more == NULL) {
+            if (argc > 2) {
+                perror("hoards");
+                return 1;
+            }
+            abort();
+        }
+        last = more;
+    }
+}
+
 static int aborts(int argc, char **argv) {
     (void)argc;
     (void)argv;
@@ -177,7 +194,7 @@ int main(int argc, char **argv) {
     } programs[] = {
         {"hello", hello},   {"arguments", arguments}, {"copy", copy}, {"list", list},
         {"sleeps", sleeps}, {"chance", chance},       {"echo", echo}, {"changes", changes},
-        {"leaves", leaves}, {"aborts", aborts},       {"reach", reach},
+        {"leaves", leaves}, {"aborts", aborts},       {"reach", reach}, {"hoards", hoards},
     };
     for (size_t i = 0; argc > 1 && i < sizeof(programs) / sizeof(*programs); i++) {
         if (strcmp(argv[1], programs[i].name) == 0) {

@@ -133,6 +133,18 @@ def test_abort(machine: Machine, programs: bytes) -> None:
     assert run(machine, programs, "aborts").cause == "trapped"
 
 
+@pytest.mark.parametrize(("arguments", "code"), [([], None), (["politely"], 1)])
+def test_a_program_that_is_refused_memory(
+    programs: bytes, arguments: list[str], code: int | None
+) -> None:
+    done = wasmos.run(
+        programs, ["hoards", *arguments], limits=wasmos.Limits(memory_bytes=32 << 20),
+        capture_output=True,
+    )  # fmt: skip
+    assert done.exit.code == code and done.exit.may_lack_memory
+    assert "of 33,554,432 bytes of memory" in str(done.exit)
+
+
 def test_without_a_console(machine: Machine, programs: bytes) -> None:
     """What it prints is lost, and it goes on."""
     machine.arguments = ["programs", "hello"]
