@@ -279,7 +279,7 @@ def _directories(parser: argparse.ArgumentParser) -> None:
 
 def _files(parser: argparse.ArgumentParser) -> None:
     _text(parser, "--files", "PATH", "a directory or tar file to start fs with, as a copy")
-    summary = "how many files it may have open (default 64)"
+    summary = "how many files it may have open (default 1024)"
     _limit(parser, "--max-open-files", units.whole, "N", None, summary)
 
 

@@ -171,7 +171,7 @@ def run(
     files: a host directory or tar file that `fs` starts with, in memory;
         giving it grants `fs`, unless the policy says what of these files it may use. The original
         is never changed.
-    max_open_files: how many files it may have open, 64 by default.
+    max_open_files: how many files it may have open, 1,024 by default, as far as the host has them.
     ask: called with the kernel and the task for what `Kernel.ask` takes: it decides
         about what would be denied. All servers are up then; `args` if there are some.
     audit: a file to write down who was granted and denied what, `audit_calls` also
@@ -201,7 +201,7 @@ def run(
     authority.add(deny, "deny=", denies=True)
     authority.imply("args", bool(words), "its args")
     authority.imply("fs", files is not None, "--files")
-    outfit.room_for(max_open_files)
+    outfit.check_open_files(max_open_files)
     if env:
         for note in outfit.unset(_variables(env)):
             log(note)
@@ -229,7 +229,9 @@ def run(
         "args": lambda: outfit.args(given.arguments),
         "env": lambda: outfit.env(given.variables),
         "fs": lambda: outfit.fs(
-            outfit.filled_image(files, log, files_limit), max_open_files, files_limit
+            outfit.filled_image(files, log, files_limit),
+            outfit.FILES_OF_ONE if max_open_files is None else max_open_files,
+            files_limit,
         ),
         "tcpip": lambda: outfit.tcpip(authority.ports, None, log, unmapped=authority.unmapped),
         "clock": outfit.clock,

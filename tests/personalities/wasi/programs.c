@@ -164,6 +164,16 @@ static int leaves(int argc, char **argv) {
     exit(argc > 2 ? atoi(argv[2]) : 0);
 }
 
+/* Open a file again and again. How often, and why not once more. */
+static int opens(int argc, char **argv) {
+    int count = 0;
+    while (argc > 2 && open(argv[2], O_RDONLY) >= 0) {
+        count++;
+    }
+    printf("%d %d\n", count, errno == EMFILE);
+    return 0;
+}
+
 /* Keep what it gets of memory, until there is none. */
 static int hoards(int argc, char **argv) {
     (void)argv;
@@ -194,7 +204,7 @@ int main(int argc, char **argv) {
     } programs[] = {
         {"hello", hello},   {"arguments", arguments}, {"copy", copy}, {"list", list},
         {"sleeps", sleeps}, {"chance", chance},       {"echo", echo}, {"changes", changes},
-        {"leaves", leaves}, {"aborts", aborts},       {"reach", reach}, {"hoards", hoards},
+        {"leaves", leaves}, {"aborts", aborts},       {"reach", reach}, {"hoards", hoards}, {"opens", opens},
     };
     for (size_t i = 0; argc > 1 && i < sizeof(programs) / sizeof(*programs); i++) {
         if (strcmp(argv[1], programs[i].name) == 0) {

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wasmtime
@@ -131,6 +135,35 @@ def test_exit(machine: Machine, programs: bytes, code: int) -> None:
 
 def test_abort(machine: Machine, programs: bytes) -> None:
     assert run(machine, programs, "aborts").cause == "trapped"
+
+
+class Needy(io.BytesIO):
+    """Output that takes descriptors of this process when something is written to it."""
+
+    def write(self, data: Any) -> int:
+        taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(50)]
+        for descriptor in taken:
+            os.close(descriptor)
+        return super().write(data)
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [({}, 299), ({"max_open_files": 5000}, 299), ({"max_open_files": 200}, 200)],
+)
+def test_who_opens_without_end_leaves_the_host_its_own(
+    programs: bytes, tmp_path: Path, options: dict[str, int], count: int
+) -> None:
+    """Of 400 descriptors 300 are for guests, one of them for the directory."""
+    (tmp_path / "f").touch()
+    output = Needy()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+    try:
+        done = wasmos.run(programs, ["opens", "/f"], dirs={tmp_path: "/"}, output=output, **options)  # type: ignore[arg-type]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (done.returncode, output.getvalue()) == (0, f"{count} 1\n".encode())
 
 
 @pytest.mark.parametrize(("arguments", "code"), [([], None), (["politely"], 1)])

@@ -95,7 +95,7 @@ def learn(
 
     dirs: host directories, as `run` takes them; without them it has files in memory, `files`
         at first; a program of another system has these only if there are some.
-    max_open_files: how many files it may have open, 64 by default.
+    max_open_files: how many files it may have open, 1,024 by default, as far as the host has them.
     listen: ports, as in `8080:80`; every other port that it wants is any free one of 127.0.0.1.
     env: variables that it finds besides the host's, or instead: NAME=VALUE; a program of another
         system finds these and no others, for it is given all that there are. network: the host's
@@ -184,7 +184,8 @@ class _World:
             rights.check_badge(rule)
         in_memory = [Rule("fs")] if files is not None or not self.dirs else []
         self.fs_rules = [*in_memory, *self.dirs]
-        self.fs = WatchedFs(outfit.filled_image(files, log), **outfit.room_for(max_open_files))
+        most = outfit.FILES_OF_ONE if max_open_files is None else max_open_files
+        self.fs = WatchedFs(outfit.filled_image(files, log), **outfit.room_for(most))
         self._kernel = kernel
         self._log = log
         self._listen = list(listen)
