@@ -99,6 +99,7 @@ opened below it. Neither kind is what protects the host: that is what the capabi
 | `path_remove_directory` of `d/` is EINVAL | it is removed | as elsewhere |
 | `path_readlink` of a link to an absolute path is EPERM | its text | it is only a text |
 | `path_filestat_set_times` without a flag doesn't look | ENOENT and so on | to be told |
+| `path_link` with `symlink_follow` is EINVAL | the link is followed | the specification says so |
 | paths as long as the host takes | 1,023 bytes, two of 735 | what a message has room for |
 | flags of `fd_advise` and others that don't exist trap | EINVAL | a program can handle it |
 | directories have the names that were said: `.`, `x` | `/`, `/x` | [below](#names-of-directories) |
