@@ -46,6 +46,14 @@ def test_the_advice_is_good() -> None:
         assert "to allow" not in done.stderr
 
 
+def test_the_memory_is_part_of_the_advice() -> None:
+    done = wasmos_("check", "--max-memory", "128MiB", HELLO)
+    assert (
+        f"  try: wasmos run --allow console --allow args --max-memory 128MiB {HELLO}\n"
+        in done.stdout
+    )
+
+
 def test_a_passive_service() -> None:
     done = wasmos_("check", GUESTS / "pong_passive.wasm")
     assert done.stdout.splitlines()[0].endswith(

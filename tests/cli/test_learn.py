@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import signal
 import subprocess
 import tomllib
@@ -171,6 +173,73 @@ def test_the_environment_is_that_of_a_run(tmp_path: Path, flags: list[str]) -> N
     assert "SECRET-VALUE" not in done.stdout + done.stderr + policy.read_text()
     again = wasmos_("run", "--policy", policy, "guest.wat", cwd=tmp_path, env=env)
     assert (again.returncode, again.stderr) == (ord("S"), "")
+
+
+def advised(text: str) -> list[str]:
+    """The arguments of the command that is advised at the end."""
+    words = shlex.split(text.splitlines()[-1].partition("; try: ")[2])
+    assert words[:2] == ["wasmos", "run"], text
+    return words[1:]
+
+
+# Its exit code is the first letter of what is in the file `f`.
+READS = program(
+    f"""(i32.store #1024 #{abi.FsOpen.TYPE}) (memory.copy #1032 #512 #2)
+        (drop (call $call @fs #1024)) (i32.store #1032 (i32.load offset=8 #1024))
+        (i32.store #1024 #{abi.FsRead.TYPE}) (i32.store offset=4 #1032 #1)
+        (drop (call $call @fs #1024)) (i32.load8_u offset=8 #1024)""",
+    fields='(data (i32.const 512) "f\\00")',
+)
+GROWS = program("(memory.grow #1024)")  # by 64 MiB; how much it had, or 255
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "code"),
+    [
+        (GETS, ["--env", "MINE=a b"], ord("a")),
+        (READS, ["--files", "tree", "--max-open-files", "1"], ord("x")),
+        (GROWS, ["--max-memory", "128MiB"], 1),
+        (GROWS, ["--max-memory", "200000000"], 1),
+    ],
+)
+def test_what_is_advised_does_it_again(
+    tmp_path: Path, text: str, flags: list[str], code: int
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "f").write_text("x")
+    (tmp_path / "guest.wat").write_text(text)
+    done = wasmos_("learn", *flags, "guest.wat", cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    words = advised(done.stderr)
+    assert words == ["run", "--policy", "guest.policy.toml", *flags, "guest.wat"]
+    again = wasmos_(*words, cwd=tmp_path)
+    assert (again.returncode, again.stderr) == (code, "")
+
+
+def test_what_is_advised_says_nothing_that_the_environment_says(tmp_path: Path) -> None:
+    (tmp_path / "guest.wat").write_text(GETS)
+    done = wasmos_("learn", "guest.wat", cwd=tmp_path, env={"WASMOS_ENV": "MINE=SECRET-VALUE"})
+    assert done.returncode == ord("S")
+    assert advised(done.stderr) == ["run", "--policy", "guest.policy.toml", "guest.wat"]
+
+
+def test_what_is_advised_begins_with_a_dash(tmp_path: Path) -> None:
+    (tmp_path / "-x.wasm").write_bytes(Path(HELLO).read_bytes())
+    done = wasmos_("learn", "-o", "p.toml", "--", "-x.wasm", "--", "-y", cwd=tmp_path)
+    assert done.stdout.endswith("My arguments: --, -y\n")
+    again = wasmos_(*advised(done.stderr), cwd=tmp_path)
+    assert (again.stdout, again.stderr) == (done.stdout, "")
+
+
+def test_the_advised_places_of_a_port(tmp_path: Path) -> None:
+    """A rule has room for one place."""
+    flags = ["--listen", "0:80", "--listen", "127.0.0.1:0:80"]
+    with running("learn", *flags, "--listen", "0:81", WEBSERVER, folder=tmp_path) as it:
+        assert b"Hello from WasmOS" in visit(it.port())
+        it.process.send_signal(signal.SIGTERM)
+        policy = "webserver.policy.toml"
+        said = shlex.join(["wasmos", "run", "--policy", policy, *flags, WEBSERVER])
+        it.line(re.escape(f"{policy}: 2 rules; try: {said}"))
 
 
 def test_the_environment_can_be_denied(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import re
 import shlex
 import signal
 import socket
+import stat
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -209,6 +210,30 @@ def test_the_advice_for_a_directory_that_may_be_read(
         assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("target", ["../out", "/", "in/../../out"])
+@pytest.mark.parametrize("mode", ["rw", "ro", "overlay"])
+@pytest.mark.parametrize(
+    "message", [abi.FsOpen("/data/link/f", 0), abi.FsOpenFile("/data/link/f", 32),
+                abi.FsStat("/data/link", 1)],
+)  # fmt: skip
+def test_a_link_that_leads_out(
+    made: Make, tmp_path: Path, target: str, mode: str, message: abi.Message
+) -> None:
+    (tmp_path / "data" / "in").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "data" / "link").symlink_to(target)
+    done = wasmos_(
+        "run", "--dir", f"./data::/data:{mode}", made(sends(("fs", message))), cwd=tmp_path
+    )
+    rule = f'fs(dir="{tmp_path}/data", at="/data", mode="{mode}")'
+    inner = message.path.removeprefix("/data/")  # type: ignore[attr-defined]
+    assert done.stderr.splitlines()[-2:] == [
+        f"  rule      {inner} leads out of what was granted: {rule}    (--dir)",
+        "  to allow  no rule can: a path leads to nothing outside of its place; have what it leads "
+        "to granted, with --dir, and opened there",
+    ]
+
+
 def test_a_port_has_to_be_one_of_the_hosts_too(made: Make) -> None:
     for rule in ("tcpip.listen", "tcpip.listen(listen_port=80)", "tcpip.connect"):
         done = wasmos_("run", "--allow", f"console,{rule}", GUESTS / "webserver.wasm")
@@ -280,7 +305,7 @@ def test_rules_and_their_commas(made: Make) -> None:
         (["--dir", ".::/data:r0"], "directory '.::/data:r0': 'r0' is no mode; "
          'write ":ro", ":rw" or ":overlay", or, if it is in the path, ".::/data:r0:rw"'),
         (["--max-open-files", "0"], "0 open files: a task may have 1 to 65,536"),
-        (["--dir", "x::y"], "directory 'x::y': 'y' is no absolute path; write \"/y\""),
+        (["--dir", "x::"], "directory 'x::': write HOST::GUEST, for example \"./data::/data:ro\""),
         (["--env", "=1"], "variable '=1': write NAME or NAME=VALUE"),
     ],
 )  # fmt: skip
@@ -951,6 +976,28 @@ def test_what_the_right_to_files_is_for(
     assert re.sub(r"task \d+", "task 3", done.stderr) == notes
 
 
+@pytest.mark.parametrize("flag", ["--dir", "--files"])
+def test_what_is_neither_a_directory_nor_an_archive(tmp_path: Path, flag: str) -> None:
+    """Whatever there is: an answer, at once, and what to name instead."""
+    (tmp_path / "empty").touch()
+    (tmp_path / "text.txt").write_text("text\n" * 1000)
+    os.mkfifo(tmp_path / "fifo")
+    os.mknod(tmp_path / "socket", 0o600 | stat.S_IFSOCK)
+    kinds = "a zip or tar file" if flag == "--dir" else "a tar file"
+    what = "directory; name a directory" if flag == "--dir" else "archive"
+    for name, said in [
+        ("empty", f"neither a directory nor {kinds}"),
+        ("text.txt", f"neither a directory nor {kinds}"),
+        ("fifo", f"a fifo and no {what}"),
+        ("socket", f"a socket and no {what}"),
+        ("/dev/tty", f"a device and no {what}"),
+    ]:
+        done = wasmos_("run", flag, tmp_path / name, HELLO)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+        assert f"{name}" in done.stderr and done.stderr.rstrip("'\n?").endswith(said), done.stderr
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     done = wasmos_("run", "--files", tmp_path / "none", HELLO)
     assert (done.returncode, done.stderr) == (
@@ -1024,3 +1071,29 @@ def test_wrong_destinations(rule: str, error: str) -> None:
     assert done.returncode == 2 and error in done.stderr
     done = wasmos_("run", "--connect", "none", "--connect", "any", HELLO)
     assert done.stderr == 'error: destination "none" stands alone\n'
+
+
+# It wants as much memory as it has, again and again, until that is refused.
+GREEDY = wat.program("(loop (br_if 0 (i32.ne (memory.grow (memory.size)) #-1))) unreachable")
+
+
+def test_a_program_that_is_refused_memory(made: Make, tmp_path: Path) -> None:
+    """It ends as if for no reason: the limit is said where people look."""
+    log = tmp_path / "log.jsonl"
+    done = wasmos_("run", "--max-memory", "3MiB", "--audit", log, made(GREEDY))
+    lines = done.stderr.splitlines()
+    assert done.returncode == 134
+    end = "trapped: unreachable executed; it had 2,097,152 of 3,145,728 bytes of memory"
+    assert lines[0].endswith(end)
+    assert lines[-1] == (
+        "note: guest may have been refused memory: it had 2.0 MiB, of 3.0 MiB at most; "
+        "to allow more: --max-memory 6MiB"
+    )
+    ends = [json.loads(line) for line in log.read_text().splitlines()]
+    assert any(each["event"] == "exit" and each["reason"].endswith(end) for each in ends)
+    assert wasmos_("run", "-q", "--max-memory", "3MiB", made(GREEDY)).stderr == ""
+
+
+def test_a_program_that_traps_with_memory_left(made: Make) -> None:
+    done = wasmos_("run", made(wat.program("unreachable")))
+    assert "memory" not in done.stderr

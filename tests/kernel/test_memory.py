@@ -43,6 +43,50 @@ def test_a_limit_within_a_page_counts_down(kernel: wasmos.Kernel) -> None:
     assert ended(kernel, program(GROW.format(step=1)), limits=limits).code == 2
 
 
+@pytest.mark.parametrize(
+    ("pages", "end", "may_lack"),
+    [
+        (33, "unreachable", True),
+        (64, "unreachable", True),
+        (32, "unreachable", False),  # as much again was there
+        (33, "(return #1)", False),  # as for any other reason
+        (60, "(return #1)", False),
+        (61, "(return #1)", True),
+        (64, "(return #0)", False),
+    ],
+)
+def test_an_end_that_may_be_for_want_of_memory(
+    kernel: wasmos.Kernel, pages: int, end: str, may_lack: bool
+) -> None:
+    """Of all that the engine refuses nobody is told, so it is told by what there was."""
+    limits = wasmos.Limits(memory_bytes=64 * PAGE)
+    found = ended(kernel, program(f"(drop (memory.grow #{pages - 1})) {end}"), limits=limits)
+    assert (found.memory_bytes, found.memory_limit) == (pages * PAGE, 64 * PAGE)
+    assert found.may_lack_memory == may_lack
+    said = f"; it had {pages * PAGE:,} of 4,194,304 bytes of memory"
+    assert str(found).endswith(said) == may_lack
+
+
+def test_who_is_ended_lacks_time_and_no_memory(kernel: wasmos.Kernel) -> None:
+    task = kernel.spawn(program("(drop (memory.grow #63)) (drop (call $recv #0 #1024)) #0"),
+                        limits=wasmos.Limits(memory_bytes=64 * PAGE))  # fmt: skip
+    settle(kernel)
+    kernel.kill(task, "because")
+    found = kernel.wait(task)
+    assert (found.memory_bytes, found.may_lack_memory) == (64 * PAGE, False)
+    assert str(found).endswith("was killed: because")
+
+
+def test_memory_that_is_not_shown_is_not_known(kernel: wasmos.Kernel) -> None:
+    found = ended(kernel, '(module (memory 1) (func (export "main") unreachable))')
+    assert (found.memory_bytes, found.may_lack_memory) == (0, False)
+
+
+def test_who_serves_has_no_memory(kernel: wasmos.Kernel) -> None:
+    found = wasmos.Exit(1, "t", "trapped")
+    assert not found.may_lack_memory
+
+
 def test_memory_that_begins_too_large_is_refused(kernel: wasmos.Kernel) -> None:
     with pytest.raises(wasmos.ModuleRefused, match="memory"):
         kernel.spawn(program("#0", pages="3"), limits=wasmos.Limits(memory_bytes=2 * PAGE))

@@ -25,6 +25,13 @@ from wasmos.system import flags
         ('a"b\\c::/x', r'fs(dir="{cwd}/a\"b\\c", at="/x", mode="rw")'),
         ("a\n::/x", r'fs(dir="{cwd}/a\n", at="/x", mode="rw")'),
         ("a:b::/x", 'fs(dir="{cwd}/a:b", at="/x", mode="rw")'),
+        # There is no other beginning than the root.
+        (".::.", 'fs(dir="{cwd}", at="/", mode="rw")'),
+        (".::.:ro", 'fs(dir="{cwd}", at="/", mode="ro")'),
+        (".::/.", 'fs(dir="{cwd}", at="/", mode="rw")'),
+        ("data::x", 'fs(dir="{cwd}/data", at="/x", mode="rw")'),
+        ("data::./x/./y//", 'fs(dir="{cwd}/data", at="/x/y", mode="rw")'),
+        ("data:://x", 'fs(dir="{cwd}/data", at="/x", mode="rw")'),
         # A colon in a path is one where the mode is said, too.
         ("a::/x:y:ro", 'fs(dir="{cwd}/a", at="/x:y", mode="ro")'),
         ("a::/data:r0:rw", 'fs(dir="{cwd}/a", at="/data:r0", mode="rw")'),
@@ -44,6 +51,48 @@ def test_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str,
     assert str(found) == str(Rule.parse(rule.replace("{cwd}", str(tmp_path))))
 
 
+def test_directories_as_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lib.zip").touch()
+    home = f'fs(dir="{tmp_path}'
+    zipped = f'fs(archive="{tmp_path}/lib.zip", at="/lib.zip", mode="ro")'
+    cases: list[tuple[object, str]] = [
+        (Path("data"), f'{home}/data", at="/data", mode="rw")'),
+        (tmp_path, f'{home}", at="{tmp_path}", mode="rw")'),
+        (Path(), f'{home}", at="/", mode="rw")'),
+        # Nothing of a path is another one, or a mode.
+        (Path("a::b:ro"), f'{home}/a::b:ro", at="/a::b:ro", mode="rw")'),
+        (Path("lib.zip"), zipped),
+        ((Path("data"), "/x"), f'{home}/data", at="/x", mode="rw")'),
+        (("a::b:ro", "/x:ro"), f'{home}/a::b:ro", at="/x", mode="ro")'),
+        (("~", "."), f'{home}/~", at="/", mode="rw")'),
+        ((Path("data"), Path("/x")), f'{home}/data", at="/x", mode="rw")'),
+    ]
+    for given, rule in cases:
+        assert str(Rule.parse(flags.directory(given))) == str(Rule.parse(rule))
+    assert flags.directories(Path("lib.zip")) == [("lib.zip", zipped)]
+    found = flags.directories({Path("data"): "/x:ro", "b": "/y"})
+    assert [text for text, _ in found] == ["data::/x:ro", "b::/y"]
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        (5, "a directory is a text or a path, not 5"),
+        (b"data", "a directory is a text or a path, not b'data'"),
+        (("data", None), "a directory is a text or a path, not None"),
+        (("data", "/x:r0"), "directory 'data::/x:r0': 'r0' is no mode"),
+        (("data", ""), "write HOST::GUEST"),
+        (Path("../x"), "say where the program sees it"),
+        ((Path(), Path("a"), Path("b")), "a directory is a path and where it is seen, not "),
+    ],
+)
+def test_what_is_no_directory(given: object, error: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        flags.directory(given)
+    assert error in str(caught.value)
+
+
 def test_the_parent_of_a_link_is_where_it_leads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,7 +107,7 @@ def test_the_parent_of_a_link_is_where_it_leads(
     [
         ("", 'write HOST::GUEST, for example "./data::/data:ro"'),
         ("::/x", "write HOST::GUEST"), (":ro", "write HOST::GUEST"),
-        ("data::x", "'x' is no absolute path; write \"/x\""),
+        ("data::", "write HOST::GUEST"), ("data:::ro", "write HOST::GUEST"),
         ("..", 'say where the program sees it, for example "..::/data"'),
         # What was to be read only isn't writable at another path.
         (".::/data:r0", "directory '.::/data:r0': 'r0' is no mode; write \":ro\", \":rw\" or "

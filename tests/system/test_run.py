@@ -121,6 +121,10 @@ def test_what_cannot_be_run(tmp_path: Path) -> None:
     [
         ({"allow": ["consol"]}, "did you mean 'console'"),
         ({"args": "text"}, "args is a list of strings"),
+        ({"args": Path("x")}, "args is a list of strings"),
+        ({"args": [1]}, "arguments are strings or paths"),
+        ({"args": [b"x"]}, "arguments are strings or paths"),
+        ({"dirs": [1]}, "a directory is a text or a path, not 1"),
         ({"listen": ["80"]}, "write HOST:GUEST"),
         ({"connect": "anny"}, "did you mean 'any'"),
         ({"allow": ["console.wirte"]}, "console has no message 'wirte'; did you mean 'write'"),
@@ -135,6 +139,21 @@ def test_what_cannot_be_run(tmp_path: Path) -> None:
 def test_wrong_use(options: dict[str, object], error: str) -> None:
     with pytest.raises(wasmos.UsageError, match=error):
         wasmos.run(wat.program("#0"), **options)  # type: ignore[arg-type]
+
+
+def test_paths_are_arguments(tmp_path: Path) -> None:
+    """As in `subprocess.run`."""
+    done = wasmos.run(
+        str(HELLO), [Path("a/b"), "c"], allow="console", dirs={tmp_path: "/data:ro"},
+        policy=None, audit=tmp_path / "log.jsonl", capture_output=True,
+    )  # fmt: skip
+    assert done.stdout == b"Hello from WasmOS!\nMy arguments: a/b, c\n"
+    found = origins(wat.program("#0"), args=[tmp_path], dirs=[tmp_path, f"{tmp_path}::/x:ro"])
+    assert found == [
+        ("args", "its args"),
+        (f'fs(dir="{tmp_path}", at="{tmp_path}", mode="rw")', "--dir"),
+        (f'fs(dir="{tmp_path}", at="/x", mode="ro")', "--dir"),
+    ]
 
 
 def test_a_text_is_a_list_of_one() -> None:
@@ -270,6 +289,25 @@ def test_each_right_knows_who_said_it(tmp_path: Path, monkeypatch: pytest.Monkey
         ('env.get(name="B")', "--env"),
         ("echo", "p.toml:4"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("rules", "implied"),
+    [
+        ("'pong'", True),
+        ("""'fs(dir="/tmp", at="/d")'""", True),
+        ("""'fs.open(path="a")'""", False),
+        ("'fs'", False),
+        ("'*'", False),
+    ],
+)
+def test_files_are_no_reason_for_more_than_a_policy_says(
+    tmp_path: Path, rules: str, implied: bool
+) -> None:
+    policy = tmp_path / "p.toml"
+    policy.write_text(f"[run]\nallow = [{rules}]\n")
+    found = origins(wat.program("#0"), policy=policy, files=tmp_path)
+    assert (("fs", "--files") in found) == implied
 
 
 def test_connect_none_is_a_rule_that_denies() -> None:

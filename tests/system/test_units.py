@@ -122,3 +122,12 @@ def test_times_for_people(value: float, shown: str) -> None:
 def test_the_nearest_name() -> None:
     assert units.nearest("consol", ("console", "args")) == "did you mean 'console'?"
     assert units.nearest("x", ("console", "args")) == "there are: console, args"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (1, "1"), (1024, "1KiB"), (1536, "1536"), (128 << 20, "128MiB"), (3 << 30, "3GiB")],
+)
+def test_a_size_is_written_so_that_it_is_read_again(value: int, text: str) -> None:
+    assert units.written_size(value) == text
+    assert units.size(text) == value

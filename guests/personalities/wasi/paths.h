@@ -429,13 +429,10 @@ errno_t path_link(uint32_t fd, uint32_t follow, user_t path, uint32_t size, uint
     }
     TRY(directory_of(new_fd, RIGHT_PATH_LINK_TARGET, &in));
     TRY(path_of_two(fd, RIGHT_PATH_LINK_SOURCE, path, size, m.fs_link.path, &shape));
-    if (follow & FOLLOW) {
-        return INVAL; /* as today's engines say, and their tests */
-    }
     TRY(path_of_two(new_fd, RIGHT_PATH_LINK_TARGET, new_path, new_size, m.fs_link.new_path,
                     &shape));
     put_back_dot(m.fs_link.new_path, &shape);
-    m.fs_link.flags = 0;
+    m.fs_link.flags = follow;
     return ask(&fs, FS_LINK_MSG);
 }
 

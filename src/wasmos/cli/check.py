@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from wasmos.abi import SERVICES
 from wasmos.cli import EXIT_REFUSED, fail, shown
-from wasmos.cli.run import TABLE_ELEMENTS
+from wasmos.cli.run import TABLE_ELEMENTS, unusual_memory
 from wasmos.errors import ModuleRefused
 from wasmos.kernel import Limits, admit, inspect, read
 from wasmos.system import outfit
@@ -62,7 +62,8 @@ def _module(options: argparse.Namespace) -> int:
 
         print(json.dumps(report, indent=2))
     else:
-        _show(report)
+        memory = unusual_memory(options)
+        _show(report, "" if memory is None else f"--max-memory {memory} ")
     if not report["accepted"]:
         return EXIT_REFUSED if options.output == "json" else fail(report["reason"], EXIT_REFUSED)
     return 0
@@ -87,7 +88,8 @@ def _names(strings: Collection[str], service: str) -> bool:
     return False
 
 
-def _show(report: dict[str, Any]) -> None:
+def _show(report: dict[str, Any], memory: str) -> None:
+    """`memory`: what a run has to say of it."""
     if report["accepted"]:
         kind = "a program" if report["kind"] == "active" else "a passive service"
         kind = "a reactor" if _is_reactor(report) else kind
@@ -97,16 +99,16 @@ def _show(report: dict[str, Any]) -> None:
         for row in report.get(what, ()):
             print(shown(f"  {what[:-1]:7} {row['name']} {row['type']}"))
     if "dialect" in report:
-        _show_wanted(report)
+        _show_wanted(report, memory)
         return
     if report["services"]:
         print(f"  its strings name these services: {', '.join(report['services'])}")
     if report["accepted"] and report["kind"] == "active":
         flags = "".join(f"--allow {name} " for name in report["services"] if name in CAN_ALLOW)
-        print(shown(f"  try: wasmos run {flags}{shlex.quote(report['module'])}"))
+        print(shown(f"  try: wasmos run {flags}{memory}{shlex.quote(report['module'])}"))
 
 
-def _show_wanted(report: dict[str, Any]) -> None:
+def _show_wanted(report: dict[str, Any], memory: str) -> None:
     """A run grants most of it by itself, and a manifest none."""
     from wasmos.personalities.wasi import wants
     from wasmos.system.policy.policy import toml_string
@@ -117,7 +119,7 @@ def _show_wanted(report: dict[str, Any]) -> None:
     flags = "".join(f"{flag} " for name, flag in _WANTED_FLAGS.items() if name in wanted)
     if _is_reactor(report):
         flags += "--invoke NAME "
-    print(shown(f"  try: wasmos run {flags}{shlex.quote(report['module'])}"))
+    print(shown(f"  try: wasmos run {flags}{memory}{shlex.quote(report['module'])}"))
     use = ", ".join(map(toml_string, wants.uses(wanted)))
     print(f"  in a manifest: use = [{use}]")
 

@@ -8,7 +8,7 @@ import sys
 
 from wasmos.cli import end_in_order, prompt, say
 from wasmos.cli.progress import progress
-from wasmos.cli.run import compile_limits, limits, rules
+from wasmos.cli.run import compile_limits, limits, rules, unusual_memory
 from wasmos.errors import ManifestError, UsageError
 from wasmos.system.learn.learn import Learnt, learn
 from wasmos.system.policy import edit as policy_edit
@@ -100,9 +100,35 @@ def _write(path: str, found: Learnt, options: argparse.Namespace) -> None:
         say(f"note: {note}")
     for note in found.notes:
         say(f"note: not allowed there: {note}")
-    argv0 = () if options.argv0 is None else (f"--argv0={options.argv0}",)
-    words = ("wasmos", "run", "--policy", path, *argv0, options.module, *options.args)
-    say(f"{done}; try: {shlex.join(words)}")
+    say(f"{done}; try: {shlex.join(_again(path, options))}")
+
+
+def _again(policy: str, options: argparse.Namespace) -> list[str]:
+    """The command for such a run by the policy, with what it takes besides that no policy has. What
+    ended this run isn't part of it; what the environment said, which may be secret, it will say
+    again."""
+    flags = {
+        "--listen": _ambiguous(options.listen),
+        "--argv0": [options.argv0],
+        "--env": [text for text in options.env if "=" in text],
+        "--files": [options.files],
+        "--max-open-files": [options.max_open_files],
+        "--max-memory": [unusual_memory(options)],
+    }
+    words = ["wasmos", "run", "--policy", policy]
+    for flag, values in flags.items():
+        for value in values:
+            if value is not None and not hasattr(value, "origin"):
+                words += [flag, str(value)]
+    # One `--` is dropped, wherever it stands.
+    is_needed = options.module.startswith("-") or options.args[:1] == ["--"]
+    return [*words, *(["--"] if is_needed else []), options.module, *options.args]
+
+
+def _ambiguous(listen: list[str]) -> list[str]:
+    """Of a port of the program's that is at several places a rule can say one."""
+    guests = [text.rpartition(":")[2] for text in listen]
+    return [text for text, guest in zip(listen, guests, strict=True) if guests.count(guest) > 1]
 
 
 def _rules(count: int) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 DASHES = "\0--"  # no argument can be this
+MEMORY_BYTES = 1 << 30  # of one program; large tools are among those
 LISTS = "lists them"
 
 EXIT_CODES = """\
@@ -290,7 +291,7 @@ def _directories(parser: argparse.ArgumentParser) -> None:
 
 def _files(parser: argparse.ArgumentParser) -> None:
     _text(parser, "--files", "PATH", "a directory or tar file to start fs with, as a copy")
-    summary = "how many files it may have open (default 64)"
+    summary = "how many files it may have open (default 1024)"
     _limit(parser, "--max-open-files", units.whole, "N", None, summary)
 
 
@@ -355,8 +356,7 @@ def _caching(parser: argparse.ArgumentParser) -> None:
 
 
 def _memory(parser: argparse.ArgumentParser) -> None:
-    """More than a task has by default: here is one program, and large tools are among those."""
-    _limit(parser, "--max-memory", units.size, "SIZE", 1 << 30, "its memory (default 1GiB)")
+    _limit(parser, "--max-memory", units.size, "SIZE", MEMORY_BYTES, "its memory (default 1GiB)")
 
 
 def _compiling(parser: argparse.ArgumentParser) -> None:

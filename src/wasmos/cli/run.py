@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from wasmos.cli import end_in_order, say
+from wasmos.cli.parser import MEMORY_BYTES
 from wasmos.cli.progress import progress
 from wasmos.kernel import ALL, CompileLimits, Limits, split_rules
 from wasmos.system.control.later import is_off
@@ -76,6 +77,7 @@ def main(options: argparse.Namespace) -> int:
         log(f"error: {exit}")
         for line in completed.trace(details=options.details):
             log(line)
+    _note_memory(exit, log)
     _note_denials(completed, options.policy, log)
     _note_lacks(completed, log)
     return completed.returncode
@@ -104,6 +106,14 @@ def _ask(options: argparse.Namespace) -> Ask | None:
     return asking(options.module, options.policy)
 
 
+def unusual_memory(options: argparse.Namespace) -> str | None:
+    """How much memory was said, for a command that is advised; None: as much as without a word."""
+    from wasmos.system import units
+
+    size = int(options.max_memory)
+    return None if size == MEMORY_BYTES else units.written_size(size)
+
+
 def rules(texts: Iterable[str], flag: str) -> list[Said]:
     """What a flag lists, each with where it was said. Raises RuleError."""
     found = []
@@ -114,6 +124,18 @@ def rules(texts: Iterable[str], flag: str) -> list[Said]:
         each = text.split(",") if plain or not text else split_rules(text)
         found += [Said(rule.strip(), origin) for rule in each]
     return found
+
+
+def _note_memory(exit: Exit, log: Callable[[str], object]) -> None:
+    """A refusal that nobody hears of but the program, and few programs say why they end then."""
+    if exit.may_lack_memory:
+        from wasmos.system.units import show_size, written_size
+
+        had, most = show_size(exit.memory_bytes), show_size(exit.memory_limit)
+        log(
+            f"note: {exit.name} may have been refused memory: it had {had}, of {most} at most; "
+            f"to allow more: --max-memory {written_size(2 * exit.memory_limit)}"
+        )
 
 
 def _note_denials(completed: Completed, policy: str | None, log: Callable[[str], object]) -> None:

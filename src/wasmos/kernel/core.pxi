@@ -189,7 +189,7 @@ cdef class Core:
     # --- hooks, given their meaning by the subclass ---
 
     def _exited(self, int id, str cause, object code, str message, list frames,
-                int64_t cpu_ns, list results):
+                int64_t cpu_ns, list results, uint64_t memory_bytes):
         """Task `id` is gone. `results` as of `results_of`."""
 
     def _lookup(self, int id, str name, bint quietly):
@@ -1111,6 +1111,7 @@ cdef class Core:
         cdef Kern *k = &self.k
         cdef int32_t id = task.id
         cdef int64_t cpu_ns = task.cpu_ns
+        cdef uint64_t memory_bytes = largest_memory(task)
         unlink(task)
         while task.senders.head is not NULL:
             wake(k, task.senders.head, ERR_ABORTED)
@@ -1130,7 +1131,8 @@ cdef class Core:
         let_go(k, task)
         task_free(k, task)
         self.modules.pop(id, None)
-        self._exited(id, CAUSES[cause], code, message, frames, cpu_ns, results)
+        self._exited(id, CAUSES[cause], code, message, frames, cpu_ns, results,
+                     memory_bytes)
         self._free_caps()
         return 0
 

@@ -48,6 +48,8 @@ class Exit:
     cpu_seconds: processor time that it used.
     results: what the function returned that it was spawned to call; None if it was spawned for
         none, or that didn't return.
+    memory_bytes, memory_limit: the size of its memory, 0 if it showed none; and what it could have
+        been.
     """
 
     __slots__ = (
@@ -56,6 +58,8 @@ class Exit:
         "cause",
         "code",
         "cpu_seconds",
+        "memory_bytes",
+        "memory_limit",
         "message",
         "name",
         "results",
@@ -73,6 +77,8 @@ class Exit:
         cpu_seconds: float = 0.0,
         program: Program | None = None,
         results: tuple[int | float, ...] | None = None,
+        memory_bytes: int = 0,
+        memory_limit: int = 0,
     ) -> None:
         self.task = task
         self.name = name
@@ -82,6 +88,8 @@ class Exit:
         self.backtrace = backtrace
         self.cpu_seconds = cpu_seconds
         self.results = results
+        self.memory_bytes = memory_bytes
+        self.memory_limit = memory_limit
         self._program: Callable[[], Program | None] = _nothing
         if backtrace and program is not None:
             from weakref import ref
@@ -110,6 +118,17 @@ class Exit:
         # No failure becomes a success by being cut to eight bits.
         return self.code & 0xFF or (1 if self.code else 0)
 
+    @property
+    def may_lack_memory(self) -> bool:
+        """Whether it may have ended so for want of memory. The engine tells nobody that it refused
+        some; but who trapped with more than half of what there was had asked in vain, if it asked
+        for as much again, as most allocators do. Codes of a program's own have other reasons most
+        of the time: then it is at most a sixteenth that was left."""
+        left = self.memory_limit - self.memory_bytes
+        if self.cause == "trapped":
+            return left < self.memory_bytes
+        return self.cause == "returned" and not self.ok and left < self.memory_limit // 16
+
     def check(self) -> Exit:
         """Itself if it is `ok`. Raises GuestExit, GuestTrap,
         DeadlineExceeded or TaskKilled otherwise."""
@@ -120,8 +139,12 @@ class Exit:
     def __str__(self) -> str:
         text = f"task {self.task} {self.name!r} {CAUSES[self.cause][2]}"
         if self.code is not None:
-            return f"{text} with code {self.code}"
-        return f"{text}: {self.message}" if self.message else text
+            text += f" with code {self.code}"
+        elif self.message:
+            text += f": {self.message}"
+        if self.may_lack_memory:
+            text += f"; it had {self.memory_bytes:,} of {self.memory_limit:,} bytes of memory"
+        return text
 
     def __repr__(self) -> str:
         return f"<Exit {self}>"

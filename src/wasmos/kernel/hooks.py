@@ -172,6 +172,7 @@ class Hooks(_core.Core):
         frames: list[Any],
         cpu_ns: int,
         results: list[tuple[int, int]] | None,
+        memory_bytes: int,
     ) -> None:
         task = self._tasks.pop(id)
         self._remembered[id] = task.name
@@ -199,6 +200,8 @@ class Hooks(_core.Core):
             cpu_ns / 1e9,
             task.program,
             None if results is None else tuple(value_of(*result) for result in results),
+            memory_bytes,
+            0 if task.limits is None else task.limits.memory_bytes,
         )
         if self.authority.report.sinks:
             more: dict[str, Any] = {"backtrace": task.exit.backtrace} if task.exit.backtrace else {}

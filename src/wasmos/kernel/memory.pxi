@@ -43,6 +43,16 @@ cdef inline void adopt_memory(Task *task, Memory *memory,
     memory.is_there = True
 
 
+cdef uint64_t largest_memory(Task *task) noexcept nogil:
+    """The bytes of what its limit is for: under a personality, of each of two."""
+    cdef uint64_t bytes = 0
+    if task.memory.is_there:
+        bytes = api.memory_size(task.context, &task.memory.handle)
+    if task.program.is_there:
+        bytes = max(bytes, api.memory_size(task.context, &task.program.handle))
+    return bytes
+
+
 cdef inline uint8_t *guest_message(Task *task,
                                    uint32_t address) noexcept nogil:
     """A whole `struct message` at `address`, or NULL."""

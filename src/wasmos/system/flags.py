@@ -5,6 +5,7 @@ reads nothing of the host but its working directory, and whether a "directory" i
 
     ./data::/data:ro     fs(dir="/abs/data", at="/data", mode="ro")
     ./data::/d:overlay   fs(dir="/abs/data", at="/d", mode="overlay")
+    .::., .              fs(dir="/abs", at="/", mode="rw")
     ./lib.zip::/lib      fs(archive="/abs/lib.zip", at="/lib", mode="ro"), for a zip or tar file
     8080:80              tcpip.listen(bind="127.0.0.1:8080", listen_port=80)
     example.com:443      tcpip.dns_resolve(hostname="example.com"),
@@ -24,7 +25,12 @@ from wasmos.system.units import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, TypeAlias
+
+    PathLike: TypeAlias = str | os.PathLike[str]
+    # A mapping is from a path of the host to `GUEST[:MODE]`.
+    Directories: TypeAlias = PathLike | Iterable[PathLike] | Mapping[Any, PathLike]
 
 WORDS = ("none", "any", "all")
 MODES = ("ro", "rw", "overlay")  # of a directory
@@ -35,13 +41,13 @@ def quoted(text: str) -> str:
     return str(Rule("x", badge={"x": text}))[len("x(x=") : -1]
 
 
-def directories(texts: Iterable[str]) -> list[tuple[str, str]]:
-    """Each text with its rule. Raises UsageError, too if two are seen at the same place: the first
-    one would hide the other, whatever that says of writing."""
+def directories(given: Directories) -> list[tuple[str, str]]:
+    """Each with its rule. Raises UsageError, too if two are seen at the same place: the first one
+    would hide the other, whatever that says of writing."""
     found: dict[str, tuple[str, str]] = {}
-    for text in texts:
-        rule = directory(text)
-        place = os.path.normpath(Rule.parse(rule).badge["at"])
+    for each in _each(given):
+        text, rule = _shown(each), directory(each)
+        place = Rule.parse(rule).badge["at"]
         if place in found:
             raise UsageError(
                 f"directories {found[place][0]!r} and {text!r} are both at {place}; "
@@ -51,34 +57,81 @@ def directories(texts: Iterable[str]) -> list[tuple[str, str]]:
     return list(found.values())
 
 
-def directory(text: str) -> str:
-    """The rule for `HOST[::GUEST][:ro|:rw|:overlay]`. Raises UsageError."""
-    where, mode = _moded(text)
-    host, colons, guest = where.partition("::")
-    if not mode:  # one with a typing error isn't part of a path that may be written to
-        _check_no_mode(text, guest if colons else host)
-    if not host:
+def _each(given: Directories) -> Iterable[object]:
+    if isinstance(given, str | os.PathLike):
+        return (given,)
+    items: Any = getattr(given, "items", None)
+    each: Iterable[object] = given if items is None else items()
+    return each
+
+
+def _shown(given: object) -> str:
+    """What was given, as one would have written it."""
+    if isinstance(given, str):
+        return given
+    return "::".join(map(str, given)) if isinstance(given, tuple) else str(given)
+
+
+def directory(given: object) -> str:
+    """The rule for `HOST[::GUEST][:ro|:rw|:overlay]`; for a path, which is one of the host's,
+    whatever is in it; or for a path with its `GUEST[:MODE]`. Raises UsageError."""
+    text = _shown(given)
+    if isinstance(given, str):
+        where, mode = _moded(given)
+        host, colons, guest = where.partition("::")
+        if not mode:  # one with a typing error isn't part of a path that may be written to
+            _check_no_mode(text, guest if colons else host)
+        return _rule(text, host, guest if colons else None, mode, expand=True)
+    if not isinstance(given, tuple):
+        return _rule(text, _path(given), None, "")
+    if len(given) != 2:
+        raise UsageError(f"a directory is a path and where it is seen, not {given!r}")
+    host, where = map(_path, given)
+    guest, mode = _moded(where)
+    if not mode:
+        _check_no_mode(text, guest)
+    return _rule(text, host, guest, mode)
+
+
+def _path(given: object) -> str:
+    path = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(path, str):
+        raise UsageError(f"a directory is a text or a path, not {given!r}")
+    return path
+
+
+def _rule(text: str, host: str, guest: str | None, mode: str, *, expand: bool = False) -> str:
+    """The rule for a host's path; `expand`: whether `~` is a home in it, as for a shell."""
+    if not host or guest == "":
         raise UsageError(f'directory {text!r}: write HOST::GUEST, for example "./data::/data:ro"')
-    if not colons:
-        guest = os.path.normpath(host)
-        if guest.startswith(("..", "~")):
-            raise UsageError(
-                f"directory {text!r}: say where the program sees it, "
-                f'for example "{host}::/{os.path.basename(guest).strip(".") or "data"}"'
-            )
-        guest = "/" if guest == "." else f"/{guest.lstrip('/')}"
-    elif not guest.startswith("/"):
-        raise UsageError(f'directory {text!r}: {guest!r} is no absolute path; write "/{guest}"')
-    path = os.path.abspath(os.path.expanduser(host))
+    known = os.path.expanduser(host) if expand else host
+    place = _place_of_host(text, host) if guest is None else _place(guest)
+    path = os.path.abspath(known)
     if ".." in host.split(os.sep):  # `link/..` is not where it seems to be
-        path = os.path.realpath(os.path.expanduser(host))
+        path = os.path.realpath(known)
     key, usual = ("archive", "ro") if os.path.isfile(path) else ("dir", "rw")
     if key == "archive" and mode == "rw":
         raise UsageError(
             f'directory {text!r}: a file is an archive, which stays as it is; write ":ro", or '
             '":overlay" to have what is changed in memory'
         )
-    return f'fs({key}={quoted(path)}, at={quoted(guest)}, mode="{mode or usual}")'
+    return f'fs({key}={quoted(path)}, at={quoted(place)}, mode="{mode or usual}")'
+
+
+def _place(guest: str) -> str:
+    """Where a program sees it: there is no other beginning than the root. C libraries take `data`,
+    `./data` and `/data` for one name of a directory, and `.` for `/`."""
+    return "/" + "/".join(name for name in guest.split("/") if name not in ("", "."))
+
+
+def _place_of_host(text: str, host: str) -> str:
+    guest = os.path.normpath(host)
+    if guest.startswith(("..", "~")):
+        raise UsageError(
+            f"directory {text!r}: say where the program sees it, "
+            f'for example "{host}::/{os.path.basename(guest).strip(".") or "data"}"'
+        )
+    return _place(guest)
 
 
 def _moded(text: str) -> tuple[str, str]:

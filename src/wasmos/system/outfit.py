@@ -39,6 +39,9 @@ CONNECT = ("none", "any", "all")
 EVERYWHERE = "0.0.0.0/0"
 MAX_FILES = 1 << 16  # that one task can be let have open
 FILES_BESIDES = 64  # of the host, for the directories of grants and other tasks
+# That a program on its own has, unless somebody says how many: as many as programs have elsewhere.
+# Where there are others, each has fewer (MAX_OPEN_FILES), as all of them share what the host has.
+FILES_OF_ONE = 1024
 
 
 def vm(
@@ -70,6 +73,16 @@ def console(
     from wasmos.system.operator import SharedConsole
 
     return SharedConsole(output, source, may_read)
+
+
+def words(args: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The arguments that somebody gives a program. Raises UsageError."""
+    if isinstance(args, str | bytes | os.PathLike):
+        raise UsageError(f"args is a list of strings, not {args!r}")
+    found = [os.fspath(each) if isinstance(each, os.PathLike) else each for each in args]
+    if not all(isinstance(each, str) for each in found):
+        raise UsageError(f"arguments are strings or paths: {list(args)!r}")
+    return found
 
 
 def args(arguments: Mapping[int, Sequence[str]]) -> Service:
@@ -159,17 +172,30 @@ def fs(
     return Fs(image, **room_for(max_open_files), **overlays)
 
 
-def room_for(files: int | None) -> dict[str, Any]:
-    """Limits of an fs server under which one task may have so many files open; None: the usual
-    ones. Raises UsageError."""
-    if files is None:
-        return {}
-    if not 0 < files <= MAX_FILES:
+def check_open_files(files: int | None) -> None:
+    """Raises UsageError."""
+    if files is not None and not 0 < files <= MAX_FILES:
         raise UsageError(f"{files:,} open files: a task may have 1 to {MAX_FILES:,}")
-    from wasmos.servers.fs.views import MAX_HOST_FILES
 
-    host = max(MAX_HOST_FILES, files + FILES_BESIDES)
-    return {"max_open_files": files, "max_host_files": host}
+
+def room_for(files: int | None) -> dict[str, Any]:
+    """Limits of an fs server under which one task may have so many files open, as far as the host
+    has them; None: the usual ones. Raises UsageError."""
+    check_open_files(files)
+    from wasmos.servers.fs.views import MAX_HOST_FILES, MAX_OPEN_FILES
+
+    most = MAX_OPEN_FILES if files is None else files
+    host = min(max(MAX_HOST_FILES, most + FILES_BESIDES), _descriptors_for_files())
+    return {"max_open_files": most, "max_host_files": host}
+
+
+def _descriptors_for_files() -> int:
+    """A quarter of what this process may open isn't for what guests open: it is for sockets, logs
+    and the process itself."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_FILES + FILES_BESIDES if soft == resource.RLIM_INFINITY else soft * 3 // 4
 
 
 def tcpip(

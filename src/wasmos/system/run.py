@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Task,
     )
     from wasmos.system.backtrace import Frame
+    from wasmos.system.flags import Directories
 
     # Makes what `Kernel.ask` takes.
     Ask: TypeAlias = Callable[[Kernel, Task], Callable[[Denial], bool | None]]
@@ -137,12 +138,12 @@ class Completed:
 
 def run(
     source: Source,
-    args: Sequence[str] = (),
+    args: Sequence[str | os.PathLike[str]] = (),
     *,
     allow: str | Iterable[str] = (),
     deny: str | Iterable[str] = (),
     policy: str | os.PathLike[str] | None = None,
-    dirs: str | Iterable[str] = (),
+    dirs: Directories = (),
     listen: str | Sequence[str] = (),
     connect: str | Sequence[str] = (),
     env: str | Iterable[str] | Mapping[str, str] = (),
@@ -173,19 +174,21 @@ def run(
     """Run a program until it ends.
 
     source: a path, a module's bytes, or WebAssembly text.
-    args: its arguments; giving some grants `args`.
+    args: its arguments, strings or paths; giving some grants `args`.
     allow: rules for what it may do, such as "console" and
         "tcpip.listen(listen_port=80)", of SERVICES; nothing by default.
     deny: rules for what it may not, whatever is allowed.
     policy: a file whose [task.NAME] and [run] say more of both.
-    dirs: host directories, as in `./data::/data:ro`, or zip and tar files.
+    dirs: host directories, as in `./data::/data:ro`, or zip and tar files; paths, which are
+        seen by their own name; or a mapping of paths to `/data` or `/data:ro`.
     listen: ports, as in `8080:80`.
     connect: where it may connect to: names as in "example.com:443", addresses,
         networks, "any" for public ones, "all"; "none": nowhere, whatever is allowed.
     env: variables that it may read: the host's by name, or NAME=VALUE.
     files: a host directory or tar file that `fs` starts with, in memory;
-        giving it grants `fs`. The original is never changed.
-    max_open_files: how many files it may have open, 64 by default.
+        giving it grants `fs`, unless the policy says what of these files it may use. The original
+        is never changed.
+    max_open_files: how many files it may have open, 1,024 by default, as far as the host has them.
     ask: called with the kernel and the task for what `Kernel.ask` takes: it decides
         about what would be denied. All servers are up then; `args` if there are some.
     audit: a file to write down who was granted and denied what, `audit_calls` also
@@ -213,22 +216,19 @@ def run(
     """
     import io
 
-    if isinstance(args, str):
-        raise UsageError(f"args is a list of strings, not {args!r}")
-    if not all(isinstance(each, str) for each in args):
-        raise UsageError(f"arguments are strings: {list(args)!r}")
+    words = outfit.words(args)
     authority = _Authority()
     authority.add(allow, "allow=")
     authority.add(deny, "deny=", denies=True)
-    its_own = bool(args) and invoke is None  # and not the function's
+    its_own = bool(words) and invoke is None  # and not the function's
     authority.imply("args", its_own or argv0 is not None, "its args")
     authority.imply("fs", files is not None, "--files")
-    outfit.room_for(max_open_files)
+    outfit.check_open_files(max_open_files)
     if env:
         for note in outfit.unset(_variables(env)):
             log(note)
     if dirs or listen or connect or env:
-        authority.add_flags(_listed(dirs), _listed(listen), _listed(connect), env)
+        authority.add_flags(dirs, _listed(listen), _listed(connect), env)
     limits = limits or Limits()
     if timeout is not None:
         limits = limits.replace(deadline_seconds=timeout)
@@ -239,7 +239,7 @@ def run(
     if capture_output and output_limit is None:
         output_limit = MAX_CAPTURED
     stdin = io.BytesIO(input) if isinstance(input, bytes) else input
-    given = _Given(args, authority.variables, argv0)
+    given = _Given(words, authority.variables, argv0)
     makers: dict[str, Callable[[], Service]] = {
         "console": lambda: outfit.console(
             output,
@@ -251,7 +251,9 @@ def run(
         "args": lambda: outfit.args(given.arguments),
         "env": lambda: outfit.env(given.variables),
         "fs": lambda: outfit.fs(
-            outfit.filled_image(files, log, files_limit), max_open_files, files_limit
+            outfit.filled_image(files, log, files_limit),
+            outfit.FILES_OF_ONE if max_open_files is None else max_open_files,
+            files_limit,
         ),
         "tcpip": lambda: outfit.tcpip(authority.ports, None, log, unmapped=authority.unmapped),
         "clock": outfit.clock,
@@ -266,7 +268,7 @@ def run(
         try:
             program = kernel.prepare(source, limits, library=invoke is not None)
             _check_kind(program)
-            values, result_types = _called(program, invoke, args)
+            values, result_types = _called(program, invoke, words)
             if policy is not None:
                 authority.add_policy(policy, name or program.name, needed=ask is None)
                 if env and program.shape.dialect is not None:
@@ -476,7 +478,7 @@ class _Authority:
 
     def add_flags(
         self,
-        dirs: list[str],
+        dirs: Directories,
         listen: list[str],
         connect: list[str],
         env: str | Iterable[str] | Mapping[str, str],
@@ -508,6 +510,9 @@ class _Authority:
         from wasmos.system.policy import policy
 
         allow, deny = policy.for_run(os.fspath(path), name, SERVICES, needed=needed)
+        if any(_is_in_memory(right.rule) for right in allow):
+            # It says what of these files: that there are some is no reason for more.
+            self._allow = [each for each in self._allow if each != _IMPLIED_FILES]
         self._allow += ((right.rule, right.origin) for right in allow)
         self._deny += ((right.rule, right.origin) for right in deny)
 
@@ -519,6 +524,14 @@ class _Authority:
             if rule not in given:
                 given.add(rule)
                 kernel.grant(task, rule, origin=origin)
+
+
+_IMPLIED_FILES = Rule("fs"), "--files"
+
+
+def _is_in_memory(rule: Rule) -> bool:
+    """Whether it is for files, and not for those of a host directory or an archive."""
+    return rule.service in ("fs", ALL) and not {"dir", "archive"} & set(rule.badge)
 
 
 def _origin(text: str, origin: str) -> str:

@@ -83,6 +83,14 @@ def show_size(value: int) -> str:
     raise AssertionError
 
 
+def written_size(value: int) -> str:
+    """Bytes as they are written, exactly: `128MiB`."""
+    for unit, shift in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if value and value % (1 << shift) == 0:
+            return f"{value >> shift}{unit}"
+    return str(value)
+
+
 def show_time(value: float) -> str:
     """Seconds for people: `3.20 ms`."""
     for factor, unit in ((1e-6, "us"), (1e-3, "ms")):

@@ -145,9 +145,50 @@ static int echo(int argc, char **argv) {
     return 0;
 }
 
+/* What each of the files has in it, or why it can't be opened. */
+static int reach(int argc, char **argv) {
+    for (int i = 2; i < argc; i++) {
+        char text[16] = "";
+        FILE *file = fopen(argv[i], "r");
+        if (file != NULL && fgets(text, sizeof(text), file) != NULL) {
+            printf("%s: %s\n", argv[i], text);
+        } else {
+            printf("%s: error %d\n", argv[i], errno);
+        }
+    }
+    return 0;
+}
+
 static int leaves(int argc, char **argv) {
     printf("not flushed yet");
     exit(argc > 2 ? atoi(argv[2]) : 0);
+}
+
+/* Open a file again and again. How often, and why not once more. */
+static int opens(int argc, char **argv) {
+    int count = 0;
+    while (argc > 2 && open(argv[2], O_RDONLY) >= 0) {
+        count++;
+    }
+    printf("%d %d\n", count, errno == EMFILE);
+    return 0;
+}
+
+/* Keep what it gets of memory, until there is none. */
+static int hoards(int argc, char **argv) {
+    (void)argv;
+    static char *volatile last; /* or nothing would be taken at all */
+    for (;;) {
+        char *more = malloc(1 << 20);
+        if (more == NULL) {
+            if (argc > 2) {
+                perror("hoards");
+                return 1;
+            }
+            abort();
+        }
+        last = more;
+    }
 }
 
 static int aborts(int argc, char **argv) {
@@ -163,7 +204,7 @@ int main(int argc, char **argv) {
     } programs[] = {
         {"hello", hello},   {"arguments", arguments}, {"copy", copy}, {"list", list},
         {"sleeps", sleeps}, {"chance", chance},       {"echo", echo}, {"changes", changes},
-        {"leaves", leaves}, {"aborts", aborts},
+        {"leaves", leaves}, {"aborts", aborts},       {"reach", reach}, {"hoards", hoards}, {"opens", opens},
     };
     for (size_t i = 0; argc > 1 && i < sizeof(programs) / sizeof(*programs); i++) {
         if (strcmp(argv[1], programs[i].name) == 0) {

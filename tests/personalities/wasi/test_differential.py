@@ -113,7 +113,7 @@ CALLS = st.one_of(
     calls_of("path_unlink_file", DIRECTORIES, PATHS),
     calls_of("path_rename", DIRECTORIES, PATHS, DIRECTORIES, PATHS),
     calls_of("path_rename", DIRECTORIES, PATHS, DIRECTORIES, PATHS),
-    calls_of("path_link", DIRECTORIES, FOLLOW, PATHS, DIRECTORIES, PATHS),
+    calls_of("path_link", DIRECTORIES, 0, PATHS, DIRECTORIES, PATHS),
     calls_of("path_symlink", PATHS, DIRECTORIES, PATHS),
     calls_of("path_readlink", DIRECTORIES, PATHS, Out(50), st.sampled_from([0, 1, 50]), Out(4)),
     calls_of("path_filestat_get", DIRECTORIES, FOLLOW, PATHS, Out(64)),

@@ -251,7 +251,7 @@ def test_open_files(kind: str, tmp_path: Path) -> None:
     """As many as there may be, again and again."""
     count = "(if (i32.ne (local.get $n) (i32.const 64)) (then unreachable))"
     body = until_it_fails(OPEN).replace("(call $proc_exit", f"{count} (call $proc_exit")
-    done = wasmos.run(program(body), allow=fs_rule(kind, tmp_path))
+    done = wasmos.run(program(body), allow=fs_rule(kind, tmp_path), max_open_files=64)
     assert done.exit.code == MFILE, done.exit
 
 

@@ -244,7 +244,6 @@ def test_what_is_done_with_paths(machine: Machine) -> None:
     calls.add("path_readlink", 3, *f, 200, 3, 4)
     calls.add("path_link", 3, 0, *f, 3, *new)
     calls.add("path_link", 3, 0, *f, 3, *new)
-    calls.add("path_link", 3, 1, *link, 3, *e)
     calls.add("path_filestat_get", 3, 0, *new, 300)
     calls.add("path_rename", 3, *new, 3, *e)
     calls.add("path_unlink_file", 3, *new)
@@ -252,11 +251,50 @@ def test_what_is_done_with_paths(machine: Machine) -> None:
     calls.add("path_unlink_file", 3, *e)
     result = machine.run(calls)
     assert result.errnos == [
-        0, NOTEMPTY, 0, NOTDIR, 0, 0, 0, INVAL, 0, EXIST, INVAL, 0, 0, NOENT, ISDIR, 0,
+        0, NOTEMPTY, 0, NOTDIR, 0, 0, 0, INVAL, 0, EXIST, 0, 0, NOENT, ISDIR, 0,
     ]  # fmt: skip
     assert result.bytes(100, result.u32(0)) == b"d/../f"
     assert (result.u32(4), result.bytes(200, 4)) == (3, b"d/.\0")
     assert result.u64(300 + 24) == 2
+
+
+LINKS: dict[str, bytes | str | None] = {
+    "f": b"text", "d": None, "d/g": b"", "link": "f", "chain": "d/../link", "inner": "d/g",
+    "loop": "loop", "dangling": "nothing", "out": "../out", "root": "/f", "to_d": "d",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["rw", "overlay"])
+@pytest.mark.parametrize(
+    ("path", "errno", "followed"),
+    [("f", 0, "f"), ("link", 0, "f"), ("chain", 0, "f"), ("inner", 0, "d/g"),
+     ("to_d/g", 0, "d/g"), ("loop", LOOP, ""), ("dangling", NOENT, ""), ("out", PERM, ""),
+     ("root", PERM, ""), ("to_d", PERM, ""), ("d", PERM, ""), ("link/", NOTDIR, "")],
+)  # fmt: skip
+def test_another_name_for_what_a_link_leads_to(
+    machine: Machine, mode: str, path: str, errno: int, followed: str
+) -> None:
+    machine.plant(LINKS)
+    machine.fs_rules = [f'fs(dir="{machine.root}", at="/", mode="{mode}")']
+    calls = Calls()
+    new = calls.text("new")
+    calls.add("path_link", 3, 1, *calls.text(path), 3, *new)
+    calls.add("path_filestat_get", 3, 0, *new, 100)
+    calls.add("path_filestat_get", 3, 0, *calls.text(followed or path), 200)
+    result = machine.run(calls)
+    assert result.errnos[:2] == [errno, NOENT if errno else 0]
+    if not errno:  # one file, by two names
+        assert result.bytes(100, 64) == result.bytes(200, 64)
+        assert result.u64(100 + 24) == 2
+
+
+def test_another_name_for_a_link(machine: Machine) -> None:
+    machine.plant(LINKS)
+    calls = Calls()
+    calls.add("path_link", 3, 0, *calls.text("link"), 3, *calls.text("new"))
+    calls.add("path_readlink", 3, *calls.text("new"), 100, 50, 0)
+    result = machine.run(calls)
+    assert (result.errnos, result.bytes(100, result.u32(0))) == ([0, 0], b"f")
 
 
 def test_a_directory_by_another_name(machine: Machine) -> None:

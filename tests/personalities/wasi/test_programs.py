@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import wasmtime
 
 import wasmos
 from tests.personalities.wasi.conftest import EVERYTHING, Machine
@@ -132,7 +137,110 @@ def test_abort(machine: Machine, programs: bytes) -> None:
     assert run(machine, programs, "aborts").cause == "trapped"
 
 
+class Needy(io.BytesIO):
+    """Output that takes descriptors of this process when something is written to it."""
+
+    def write(self, data: Any) -> int:
+        taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(50)]
+        for descriptor in taken:
+            os.close(descriptor)
+        return super().write(data)
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [({}, 299), ({"max_open_files": 5000}, 299), ({"max_open_files": 200}, 200)],
+)
+def test_who_opens_without_end_leaves_the_host_its_own(
+    programs: bytes, tmp_path: Path, options: dict[str, int], count: int
+) -> None:
+    """Of 400 descriptors 300 are for guests, one of them for the directory."""
+    (tmp_path / "f").touch()
+    output = Needy()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+    try:
+        done = wasmos.run(programs, ["opens", "/f"], dirs={tmp_path: "/"}, output=output, **options)  # type: ignore[arg-type]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (done.returncode, output.getvalue()) == (0, f"{count} 1\n".encode())
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], None), (["politely"], 1)])
+def test_a_program_that_is_refused_memory(
+    programs: bytes, arguments: list[str], code: int | None
+) -> None:
+    done = wasmos.run(
+        programs, ["hoards", *arguments], limits=wasmos.Limits(memory_bytes=32 << 20),
+        capture_output=True,
+    )  # fmt: skip
+    assert done.exit.code == code and done.exit.may_lack_memory
+    assert "of 33,554,432 bytes of memory" in str(done.exit)
+
+
 def test_without_a_console(machine: Machine, programs: bytes) -> None:
     """What it prints is lost, and it goes on."""
     machine.arguments = ["programs", "hello"]
     assert machine.start(programs, ["args"]).code == 0
+
+
+# Where a user of wasmtime has a directory seen, and under which name: of `--dir HOST` it is HOST.
+NAMES = [
+    (".", "."),
+    (".::.", "."),
+    (".::/", "/"),
+    (".::./", "./"),
+    ("data", "data"),
+    ("./data", "./data"),
+    ("data/", "data/"),
+    ("data::.", "."),
+    ("data::x", "x"),
+    ("data::x/", "x/"),
+    ("data::./x", "./x"),
+    ("data::x/y", "x/y"),
+    ("{here}/data", "{here}/data"),
+]
+REACHED = [
+    f"{start}{name}"
+    for name in ("file", "data/file", "x/file", "x/y/file", "data/../file", "{here}/data/file")
+    for start in ("", "./", "/", "//", "/./", ".//")
+]
+
+
+@pytest.mark.parametrize(("text", "name"), NAMES)
+def test_the_paths_that_work_elsewhere_work(
+    programs: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, name: str
+) -> None:
+    here = tmp_path / "here"
+    (here / "data").mkdir(parents=True)
+    (here / "file").write_text("in .")
+    (here / "data" / "file").write_text("in data")
+    monkeypatch.chdir(here)
+    text, name = (each.replace("{here}", str(here)) for each in (text, name))
+    arguments = ["reach", *(path.replace("{here}", str(here)) for path in REACHED)]
+    done = wasmos.run(programs, arguments, dirs=text, name="programs", capture_output=True)
+    assert done.stdout is not None and done.returncode == 0
+    host = text.partition("::")[0]
+    assert done.stdout == under_the_engine(programs, arguments, {host: name}, tmp_path)
+    assert b": in " in done.stdout
+
+
+def under_the_engine(
+    program: bytes, arguments: list[str], directories: dict[str, str], folder: Path
+) -> bytes:
+    """What it prints under the engine's own WASI."""
+    config = wasmtime.WasiConfig()
+    config.argv = ["programs", *arguments]
+    config.stdout_file = str(folder / "out")
+    for host, name in directories.items():
+        config.preopen_dir(host, name)
+    engine = wasmtime.Engine()
+    store = wasmtime.Store(engine)
+    store.set_wasi(config)
+    linker = wasmtime.Linker(engine)
+    linker.define_wasi()
+    instance = linker.instantiate(store, wasmtime.Module(engine, program))
+    start = instance.exports(store)["_start"]
+    assert isinstance(start, wasmtime.Func)
+    start(store)
+    return (folder / "out").read_bytes()

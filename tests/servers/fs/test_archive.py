@@ -249,8 +249,29 @@ def test_damage(tmp_path: Path) -> None:
             world.close()
 
 
+@pytest.mark.parametrize("size", [0, 5, 511, 512, 5000])
+def test_a_file_that_is_no_archive(tmp_path: Path, size: int) -> None:
+    (tmp_path / "text").write_text("a" * size)
+    with pytest.raises(ImageError) as caught:
+        Archive(tmp_path / "text")
+    assert str(caught.value) == "neither a directory nor a zip or tar file"
+
+
+def test_an_archive_that_is_cut_off_says_so(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("a"))
+    whole = (tmp_path / "tar").read_bytes()
+    for size in (300, 511, 513, 1000):
+        (tmp_path / "tar").write_bytes(whole[:size])
+        with pytest.raises(ImageError, match=r"^the archive is cut off$"):
+            Archive(tmp_path / "tar")
+
+
 def test_an_archive_must_be_a_file(tmp_path: Path) -> None:
-    for path, reason in [(tmp_path, "neither a zip"), (tmp_path / "none", "no such file")]:
+    for path, reason in [
+        (tmp_path, "a directory and no archive"),
+        (tmp_path / "none", "no such file"),
+    ]:
         with pytest.raises(UsageError, match=reason):
             check_archive(str(path))
 

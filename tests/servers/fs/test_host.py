@@ -216,7 +216,7 @@ def test_load_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "nothing", Image())
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(ImageError, match="neither a directory nor a file"):
+    with pytest.raises(ImageError, match="a fifo and no archive"):
         load(tmp_path / "fifo", Image())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,8 +43,10 @@ def test_a_directory_whose_name_is_a_link(tmp_path: Path) -> None:
     ("badge", "reason"),
     [
         ({"dir": "{here}/none"}, "none': no such file or directory; name a directory"),
-        ({"dir": "{here}/file"}, "file': not a directory; name a directory"),
-        ({"dir": "{here}/fifo"}, "fifo': not a directory; name a directory"),
+        ({"dir": "{here}/file"}, "file': a file and no directory; name a directory"),
+        ({"dir": "{here}/fifo"}, "fifo': a fifo and no directory; name a directory"),
+        ({"dir": "{here}/socket"}, "socket': a socket and no directory; name a directory"),
+        ({"dir": "/dev/zero"}, "zero': a device and no directory; name a directory"),
         ({"dir": "{here}/file/x"}, "not a directory; name a directory"),
         ({"dir": ""}, "dir '' is no absolute path of the host"),
         ({"dir": "data"}, "dir 'data' is no absolute path of the host; write all of it"),
@@ -63,14 +66,18 @@ def test_a_directory_whose_name_is_a_link(tmp_path: Path) -> None:
         ({"archive": "/x", "dir": "/y"}, "dir and archive are two places; write two rules"),
         ({"archive": "/x", "mode": "rw"}, "an archive stays as it is"),
         ({"archive": "{here}/none"}, "none': no such file or directory; name a zip or tar file"),
-        ({"archive": "{here}/fifo"}, "fifo': neither a zip nor a tar file"),
-        ({"archive": "{here}/file"}, "file': the archive is cut off"),
+        ({"archive": "{here}/fifo"}, "fifo': a fifo and no archive"),
+        ({"archive": "{here}/socket"}, "socket': a socket and no archive"),
+        ({"archive": "/dev/zero"}, "zero': a device and no archive"),
+        ({"archive": "{here}"}, "': a directory and no archive"),
+        ({"archive": "{here}/file"}, "file': neither a directory nor a zip or tar file"),
         ({"path": "/x"}, "no badge parameter 'path'; there are dir, at, mode, archive"),
     ],
 )
 def test_badges_that_make_none(tmp_path: Path, badge: dict[str, str], reason: str) -> None:
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "fifo")
+    os.mknod(tmp_path / "socket", 0o600 | stat.S_IFSOCK)
     with pytest.raises(UsageError, match=reason):
         check_badge({key: value.format(here=tmp_path) for key, value in badge.items()})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import subprocess
 import tarfile
@@ -277,15 +278,30 @@ def test_a_nul_in_an_extended_path() -> None:
     assert "invalid argument" in refusal(pax(path=b"a\0b") + header(b"f") + END)
 
 
-@pytest.mark.parametrize("length", [0, 1, 511, 513, 1023, 1024, 1025, 1535, 1536])
+@pytest.mark.parametrize("length", [262, 511, 513, 1023, 1024, 1025, 1535, 1536])
 def test_cut_off(length: int) -> None:
     whole = header(b"f", size=600) + padded(b"x" * 600) + END
     assert refusal(whole[:length]) == "the archive is cut off"
 
 
-@pytest.mark.parametrize("data", [b"\x1f\x8b" + bytes(600), b"PK\3\4" * 200, b"\xff" * 512])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"a", b"a text\n" * 20, b"a text\n" * 2000, b"PK\3\4" * 200, b"\xff" * 512, bytes(511),
+     header(b"f")[:261]],
+)  # fmt: skip
 def test_not_an_archive(data: bytes) -> None:
-    assert refusal(data)
+    assert refusal(data) == "neither a directory nor a tar file"
+
+
+@pytest.mark.parametrize("name", ["gzip", "bz2", "lzma"])
+def test_a_compressed_archive(name: str) -> None:
+    data = importlib.import_module(name).compress(header(b"f") + END)
+    by = {"bz2": "bzip2", "lzma": "xz"}.get(name, name)
+    assert refusal(data) == f"compressed, by {by}; unpack it to a tar file"
+
+
+def test_what_is_no_header_later_is_damaged() -> None:
+    assert refusal(header(b"f") + b"a text\n" * 200) == "a damaged tar file"
 
 
 def test_a_bit_that_flipped() -> None:

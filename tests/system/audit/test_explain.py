@@ -250,6 +250,17 @@ def test_a_badge_that_a_service_refused_by(path: Path, origin: str, advice: str)
     assert "to allow" not in told(path, READS | {"origin": origin}, other)[-1]
 
 
+def test_a_link_that_leads_out(path: Path) -> None:
+    """No rule would let it: nothing is said of one, whatever the directory is for."""
+    for rule in (RO, 'fs(dir="/srv", at="/data")', "fs"):
+        record = denial(cause="server", reason="/x leads out of what was granted", grant=12)
+        lines = told(path, READS | {"rule": rule, "origin": "--dir"}, record)
+        assert lines[-1].startswith("  to allow  no rule can: "), lines
+    # A path is the guest's choice, and isn't what says so.
+    record = denial(cause="server", reason="leads out of what was granted/x", grant=12)
+    assert "no rule can" not in told(path, READS, record)[-1]
+
+
 def test_a_badge_that_was_narrowed(path: Path) -> None:
     """Whoever made it so is who can give more."""
     record = denial(cause="server", reason='it is for reading: mode="ro"', grant=12, rule=RO)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,14 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> str:
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-O1"]
     subprocess.run([*command, "-o", program, source], check=True, capture_output=True)
     return str(program)
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4096, hard)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class Trial:
@@ -217,12 +227,27 @@ def test_a_port_that_it_takes_connections_from(programs: str, folder: Path, dirs
     assert rules(found) == ["args.get", *shown, 'tcpip.listen(bind="0", listen_port=80)']
 
 
-@pytest.mark.parametrize(("most", "count"), [(None, 64), (5, 5), (100, 100)])
+def test_files_in_memory_beside_a_directory(programs: str, tmp_path: Path) -> None:
+    """As in a run, each is there."""
+    (tmp_path / "a").write_text("x")
+    given = {"files": tmp_path, "dirs": {tmp_path: "/data:ro"}}
+    assert wasmos.run(programs, ["cp", Path("/data/a"), "/b"], **given).returncode == 0  # type: ignore[arg-type]
+    found = learn(programs, ["cp", Path("/data/a"), "/b"], **given)  # type: ignore[arg-type]
+    assert found.exit is not None and found.exit.code == 0
+    assert [rule for rule in rules(found) if rule.startswith("fs")] == [
+        "fs", f'fs(dir="{tmp_path}", at="/data", mode="ro")',
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("many_descriptors")
+@pytest.mark.parametrize(("most", "count"), [(None, 1020), (5, 5), (100, 100)])
 def test_how_many_files_may_be_open(
     programs: str, folder: Path, most: int | None, count: int
 ) -> None:
+    """1,024 numbers, of which three are streams and one is the directory; or what was said."""
     dirs = [f"{folder}::/data:ro"]
-    assert wasmos.run(programs, ["open"], dirs=dirs, max_open_files=most).returncode == count
+    done = wasmos.run(programs, ["open"], dirs=dirs, max_open_files=most)
+    assert done.exit.code == count
     found = learn(programs, ["open"], dirs=dirs, max_open_files=most)
     assert found.exit is not None and found.exit.code == count
 

@@ -53,7 +53,7 @@ def test_archives_and_what_is_laid_over_them(tmp_path: Path, mode: str) -> None:
     ("rule", "error"),
     [
         ('fs(archive="none.zip")', "no such file"),
-        ('fs(archive="text")', "the archive is cut off"),
+        ('fs(archive="text")', "text': neither a directory nor a zip or tar file"),
         ('fs(archive="text", dir="/")', "archive"),
         ('fs(archive="text", mode="rw")', "an archive stays as it is"),
         ('fs(mode="overlay")', "overlay is for a dir or an archive"),

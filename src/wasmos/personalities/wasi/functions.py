@@ -7,7 +7,6 @@ these messages and no others, and docs/reference/wasi.md is made from it.
 from __future__ import annotations
 
 FULL = "full"
-PARTLY = "partly"
 REFUSED = "refused"
 
 
@@ -74,7 +73,7 @@ FUNCTIONS = (
     Function("path_create_directory", "fs_make_directory", note=_FOLLOWS),
     Function("path_filestat_get", "fs_stat", note=_FOLLOWS),
     Function("path_filestat_set_times", "fs_set_times", note=_FOLLOWS),
-    Function("path_link", "fs_link", level=PARTLY, note="EINVAL with `symlink_follow`"),
+    Function("path_link", "fs_link", note=_FOLLOWS),
     Function("path_open", "fs_open_file", note=_FOLLOWS),
     Function("path_readlink", "fs_read_link", note=_FOLLOWS),
     Function("path_remove_directory", "fs_remove_directory", note=_FOLLOWS),

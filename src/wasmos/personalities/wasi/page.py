@@ -105,13 +105,24 @@ opened below it. Neither kind is what protects the host: that is what the capabi
 | `path_remove_directory` of `d/` is EINVAL | it is removed | as elsewhere |
 | `path_readlink` of a link to an absolute path is EPERM | its text | it is only a text |
 | `path_filestat_set_times` without a flag doesn't look | ENOENT and so on | to be told |
+| `path_link` with `symlink_follow` is EINVAL | the link is followed | the specification says so |
 | paths as long as the host takes | 1,023 bytes, two of 735 | what a message has room for |
 | flags of `fd_advise` and others that don't exist trap | EINVAL | a program can handle it |
+| directories have the names that were said: `.`, `x` | `/`, `/x` | [below](#names-of-directories) |
 | with two wrong arguments, often the other one is reported | | their order is nobody's promise |
 
 Everything else is the same, call by call: `tests/personalities/wasi/test_differential.py` plays any
 calls in two copies of a directory, here and under the engine's WASI, and compares errnos, results
 and what is in the directories in the end. `WASI_EXAMPLES=20000` tries as many sequences.
+
+## Names of directories
+
+With `--dir .`, `--dir ./data` or `--dir data::x` the program finds the directories `/`, `/data` and
+`/x`: they are places in its tree, which rules and the audit speak of, and that has one beginning. C
+libraries for WASI, and what is built on them, take these names for the same, so that the paths that
+work there work here: with `.`, `file`, `./file` and `/file`; with `data`, `data/file` and
+`/data/file`. A program that looks for the name `.` itself doesn't find it. `--dir ../x` has no such
+name and is an error: write `--dir ../x::/x`.
 
 ## The public suite
 

@@ -16,6 +16,7 @@ import stat
 
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError, UsageError
+from wasmos.servers.fs.host import open_archive
 from wasmos.servers.fs.image import Directory, File, Found, Image, ImageError, Link
 from wasmos.servers.fs.imageworld import ImageWorld
 from wasmos.servers.fs.sources import Bytes
@@ -56,11 +57,9 @@ class Archive:
     member."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.descriptor = open_archive(path)
         try:
             found = os.fstat(self.descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise ImageError("neither a zip nor a tar file")
             self.identity = found.st_dev, found.st_ino
             self.size = found.st_size
             self.unpacked = Budget(MAX_UNPACKED_BYTES)

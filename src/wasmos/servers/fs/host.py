@@ -47,12 +47,34 @@ def load(source: PathLike, image: Image) -> list[Skipped]:
         return load_directory(source, image)
     from wasmos.servers.fs.tar import read_tar
 
-    descriptor = os.open(source, _OPEN_FILE & ~os.O_NOFOLLOW)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ImageError(f"{os.fspath(source)}: neither a directory nor a file")
+    with os.fdopen(open_archive(source), "rb") as file:
         read_tar(file, image)
     return []
+
+
+def open_archive(path: PathLike) -> int:
+    """A file that may be an archive, to be read. Raises OSError, and ImageError for what can't be
+    one: of that nothing is opened, as opening waits for somebody or makes a device do something."""
+    _check_regular(os.stat(path).st_mode)
+    descriptor = os.open(path, _OPEN_FILE & ~os.O_NOFOLLOW)
+    try:
+        _check_regular(os.fstat(descriptor).st_mode)  # another may have taken its place
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_regular(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise ImageError(f"{kind_of(mode)} and no archive")
+
+
+def kind_of(mode: int) -> str:
+    """What something of the host is, for people."""
+    if stat.S_ISREG(mode):
+        return "a file"
+    return "a directory" if stat.S_ISDIR(mode) else _KINDS.get(stat.S_IFMT(mode), "of no kind")
 
 
 def save(image: Image, target: PathLike, *, replace: bool = False) -> None:
@@ -228,8 +250,7 @@ def _check_target(parent: int, name: str, kind: int, target: str) -> None:
     except FileNotFoundError:
         return
     if found != kind:
-        there = _KINDS.get(found, "a directory" if found == stat.S_IFDIR else "a file")
-        raise ImageError(f"{target}: {there} is there; name another place")
+        raise ImageError(f"{target}: {kind_of(found)} is there; name another place")
 
 
 def _rename(parent: int, temporary: str, name: str) -> None:

@@ -26,6 +26,7 @@ from wasmos.servers.fs.world import (
     CHARACTER_DEVICE,
     DIRECTORY,
     KEEP,
+    LEADS_OUT,
     NOW,
     REGULAR,
     STREAM,
@@ -92,7 +93,7 @@ class HostWorld(World):
             # the path, as in an image, and no attempt on what a link leads to.
             if error.errno == errno.EXDEV and _leaves(path):
                 code = ErrorCode.INVALID_ARG
-            raise ServiceError(code, path) from None
+            raise ServiceError(code, _said(error, path)) from None
 
     def open(self, path: str, *, writable: bool) -> Opened:
         self._budget.take()
@@ -132,7 +133,7 @@ class HostWorld(World):
             descriptor, found = self._beneath.open_as(path, flags)
         except OSError as error:
             self._budget.give()
-            raise ServiceError(code_of(error), path) from None
+            raise _refused(error, path) from None
         except BaseException:
             self._budget.give()
             raise
@@ -143,7 +144,7 @@ class HostWorld(World):
         try:
             return _status(self._beneath.look(path, follow=follow))
         except OSError as error:
-            raise ServiceError(code_of(error), path) from None
+            raise _refused(error, path) from None
 
     def set_times(self, path: str, accessed_ns: int, modified_ns: int, *, follow: bool) -> None:
         def times(found: os.stat_result) -> tuple[int, int]:
@@ -152,7 +153,7 @@ class HostWorld(World):
         try:
             self._beneath.set_times(path, times, follow=follow)
         except OSError as error:
-            raise ServiceError(code_of(error), path) from None
+            raise _refused(error, path) from None
 
     def add_directory(self, path: str) -> None:
         self._change(path, Leaf.make_directory)
@@ -173,21 +174,21 @@ class HostWorld(World):
         try:
             return self._beneath.read_link(path)
         except OSError as error:
-            raise ServiceError(code_of(error), path) from None
+            raise _refused(error, path) from None
 
     def _change(self, path: str, change: Callable[[Leaf], Result]) -> Result:
         try:
             with self._beneath.leaf(path) as leaf:
                 return change(leaf)
         except OSError as error:
-            raise ServiceError(code_of(error), path) from None
+            raise _refused(error, path) from None
 
     def rename(self, path: str, new_path: str) -> None:
         try:
             with self._beneath.leaf(path) as old, self._beneath.leaf(new_path) as new:
                 _across(lambda: old.rename(new))
         except OSError as error:
-            raise ServiceError(code_of(error), path) from None
+            raise _refused(error, f"{path} or {new_path}") from None
 
     def link(self, path: str, new_path: str, *, follow: bool) -> None:
         find = self._beneath.followed if follow else self._beneath.leaf
@@ -200,7 +201,15 @@ class HostWorld(World):
                         raise ServiceError(code, path)
                     _across(lambda: old.link(new))
         except OSError as error:
-            raise ServiceError(code_of(error), path) from None
+            raise _refused(error, f"{path} or {new_path}") from None
+
+
+def _said(error: OSError, path: str) -> str:
+    return f"{path} {LEADS_OUT}" if error.errno == errno.EXDEV else path
+
+
+def _refused(error: OSError, path: str) -> ServiceError:
+    return ServiceError(code_of(error), _said(error, path))
 
 
 def _across(change: Callable[[], None]) -> None:

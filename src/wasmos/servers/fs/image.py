@@ -21,6 +21,7 @@ from bisect import bisect_left, insort
 
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError, WasmosError
+from wasmos.servers.fs.world import LEADS_OUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -467,7 +468,7 @@ class Image:
 
 def _left(path: str, links: int) -> NoReturn:
     code = ErrorCode.NOT_ALLOWED if links else ErrorCode.INVALID_ARG
-    raise ServiceError(code, f"{path} leaves the root")
+    raise ServiceError(code, f"{path} {LEADS_OUT}")
 
 
 def _steps(link: Link, links: int, path: str) -> list[str]:
@@ -475,7 +476,7 @@ def _steps(link: Link, links: int, path: str) -> list[str]:
     if links > MAX_LINKS:
         raise ServiceError(ErrorCode.TOO_MANY_LINKS, path)
     if link.target.startswith("/"):
-        raise ServiceError(ErrorCode.NOT_ALLOWED, path)
+        raise ServiceError(ErrorCode.NOT_ALLOWED, f"{path} {LEADS_OUT}")
     return link.target.split("/")[::-1]
 
 

@@ -108,7 +108,7 @@ class ImageWorld(World):
             # To want to leave is what one has no right to; to the first generation it was an
             # error in the path.
             if error.code == ErrorCode.INVALID_ARG and path and "\0" not in path:
-                raise ServiceError(ErrorCode.NOT_ALLOWED, path) from None
+                raise ServiceError(ErrorCode.NOT_ALLOWED, error.detail) from None
             raise
 
     def _leaf(self, path: str) -> Found:

@@ -71,8 +71,22 @@ def _check_directory(directory: str) -> None:
     try:
         os.close(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = _no_directory(directory) or (error.strerror or str(error)).lower()
         raise UsageError(f"fs: dir {directory!r}: {reason}; name a directory") from None
+
+
+def _no_directory(path: str) -> str:
+    """What is there instead; "" if that is nothing."""
+    import os
+
+    from wasmos.servers.fs.host import kind_of
+
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return ""
+    found = kind_of(mode)
+    return "" if found == "a directory" else f"{found} and no directory"
 
 
 class Mount:

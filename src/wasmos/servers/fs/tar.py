@@ -15,6 +15,7 @@ from wasmos.servers.fs.image import Directory, File, Image, ImageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import BinaryIO, Protocol
 
     class Members(Protocol):
@@ -31,6 +32,12 @@ BLOCK = 512
 CHUNK_BYTES = 1 << 20
 MAX_EXTENSION_BYTES = 64 << 10  # of a header that doesn't fit a block
 _ZEROS = bytes(BLOCK)
+_COMPRESSED = (
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+)
 _REFUSED = {
     b"1": "a hard link",
     b"2": "a symbolic link",
@@ -48,9 +55,8 @@ class _Member:
     __slots__ = ("kind", "modified_s", "path", "size", "target")
 
     def __init__(self, block: bytes) -> None:
-        total = sum(block[:148]) + 8 * 0x20 + sum(block[156:])
-        if _number(block[148:156], "a checksum") != total:
-            raise ImageError("not a tar file, or a damaged or compressed one")
+        if not _has_checksum(block):
+            raise ImageError("a damaged tar file")
         self.path = _text(block[:100])
         # Only the standard's own format keeps the rest of long paths there.
         if block[257:263] == b"ustar\0" and (prefix := _text(block[345:500])):
@@ -61,11 +67,38 @@ class _Member:
         self.modified_s = _seconds(block[136:148])
 
 
+def _has_checksum(block: bytes) -> bool:
+    digits = block[148:156].strip(b" \0")
+    total = sum(block[:148]) + 8 * 0x20 + sum(block[156:])
+    return bool(digits) and not digits.strip(b"01234567") and int(digits, 8) == total
+
+
+def _headers(file: BinaryIO, kinds: str) -> Iterator[bytes]:
+    """The blocks that should be headers: after each, the file is behind what that is about. Of a
+    file that doesn't begin like an archive it is said that it is neither a directory nor one of
+    these kinds, and not what is wrong with it."""
+    block = file.read(BLOCK)
+    if block[257:262] != b"ustar" and block != _ZEROS and not _has_checksum(block):
+        raise ImageError(_compressed(block) or f"neither a directory nor {kinds}")
+    while len(block) == BLOCK and block != _ZEROS:
+        yield block
+        block = file.read(BLOCK)
+    if len(block) != BLOCK:
+        raise ImageError("the archive is cut off")
+
+
+def _compressed(begin: bytes) -> str:
+    for magic, name in _COMPRESSED:
+        if begin.startswith(magic):
+            return f"compressed, by {name}; unpack it to a tar file"
+    return ""
+
+
 def scan_tar(file: BinaryIO, size: int, members: Members) -> None:
     """Tell `members` what is in an archive of `size` bytes, and read no contents. Raises
     ImageError, which names the member."""
     extended: dict[str, str] = {}
-    while (block := _exactly(file, BLOCK)) != _ZEROS:
+    for block in _headers(file, "a zip or tar file"):
         member = _Member(block)
         if member.kind in b"xgLK":
             _extend(extended, member, _extension(file, member))
@@ -92,7 +125,7 @@ def read_tar(file: BinaryIO, image: Image) -> None:
     """Fill an image from an archive. Raises ImageError, which names the member."""
     seen: set[str] = set()
     extended: dict[str, str] = {}  # what an extension says about the member that follows
-    while (block := _exactly(file, BLOCK)) != _ZEROS:
+    for block in _headers(file, "a tar file"):
         member = _Member(block)
         if member.kind in b"xgL":
             _extend(extended, member, _extension(file, member))

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     # A name as bytes, an inode, a kind.
     Entry: TypeAlias = tuple[bytes, int, int]
 
+# What a ServiceError says last of a path that isn't followed to its end.
+LEADS_OUT = "leads out of what was granted"
+
 # Kinds, by the numbers of WASI.
 UNKNOWN, BLOCK_DEVICE, CHARACTER_DEVICE, DIRECTORY, REGULAR, STREAM, SYMBOLIC_LINK = (
     0, 1, 2, 3, 4, 6, 7,

@@ -18,6 +18,7 @@ import shlex
 
 from wasmos.errors import UsageError
 from wasmos.kernel import Rule
+from wasmos.servers.fs.world import LEADS_OUT
 from wasmos.system.flags import host_port
 from wasmos.system.policy.edit import heading
 from wasmos.system.policy.policy import toml_string
@@ -32,6 +33,11 @@ SHELL = "the shell"
 PYTHON = "where Python runs it"
 LISTEN = "tcpip.listen"
 MODE = 'mode="ro"'
+# Neither a rule for the path nor one for where it leads lets a link lead there.
+OUT = (
+    "no rule can: a path leads to nothing outside of its place; have what it leads to granted, "
+    "with --dir, and opened there"
+)
 
 
 def lift(origin: str, grant: int) -> str:
@@ -61,6 +67,8 @@ def badge(rule: str, origin: str, reason: str, giver: str = "") -> str:
     """How to have more of a rule whose badge a service has refused by; "" if it was something
     else. giver: the task that passed it on so. A rule more is no help: of two for one place the
     older counts."""
+    if rule.startswith("fs") and reason.endswith(LEADS_OUT):
+        return OUT
     if (wide := _writable(rule, reason)) is None:
         return ""
     if giver:

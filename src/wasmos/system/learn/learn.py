@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from wasmos.kernel import Cache, CompileLimits, Exit, Progress, Service, Source, Task
     from wasmos.servers.tcpip.network import Endpoint, Network
+    from wasmos.system.flags import Directories
     from wasmos.system.learn.learner import Ask
     from wasmos.system.learn.learnt import Line
 
@@ -62,13 +63,13 @@ class Learnt:
 
 def learn(
     source: Source,
-    args: Sequence[str] = (),
+    args: Sequence[str | os.PathLike[str]] = (),
     *,
     ask: Callable[[Kernel, Task], Ask] | None = None,
     allow: Iterable[str] = (),
     deny: Iterable[str] = (),
     generalise: bool = False,
-    dirs: Iterable[str] = (),
+    dirs: Directories = (),
     files: str | os.PathLike[str] | None = None,
     max_open_files: int | None = None,
     listen: Iterable[str] = (),
@@ -93,9 +94,9 @@ def learn(
     Prompter(…)`; then `allow` is what is allowed without a question, and for a program of another
     system what `run` grants it by itself.
 
-    dirs: host directories, as in `./data::/data:ro`; without them it has files in memory, `files`
+    dirs: host directories, as `run` takes them; without them it has files in memory, `files`
         at first; a program of another system has these only if there are some.
-    max_open_files: how many files it may have open, 64 by default.
+    max_open_files: how many files it may have open, 1,024 by default, as far as the host has them.
     argv0: as for `run`.
     listen: ports, as in `8080:80`; every other port that it wants is any free one of 127.0.0.1.
     env: variables that it finds besides the host's, or instead: NAME=VALUE; a program of another
@@ -106,7 +107,7 @@ def learn(
 
     Raises ModuleRefused, CompileLimitExceeded, UsageError, OSError.
     """
-    allow, env = list(allow), list(env)
+    allow, env, words = list(allow), list(env), outfit.words(args)
     if allow and ask is None:  # it would read like a limit, and be none
         raise UsageError("allow= goes with ask=; without it everything is allowed but deny=")
     limits = limits or Limits()
@@ -127,13 +128,13 @@ def learn(
         variables = _variables(env, is_adapted)
         world.serve(
             input, output, output_limit,
-            args=bool(args) or argv0 is not None or is_adapted or ask is None,
+            args=bool(words) or argv0 is not None or is_adapted or ask is None,
             env=bool(variables) or not is_adapted,
         )  # fmt: skip
         task = kernel.spawn(program, name=name, limits=limits)
         for rule in denied:
             kernel.deny(task, rule, origin="--deny")
-        watched = world.fs_rules if ask is None or world.dirs else []
+        watched = world.fs_rules if ask is None else world.dirs
         if is_adapted:  # as in a run: it sees the places that it is given
             watched = world.dirs if files is None else world.fs_rules
         for rule in watched:
@@ -145,7 +146,7 @@ def learn(
         )  # fmt: skip
         if argv0 is None:
             argv0 = outfit.argv0(program, source, task.name)
-        world.begin(task, learner, [argv0, *args], variables)
+        world.begin(task, learner, [argv0, *words], variables)
         kernel.ask(task, learner)
         exit = _wait(kernel, task)
         learner.finish()
@@ -171,7 +172,7 @@ class _World:
     def __init__(
         self,
         kernel: Kernel,
-        dirs: Iterable[str],
+        dirs: Directories,
         files: str | os.PathLike[str] | None,
         max_open_files: int | None,
         listen: Iterable[str],
@@ -185,8 +186,10 @@ class _World:
         self.dirs = [Rule.parse(rule) for _, rule in flags.directories(dirs)]
         for rule in self.dirs:
             rights.check_badge(rule)
-        self.fs_rules = self.dirs or [Rule("fs")]
-        self.fs = WatchedFs(outfit.filled_image(files, log), **outfit.room_for(max_open_files))
+        in_memory = [Rule("fs")] if files is not None or not self.dirs else []
+        self.fs_rules = [*in_memory, *self.dirs]
+        most = outfit.FILES_OF_ONE if max_open_files is None else max_open_files
+        self.fs = WatchedFs(outfit.filled_image(files, log), **outfit.room_for(most))
         self._kernel = kernel
         self._log = log
         self._listen = list(listen)

@@ -217,11 +217,11 @@ class _Reader:
                 }
 
     def _open_files(self, place: Place, value: object) -> int:
-        from wasmos.system.outfit import room_for
+        from wasmos.system.outfit import check_open_files
 
         count = self.tables.whole(place, value, MAX_COUNT)
         try:
-            room_for(count)
+            check_open_files(count)
         except UsageError as error:
             self.tables.fail(place, str(error))
         return count
