@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.servers.fs.callers import Caller, Grant, User
 from wasmos import abi
 from wasmos.abi import ErrorCode
 from wasmos.errors import CapabilityDenied, ServiceError
-from wasmos.servers.fs import Fs, Image
+from wasmos.servers.fs import Fs, Image, archive
 from wasmos.servers.fs.resolve import Resolver
 
 DENIED, INVALID, NOT_FOUND = ErrorCode.NOT_ALLOWED, ErrorCode.INVALID_ARG, ErrorCode.NOT_FOUND
@@ -419,6 +420,37 @@ def test_one_directory_for_many_grants(fs: Fs, inside: Path, tmp_path: Path) -> 
     assert names(late, "/") == []
     assert names(users[0], "/") == ["d", "e", "f"]
     assert trees.open_descriptors() == idle + 2
+    for grant in (1, 2, 9, 3):
+        fs.revoked(grant)
+    assert trees.open_descriptors() == idle
+
+
+def test_one_archive_for_many_grants(
+    fs: Fs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read once: who passes a right on to many mustn't hold everybody up with each."""
+    name = tmp_path / "z"
+
+    def make(member: str) -> None:
+        with zipfile.ZipFile(tmp_path / "new", "w") as zipped:
+            zipped.writestr(member, b"")
+        (tmp_path / "new").rename(name)
+
+    make("old")
+    reads: list[str] = []
+    read = archive.Archive._read
+    monkeypatch.setattr(
+        archive.Archive, "_read", lambda self: (reads.append("read"), read(self))[1]
+    )
+    idle = trees.open_descriptors()
+    users = [User(fs, Caller(grant, Grant(grant, {"archive": str(name)}))) for grant in range(1, 4)]
+    assert [names(user, "/") for user in users] == [["old"]] * 3
+    assert len(reads) == 1
+    make("new")
+    late = User(fs, Caller(9, Grant(9, {"archive": str(name)})))
+    assert names(late, "/") == ["new"]
+    assert names(users[0], "/") == ["old"]
+    assert len(reads) == 2
     for grant in (1, 2, 9, 3):
         fs.revoked(grant)
     assert trees.open_descriptors() == idle
