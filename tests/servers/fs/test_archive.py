@@ -17,6 +17,7 @@ from tests.servers.fs.test_worlds import names, outcome, read, reading
 from wasmos.abi import ErrorCode
 from wasmos.errors import UsageError
 from wasmos.servers.fs import archive as module
+from wasmos.servers.fs import imageworld
 from wasmos.servers.fs.archive import Archive, ArchiveWorld, check_archive
 from wasmos.servers.fs.image import ImageError
 from wasmos.servers.fs.imageworld import ImageWorld
@@ -220,6 +221,26 @@ def test_more_bytes_than_may_list_what_is_in_it(
     opened = world.open_file("f", TO_READ)
     assert reading(opened, 0, len(data) + 1) == data
     opened.close()
+    world.close()
+
+
+def test_a_directory_that_is_too_large_to_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can be used. Above it, and over it, nothing is different from one of the host."""
+    monkeypatch.setattr(imageworld, "MAX_LISTED", 10)
+    with zipfile.ZipFile(tmp_path / "z", "w") as archive:
+        for index in range(10):
+            archive.writestr(f"d/{index}", b"")
+            archive.writestr(f"e/{index}", b"")
+        archive.writestr("e/x", b"data")
+    world = ArchiveWorld(Archive(tmp_path / "z"))
+    assert len(names(world, "d")) == 10
+    assert outcome(names, world, "e") == ErrorCode.TOO_LARGE
+    assert read(world, "e/x") == b"data"
+    over = ImageWorld(lay_over(world))
+    assert outcome(over.status, "e/x", follow=True) == ErrorCode.TOO_LARGE
+    assert names(over) == ["d", "e"]
     world.close()
 
 

@@ -10,7 +10,15 @@ import itertools
 
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
-from wasmos.servers.fs.image import MAX_NAME_BYTES, Directory, File, Found, Image, Link
+from wasmos.servers.fs.image import (
+    MAX_ENTRIES,
+    MAX_NAME_BYTES,
+    Directory,
+    File,
+    Found,
+    Image,
+    Link,
+)
 from wasmos.servers.fs.world import (
     APPEND,
     CREATE,
@@ -35,6 +43,10 @@ if TYPE_CHECKING:
 
     from wasmos.servers.fs.image import Node
     from wasmos.servers.fs.world import Entry, Status
+
+# Names in one directory, as of the host's: an archive can have more, and they can be used, but to
+# list them all would take too long for one message.
+MAX_LISTED = MAX_ENTRIES
 
 # Numbers that no host's device has: they are negative there.
 _devices = itertools.count(1)
@@ -371,6 +383,8 @@ class _Node(Opened):
         if not isinstance(node, Directory):
             raise ServiceError(ErrorCode.NOT_A_DIR)
         self._image.enter(node)
+        if len(node.names) > MAX_LISTED:
+            raise ServiceError(ErrorCode.TOO_LARGE, f"more than {MAX_LISTED:,} names")
         return [
             (name.encode("utf-8", "surrogateescape"), inner.inode, _kind(inner))
             for name in node.names
