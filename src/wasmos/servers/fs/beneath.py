@@ -450,6 +450,15 @@ def list_entries(descriptor: int, kinds: Mapping[int, int]) -> list[tuple[bytes,
     return found
 
 
+def look_in(descriptor: int, name: bytes) -> os.stat_result:
+    """What a name in an open directory is itself. As everywhere, a directory of another file system
+    isn't part of the tree."""
+    found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+    if stat.S_ISDIR(found.st_mode) and found.st_dev != os.fstat(descriptor).st_dev:
+        raise failure(errno.EXDEV)
+    return found
+
+
 def _kind_of(entry: os.DirEntry[str], kinds: Mapping[int, int]) -> int:
     # The usual ones without asking the host again.
     if entry.is_file(follow_symlinks=False):

@@ -18,7 +18,7 @@ import time
 
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
-from wasmos.servers.fs.beneath import Beneath, allocate, list_entries
+from wasmos.servers.fs.beneath import Beneath, allocate, list_entries, look_in
 from wasmos.servers.fs.hosterrors import code_of, first_code_of
 from wasmos.servers.fs.leaf import Leaf
 from wasmos.servers.fs.world import (
@@ -345,6 +345,12 @@ class _Descriptor(Opened):
     def set_times(self, accessed_ns: int, modified_ns: int) -> None:
         times = _times(os.fstat(self._descriptor), accessed_ns, modified_ns)
         self._ask(lambda: os.utime(self._descriptor, ns=times))
+
+    def look(self, name: bytes) -> Status:
+        return _status(self._ask(lambda: look_in(self._descriptor, name)))
+
+    def read_link(self, name: bytes) -> bytes:
+        return self._ask(lambda: os.readlink(name, dir_fd=self._descriptor))
 
     def entries(self) -> list[Entry]:
         if self.kind != DIRECTORY:

@@ -268,10 +268,7 @@ class ImageWorld(World):
         self.image.add(new, Link(target))
 
     def read_link(self, path: str) -> bytes:
-        node = self._find(path, follow=False)
-        if not isinstance(node, Link):
-            raise ServiceError(ErrorCode.INVALID_ARG, path)
-        return node.target.encode("utf-8", "surrogateescape")
+        return _text(self._find(path, follow=False))
 
 
 def last_name(path: str) -> str:
@@ -283,6 +280,12 @@ def _check_names(path: str) -> None:
     for name in path.split("/"):
         if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
             raise ServiceError(ErrorCode.NAME_TOO_LONG)
+
+
+def _text(node: Node) -> bytes:
+    if not isinstance(node, Link):
+        raise ServiceError(ErrorCode.INVALID_ARG)
+    return node.target.encode("utf-8", "surrogateescape")
 
 
 def _kind(node: Node) -> int:
@@ -390,6 +393,21 @@ class _Node(Opened):
             for name in node.names
             for inner in (node.nodes[name],)
         ]
+
+    def _inner(self, name: bytes) -> Node:
+        node = self._node
+        if isinstance(node, Directory):
+            self._image.enter(node)
+            inner = node.nodes.get(name.decode("utf-8", "surrogateescape"))
+            if inner is not None:
+                return inner
+        raise ServiceError(ErrorCode.NOT_FOUND)
+
+    def look(self, name: bytes) -> Status:
+        return self._world._status(self._inner(name))
+
+    def read_link(self, name: bytes) -> bytes:
+        return _text(self._inner(name))
 
     def close(self) -> None:
         self._image.release(self._node)
