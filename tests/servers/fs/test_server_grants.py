@@ -14,11 +14,14 @@ import pytest
 import wasmos
 from tests.servers.fs import trees
 from tests.servers.fs.callers import Caller, Grant, User
+from tests.support.descriptors import descriptors_left
 from wasmos import abi
 from wasmos.abi import ErrorCode
 from wasmos.errors import CapabilityDenied, ServiceError
 from wasmos.servers.fs import Fs, Image, archive
 from wasmos.servers.fs.resolve import Resolver
+from wasmos.servers.fs.world import EMPTY, TO_WRITE
+from wasmos.servers.reserve import RESERVED
 
 DENIED, INVALID, NOT_FOUND = ErrorCode.NOT_ALLOWED, ErrorCode.INVALID_ARG, ErrorCode.NOT_FOUND
 
@@ -520,6 +523,24 @@ def test_where_the_process_has_no_more(fs: Fs, user: User) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert user.get("/data/f") == b"file"
+
+
+def test_the_last_descriptors_are_not_for_guests(image: Image, inside: Path) -> None:
+    """The host needs some itself: to import a module, to tell of a trap."""
+    fs = Fs(image, max_open_files=1000, max_host_files=1000)
+    user = User(fs, Caller(2, Grant(1, {"dir": str(inside)})))
+    user.get("f")
+    with descriptors_left(100):
+        for _ in range(100 - RESERVED):
+            user.open("f")
+        assert code(user.open, "f") == ErrorCode.NO_RESOURCES
+        assert code(fs.fs_open_file, user.caller, "f", EMPTY | TO_WRITE) == ErrorCode.NO_RESOURCES
+        assert (inside / "f").read_bytes() == b"file"
+        held = [os.dup(0) for _ in range(RESERVED)]
+        for each in held:
+            os.close(each)
+    fs.task_ended(2)
+    fs.stopped()
 
 
 def test_a_size_is_at_most_what_an_answer_tells(fs: Fs, user: User, inside: Path) -> None:

@@ -31,6 +31,7 @@ from wasmos.servers.fs.world import (
     TO_READ,
     TO_WRITE,
 )
+from wasmos.servers.reserve import is_short
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ class Beneath:
     def identity(self) -> tuple[int, int]:
         """The same for two names of one directory."""
         return self._found.st_dev, self._found.st_ino
+
+    @property
+    def is_short(self) -> bool:
+        """Whether this process needs the descriptors that are left itself."""
+        return is_short(self._root)
 
     def close(self) -> None:
         os.close(self._root)

@@ -94,8 +94,14 @@ class HostWorld(World):
                 code = ErrorCode.INVALID_ARG
             raise ServiceError(code, path) from None
 
-    def open(self, path: str, *, writable: bool) -> Opened:
+    def _take(self) -> None:
+        """Room for one more descriptor, before something is created or emptied for it."""
+        if self._beneath.is_short:
+            raise ServiceError(ErrorCode.NO_RESOURCES, "this process has few descriptors left")
         self._budget.take()
+
+    def open(self, path: str, *, writable: bool) -> Opened:
+        self._take()
         try:
             found = self._ask(path, lambda: self._beneath.open_file(path, writable=writable))
         except BaseException as error:
@@ -127,7 +133,7 @@ class HostWorld(World):
     # --- the second generation ---
 
     def open_file(self, path: str, flags: int) -> Opened:
-        self._budget.take()
+        self._take()
         try:
             descriptor, found = self._beneath.open_as(path, flags)
         except OSError as error:
