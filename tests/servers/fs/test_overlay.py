@@ -11,7 +11,7 @@ import pytest
 from tests.servers.fs import trees, worlds
 from tests.servers.fs.test_worlds import names, outcome, read
 from wasmos.abi import ErrorCode
-from wasmos.servers.fs import Image
+from wasmos.servers.fs import Image, hostworld
 from wasmos.servers.fs import overlay as module
 from wasmos.servers.fs.beneath import Beneath
 from wasmos.servers.fs.hostworld import Budget, HostWorld
@@ -52,6 +52,21 @@ def test_only_what_is_changed_is_copied(host: HostWorld, inside: Path) -> None:
     over.remove_file("h")
     worlds.put(over, "d/sub/deep", b"D")
     assert read(over, "d/sub/deep") == b"Deep"
+
+
+def test_what_is_too_large_is_not_read(
+    host: HostWorld, inside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else is served while as much of it is read as would have been allowed."""
+    with (inside / "f").open("r+b") as file:
+        file.truncate(10 << 30)
+    over = ImageWorld(lay_over(host))
+    opened = over.open_file("f", TO_READ | TO_WRITE)
+    monkeypatch.setattr(hostworld._Descriptor, "read_into", None)
+    assert outcome(opened.write_from, 0, memoryview(b"x")) == FULL
+    assert outcome(opened.resize, 10) == FULL
+    opened.close()
+    assert over.image.used_bytes == 0
 
 
 def test_to_empty_a_file_copies_nothing(host: HostWorld, inside: Path) -> None:

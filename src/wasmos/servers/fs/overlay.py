@@ -138,6 +138,7 @@ class _Contents(Bytes):
     def all(self, most: int) -> bytearray:
         opened = self._opened or self._open()
         try:
+            _check_size(opened.status()[4], most)  # before a part of it is read for nothing
             return _all(opened.read_into, most)
         finally:
             if opened is not self._opened:
@@ -151,6 +152,10 @@ def _all(read_into: Callable[[int, memoryview], int], most: int) -> bytearray:
     with memoryview(chunk) as view:
         while count := read_into(len(data), view):
             data += view[:count]
-            if len(data) > most:
-                raise ServiceError(ErrorCode.NO_SPACE, f"more than {most:,} bytes to copy")
+            _check_size(len(data), most)
     return data
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise ServiceError(ErrorCode.NO_SPACE, f"more than {most:,} bytes to copy")
