@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tarfile
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -10,10 +13,15 @@ import pytest
 import wasmos
 from tests.attacks.attack import Bank, Scene, attack, serve_vm, settle, wat
 from tests.attacks.test_delegation import offer
+from tests.support.descriptors import descriptors_left
 from wasmos import abi
+from wasmos.cli import shown
+from wasmos.errors import UsageError
 from wasmos.kernel import pattern
 from wasmos.kernel.bounds import MAX_COMPARED, MAX_EFFORT
 from wasmos.servers.fs import Fs, Image
+from wasmos.servers.fs.archive import check_archive
+from wasmos.servers.reserve import RESERVED
 
 PING = abi.Ping.TYPE
 
@@ -264,6 +272,54 @@ def test_countless_open_files(scene: Scene) -> None:
     made = sum(not evil.call("fs", abi.FsOpen("f", 0)).error for _ in range(70))
     assert made == 64
     assert victim.call("fs", abi.FsOpen("f", 0)).error == 0
+
+
+@attack(
+    "the last descriptors",
+    "Files are opened until this process can open no more: then the kernel couldn't even import",
+    stopped_by=r"reply fs.* to evil.*: no resources",
+)
+def test_the_last_descriptors(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x")
+    scene.serve(Fs(max_open_files=1000, max_host_files=1000))
+    evil = scene.agent("evil", f'fs(dir="{tmp_path}")')
+    assert evil.call("fs", abi.FsOpen("f", 0)).error == 0
+    with descriptors_left(100):
+        made = sum(not evil.call("fs", abi.FsOpen("f", 0)).error for _ in range(100))
+        for left in [os.dup(0) for _ in range(RESERVED)]:
+            os.close(left)
+    assert made == 100 - RESERVED
+
+
+ARCHIVES: dict[str, tuple[str, bytes]] = {
+    "a link of 64 KiB": ("l", tarfile.SYMTYPE),
+    "a sparse file": ("f", b"S"),
+    "a tree that is too deep": ("d/" * 129, tarfile.DIRTYPE),
+    "a hard link": ("l", tarfile.LNKTYPE),
+    "a device": ("d", tarfile.CHRTYPE),
+    "a path out of it": ("../../x", tarfile.REGTYPE),
+    "a name that a terminal obeys, and out of it": ("\x1b[2J/../..", tarfile.REGTYPE),
+}
+
+
+@attack(
+    "a hostile archive",
+    "What somebody was talked into using with --dir has in it what costs much, or leads out",
+    stopped_by=r"error: fs: archive .*",
+    each="form",
+)
+@pytest.mark.parametrize("form", ARCHIVES)
+def test_a_hostile_archive(scene: Scene, tmp_path: Path, form: str) -> None:
+    name, kind = ARCHIVES[form]
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+        member.linkname = "./" * 32_000
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.addfile(member)
+    with pytest.raises(UsageError) as refused:
+        check_archive(str(tmp_path / "a.tar"))
+    scene.say(shown(f"error: {refused.value}"))
 
 
 @attack(

@@ -1097,3 +1097,26 @@ def test_a_program_that_is_refused_memory(made: Make, tmp_path: Path) -> None:
 def test_a_program_that_traps_with_memory_left(made: Make) -> None:
     done = wasmos_("run", made(wat.program("unreachable")))
     assert "memory" not in done.stderr
+
+
+def test_a_trap_with_all_descriptors_in_use(tmp_path: Path) -> None:
+    """What a program keeps open mustn't keep anybody from being told how it ended."""
+    import resource
+
+    (tmp_path / "p.wat").write_text("""(module
+        (import "wasi_snapshot_preview1" "path_open"
+            (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "f")
+        (func (export "_start")
+            (loop (br_if 0 (i32.eqz (call $open (i32.const 3) (i32.const 0) (i32.const 0)
+                (i32.const 1) (i32.const 1) (i64.const 2) (i64.const 0) (i32.const 0)
+                (i32.const 16)))))
+            unreachable))""")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    done = wasmos_(
+        "run", "--max-open-files", "1000", "--dir", f"{tmp_path}::/d", tmp_path / "p.wat",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard)),
+    )  # fmt: skip
+    assert done.returncode == 134, done.stderr
+    assert "trapped: unreachable" in done.stderr

@@ -179,23 +179,13 @@ def check_open_files(files: int | None) -> None:
 
 
 def room_for(files: int | None) -> dict[str, Any]:
-    """Limits of an fs server under which one task may have so many files open, as far as the host
-    has them; None: the usual ones. Raises UsageError."""
+    """Limits of an fs server under which one task may have so many files open; None: the usual
+    ones. Raises UsageError."""
     check_open_files(files)
     from wasmos.servers.fs.views import MAX_HOST_FILES, MAX_OPEN_FILES
 
     most = MAX_OPEN_FILES if files is None else files
-    host = min(max(MAX_HOST_FILES, most + FILES_BESIDES), _descriptors_for_files())
-    return {"max_open_files": most, "max_host_files": host}
-
-
-def _descriptors_for_files() -> int:
-    """A quarter of what this process may open isn't for what guests open: it is for sockets, logs
-    and the process itself."""
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_FILES + FILES_BESIDES if soft == resource.RLIM_INFINITY else soft * 3 // 4
+    return {"max_open_files": most, "max_host_files": max(MAX_HOST_FILES, most + FILES_BESIDES)}
 
 
 def tcpip(

@@ -147,14 +147,11 @@ class Needy(io.BytesIO):
         return super().write(data)
 
 
-@pytest.mark.parametrize(
-    ("options", "count"),
-    [({}, 299), ({"max_open_files": 5000}, 299), ({"max_open_files": 200}, 200)],
-)
+@pytest.mark.parametrize("options", [{}, {"max_open_files": 5000}, {"max_open_files": 200}])
 def test_who_opens_without_end_leaves_the_host_its_own(
-    programs: bytes, tmp_path: Path, options: dict[str, int], count: int
+    programs: bytes, tmp_path: Path, options: dict[str, int]
 ) -> None:
-    """Of 400 descriptors 300 are for guests, one of them for the directory."""
+    """Of 400 descriptors 32 aren't for guests, whoever has the others."""
     (tmp_path / "f").touch()
     output = Needy()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -163,7 +160,9 @@ def test_who_opens_without_end_leaves_the_host_its_own(
         done = wasmos.run(programs, ["opens", "/f"], dirs={tmp_path: "/"}, output=output, **options)  # type: ignore[arg-type]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert (done.returncode, output.getvalue()) == (0, f"{count} 1\n".encode())
+    count, reason = map(int, output.getvalue().split())
+    assert (done.returncode, reason) == (0, 1)
+    assert count == 200 if options.get("max_open_files") == 200 else 300 < count < 368
 
 
 @pytest.mark.parametrize(("arguments", "code"), [([], None), (["politely"], 1)])

@@ -18,6 +18,7 @@ from tests.support.wat import program
 from wasmos import abi
 from wasmos.abi import ErrorCode
 from wasmos.servers.console import Console
+from wasmos.servers.console.server import PUT_BYTES
 from wasmos.servers.pong import Pong
 
 
@@ -376,6 +377,25 @@ def test_put_goes_on_whole(kernel: wasmos.Kernel, tmp_path: Path) -> None:
         assert (tmp_path / "out").read_bytes() == big + b"".join(
             big[:size] for size in (1, 1023, 1024, 1025)
         )
+
+
+@pytest.mark.parametrize("limit", [None, 100 << 20])
+@pytest.mark.parametrize("sort", ["file", "memory", "function", "terminal"])
+def test_one_put_is_only_so_long(
+    kernel: wasmos.Kernel, tmp_path: Path, sort: str, limit: int | None
+) -> None:
+    """Nobody else runs while a file takes what it is given: a gigabyte, if we let it."""
+    pieces: list[int] = []
+    with (tmp_path / "out").open("wb") as file:
+        outputs = {"file": file, "memory": io.BytesIO(), "terminal": io.BytesIO()}
+        output = outputs.get(sort, lambda data: pieces.append(len(data)))
+        terminal = sort == "terminal" or None
+        kernel.serve(Console(output, terminal=terminal, output_limit=limit))
+        client = kernel.client()
+        whole = bytes(PUT_BYTES + 1)
+        for _ in range(2):  # at first, and when its way is known
+            assert put(client, whole) == PUT_BYTES
+        assert max(pieces, default=0) <= PUT_BYTES
 
 
 def test_a_guest_puts(kernel: wasmos.Kernel) -> None:

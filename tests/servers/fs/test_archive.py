@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import stat
 import tarfile
 import zipfile
@@ -12,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.servers.fs import trees
-from tests.servers.fs.test_worlds import names, outcome, read
+from tests.servers.fs.test_worlds import names, outcome, read, reading
 from wasmos.abi import ErrorCode
 from wasmos.errors import UsageError
 from wasmos.servers.fs import archive as module
+from wasmos.servers.fs import imageworld
 from wasmos.servers.fs.archive import Archive, ArchiveWorld, check_archive
 from wasmos.servers.fs.image import ImageError
 from wasmos.servers.fs.imageworld import ImageWorld
@@ -204,6 +206,55 @@ def test_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "more than 1,048,576 bytes" in refusal(path)
     monkeypatch.setattr(module, "MAX_DIRECTORY_BYTES", 20)
     assert "more than 20 bytes that list" in refusal(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_more_bytes_than_may_list_what_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: int
+) -> None:
+    """How much is read at once has nothing to do with how large a file may be."""
+    monkeypatch.setattr(module, "MAX_DIRECTORY_BYTES", 1 << 20)
+    data = random.Random(1).randbytes((2 << 20) + 1)
+    with zipfile.ZipFile(tmp_path / "z", "w", method) as archive:
+        archive.writestr("f", data)
+    world = ArchiveWorld(Archive(tmp_path / "z"))
+    opened = world.open_file("f", TO_READ)
+    assert reading(opened, 0, len(data) + 1) == data
+    opened.close()
+    world.close()
+
+
+def test_a_directory_that_is_too_large_to_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can be used. Above it, and over it, nothing is different from one of the host."""
+    monkeypatch.setattr(imageworld, "MAX_LISTED", 10)
+    with zipfile.ZipFile(tmp_path / "z", "w") as archive:
+        for index in range(10):
+            archive.writestr(f"d/{index}", b"")
+            archive.writestr(f"e/{index}", b"")
+        archive.writestr("e/x", b"data")
+    world = ArchiveWorld(Archive(tmp_path / "z"))
+    assert len(names(world, "d")) == 10
+    assert outcome(names, world, "e") == ErrorCode.TOO_LARGE
+    assert read(world, "e/x") == b"data"
+    over = ImageWorld(lay_over(world))
+    assert outcome(over.status, "e/x", follow=True) == ErrorCode.TOO_LARGE
+    assert names(over) == ["d", "e"]
+    world.close()
+
+
+@pytest.mark.parametrize("dialect", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_link_is_only_so_long(tmp_path: Path, dialect: int) -> None:
+    """Forty links of 64 KiB after each other would be a walk of a fifth of a second."""
+    for size in (4096, 4097):
+        member = tarfile.TarInfo("l")
+        member.type, member.linkname = tarfile.SYMTYPE, "x" * size
+        with tarfile.open(tmp_path / "t", "w", format=dialect) as archive:
+            archive.addfile(member)
+        if size == 4096:
+            Archive(tmp_path / "t").close()
+    assert refusal(tmp_path / "t") == "l: a link of 4,097 bytes"
 
 
 def test_what_is_unpacked_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

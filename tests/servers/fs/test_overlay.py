@@ -11,13 +11,14 @@ import pytest
 from tests.servers.fs import trees, worlds
 from tests.servers.fs.test_worlds import names, outcome, read
 from wasmos.abi import ErrorCode
-from wasmos.servers.fs import Image
+from wasmos.servers.fs import Image, hostworld
 from wasmos.servers.fs import overlay as module
 from wasmos.servers.fs.beneath import Beneath
 from wasmos.servers.fs.hostworld import Budget, HostWorld
 from wasmos.servers.fs.imageworld import ImageWorld
 from wasmos.servers.fs.overlay import lay_over
-from wasmos.servers.fs.world import CREATE, EMPTY, TO_READ, TO_WRITE
+from wasmos.servers.fs.resolve import Walk
+from wasmos.servers.fs.world import CREATE, EMPTY, IS_DIRECTORY, TO_READ, TO_WRITE
 
 FULL = ErrorCode.NO_SPACE
 
@@ -51,6 +52,21 @@ def test_only_what_is_changed_is_copied(host: HostWorld, inside: Path) -> None:
     over.remove_file("h")
     worlds.put(over, "d/sub/deep", b"D")
     assert read(over, "d/sub/deep") == b"Deep"
+
+
+def test_what_is_too_large_is_not_read(
+    host: HostWorld, inside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else is served while as much of it is read as would have been allowed."""
+    with (inside / "f").open("r+b") as file:
+        file.truncate(10 << 30)
+    over = ImageWorld(lay_over(host))
+    opened = over.open_file("f", TO_READ | TO_WRITE)
+    monkeypatch.setattr(hostworld._Descriptor, "read_into", None)
+    assert outcome(opened.write_from, 0, memoryview(b"x")) == FULL
+    assert outcome(opened.resize, 10) == FULL
+    opened.close()
+    assert over.image.used_bytes == 0
 
 
 def test_to_empty_a_file_copies_nothing(host: HostWorld, inside: Path) -> None:
@@ -114,6 +130,47 @@ def test_specials_arent_shown(
         over = ImageWorld(lay_over(host))
         assert names(over) == ["d", "e", "f", "tofifo", "tosocket"]
         assert outcome(read, over, "tofifo") == ErrorCode.NOT_FOUND
+
+
+def test_a_path_is_walked_once_for_a_directory(inside: Path) -> None:
+    """And not for each name in it, of which there may be many."""
+    walked = []
+
+    class Counting(Walk):
+        def open(self, root: int, path: bytes, flags: int) -> int:
+            walked.append(path)
+            return super().open(root, path, flags)
+
+    for index in range(20):
+        (inside / "d/sub" / f"f{index}").write_bytes(b"")
+        (inside / "d/sub" / f"l{index}").symlink_to("deep")
+    host = HostWorld(Beneath(inside, resolver=Counting()), Budget(100))
+    over = ImageWorld(lay_over(host))
+    assert len(names(over, "d/sub")) == 41
+    assert len(walked) <= 3 * 2  # directories, looked at and opened
+    host.close()
+
+
+@pytest.mark.skipif(not os.path.ismount("/proc"), reason="nothing is mounted in /")
+def test_another_file_system_isnt_shown() -> None:
+    host = HostWorld(Beneath("/"), Budget(100))
+    over = ImageWorld(lay_over(host))
+    assert "etc" in names(over)
+    assert "proc" not in names(over)
+    host.close()
+
+
+def test_names_of_what_is_open(host: HostWorld) -> None:
+    for world in (host, ImageWorld(lay_over(host))):
+        directory = world.open_file("d/sub", TO_READ | IS_DIRECTORY)
+        status = world.status("d/sub/deep", follow=False)
+        assert directory.look(b"deep") == status
+        assert outcome(directory.look, b"none") == ErrorCode.NOT_FOUND
+        assert outcome(directory.read_link, b"deep") == ErrorCode.INVALID_ARG
+        directory.close()
+        root = world.open_file(".", TO_READ | IS_DIRECTORY)
+        assert outcome(root.read_link, b"none") == ErrorCode.NOT_FOUND
+        root.close()
 
 
 def test_how_much_may_lie_below(host: HostWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,11 +14,14 @@ import pytest
 import wasmos
 from tests.servers.fs import trees
 from tests.servers.fs.callers import Caller, Grant, User
+from tests.support.descriptors import descriptors_left
 from wasmos import abi
 from wasmos.abi import ErrorCode
 from wasmos.errors import CapabilityDenied, ServiceError
-from wasmos.servers.fs import Fs, Image
+from wasmos.servers.fs import Fs, Image, archive
 from wasmos.servers.fs.resolve import Resolver
+from wasmos.servers.fs.world import EMPTY, TO_WRITE
+from wasmos.servers.reserve import RESERVED
 
 DENIED, INVALID, NOT_FOUND = ErrorCode.NOT_ALLOWED, ErrorCode.INVALID_ARG, ErrorCode.NOT_FOUND
 
@@ -424,6 +428,37 @@ def test_one_directory_for_many_grants(fs: Fs, inside: Path, tmp_path: Path) -> 
     assert trees.open_descriptors() == idle
 
 
+def test_one_archive_for_many_grants(
+    fs: Fs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read once: who passes a right on to many mustn't hold everybody up with each."""
+    name = tmp_path / "z"
+
+    def make(member: str) -> None:
+        with zipfile.ZipFile(tmp_path / "new", "w") as zipped:
+            zipped.writestr(member, b"")
+        (tmp_path / "new").rename(name)
+
+    make("old")
+    reads: list[str] = []
+    read = archive.Archive._read
+    monkeypatch.setattr(
+        archive.Archive, "_read", lambda self: (reads.append("read"), read(self))[1]
+    )
+    idle = trees.open_descriptors()
+    users = [User(fs, Caller(grant, Grant(grant, {"archive": str(name)}))) for grant in range(1, 4)]
+    assert [names(user, "/") for user in users] == [["old"]] * 3
+    assert len(reads) == 1
+    make("new")
+    late = User(fs, Caller(9, Grant(9, {"archive": str(name)})))
+    assert names(late, "/") == ["new"]
+    assert names(users[0], "/") == ["old"]
+    assert len(reads) == 2
+    for grant in (1, 2, 9, 3):
+        fs.revoked(grant)
+    assert trees.open_descriptors() == idle
+
+
 def test_a_directory_that_is_gone(fs: Fs, tmp_path: Path) -> None:
     (tmp_path / "gone").mkdir()
     user = User(fs, Caller(2, Grant(1, {"dir": str(tmp_path / "gone"), "at": "/x"})))
@@ -488,6 +523,24 @@ def test_where_the_process_has_no_more(fs: Fs, user: User) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert user.get("/data/f") == b"file"
+
+
+def test_the_last_descriptors_are_not_for_guests(image: Image, inside: Path) -> None:
+    """The host needs some itself: to import a module, to tell of a trap."""
+    fs = Fs(image, max_open_files=1000, max_host_files=1000)
+    user = User(fs, Caller(2, Grant(1, {"dir": str(inside)})))
+    user.get("f")
+    with descriptors_left(100):
+        for _ in range(100 - RESERVED):
+            user.open("f")
+        assert code(user.open, "f") == ErrorCode.NO_RESOURCES
+        assert code(fs.fs_open_file, user.caller, "f", EMPTY | TO_WRITE) == ErrorCode.NO_RESOURCES
+        assert (inside / "f").read_bytes() == b"file"
+        held = [os.dup(0) for _ in range(RESERVED)]
+        for each in held:
+            os.close(each)
+    fs.task_ended(2)
+    fs.stopped()
 
 
 def test_a_size_is_at_most_what_an_answer_tells(fs: Fs, user: User, inside: Path) -> None:

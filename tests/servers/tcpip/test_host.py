@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.servers.tcpip.harness import HostSide, World, receive_all
+from tests.support.descriptors import descriptors_left
 from wasmos import abi
+from wasmos.servers.reserve import RESERVED
 from wasmos.servers.tcpip import host
 
 
-@contextlib.contextmanager
-def no_descriptors() -> Iterator[None]:
-    """This process can open nothing."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(int(each.name) for each in Path("/dev/fd").iterdir())
-    fillers = [socket.socket()]
-    while fillers[-1].fileno() <= highest:
-        fillers.append(socket.socket())
-    resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1].fileno() + 1, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for filler in fillers:
-            filler.close()
-
-
-def test_out_of_descriptors(host_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who connects waits until the host has some again; nothing spins, nothing dies."""
+@pytest.mark.parametrize("left", [0, RESERVED])
+def test_out_of_descriptors(host_world: World, monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+    """Who connects waits until the host has some again; nothing spins, nothing dies. The last ones
+    are the host's own."""
     tries = 0
     resume = host.HostListener.resume
 
@@ -50,7 +33,7 @@ def test_out_of_descriptors(host_world: World, monkeypatch: pytest.MonkeyPatch) 
     endpoint = host_world.tcpip.bound[80][0]
     assert isinstance(host_world.side, HostSide)
     visitor = host_world.side.keep(socket.socket())
-    with no_descriptors():
+    with descriptors_left(left):
         visitor.sock.connect_ex((endpoint.host, endpoint.port))
         host_world.until(lambda: tries > 3)
         assert guest.error(guest.connect, endpoint.port) == abi.ErrorCode.NO_RESOURCES

@@ -155,6 +155,73 @@ def test_a_bomb(bomb: str) -> None:
     assert found.steps_left == 0 or bomb == "units without end"
 
 
+def lines_run(found: Symbols, offsets: range) -> int:
+    """How many lines of our code run to answer that."""
+    count = 0
+
+    def trace(_frame: Any, event: str, _arg: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        found.places(offsets)
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_operands_without_end() -> None:
+    """An opcode that nobody knows may have 255 numbers after it, by the program's own word."""
+    head = bytes.fromhex("01 01 01 fb 0e 0d 00 01 01 01 01 00 00 00 01 00 00 ff 00 00")
+    rest = (4).to_bytes(2, "little") + len(head).to_bytes(4, "little") + head
+    rest += (b"\x0c" + b"\x01" * 255) * 2_000
+    line = len(rest).to_bytes(4, "little") + rest
+    info = unit(ROOT + b"\0")
+    found = asked({".debug_info": info, ".debug_abbrev": ABBREVIATIONS, ".debug_line": line})
+    assert found.steps_left == 0
+
+
+def test_formats_without_end() -> None:
+    """Lists that are empty, and say at length how. Many units may share them."""
+    head = bytes.fromhex("01 01 01 fb 0e 01") + (b"\xff" + b"\x01\x08" * 255 + b"\0") * 2
+    rest = bytes.fromhex("0500 04 00") + len(head).to_bytes(4, "little") + head
+    line = len(rest).to_bytes(4, "little") + rest
+    sections = {".debug_info": unit(ROOT), ".debug_abbrev": ABBREVIATIONS, ".debug_line": line}
+    found = asked(sections, range(7, 8))
+    assert found.steps_left <= STEPS - 2 * 255
+
+
+def test_an_origin_in_the_last_of_many_units() -> None:
+    """To find the unit that an entry is in takes no walk over all the others."""
+    kinds = bytes.fromhex(
+        "01 11 01 11 01 12 06 00 0002 2e 00 11 01 12 06 31 10 00 0003 11 00 00 0000"
+    )
+    small = unit(b"\x03")
+    root = b"\x01" + (1).to_bytes(4, "little") + (1 << 20).to_bytes(4, "little")
+    count = 2_000
+    last = unit(root + b"\0")
+    size = len(small) * count
+    function = b"\x02" + root[1:] + (size + 11).to_bytes(4, "little")
+    info = small * count + last + unit(root + function + b"\0") * 20
+    found = Symbols(Module({".debug_info": info, ".debug_abbrev": kinds}))  # type: ignore[arg-type]
+    found.places([10_000_000])  # which is nowhere: now the units are known
+    assert lines_run(found, range(7, 8)) < 20 * count
+
+
+def test_many_ranges_and_many_addresses() -> None:
+    kinds = bytes.fromhex("01 11 00 55 17 00 0000")
+    ranges = (b"\x01\0\0\0\x02\0\0\0" * 2_000) + bytes(8)
+    sections = {".debug_info": unit(b"\x01" + bytes(4)), ".debug_abbrev": kinds}
+    found = Symbols(Module({**sections, ".debug_ranges": ranges}))  # type: ignore[arg-type]
+    found.places(range(5, 6))
+    before = found.steps_left
+    run = lines_run(found, range(100, 400))
+    assert run <= 40 * (before - found.steps_left) + 5_000
+
+
 def test_one_range_list_for_everybody() -> None:
     """The product of two lengths, each of them within limits."""
     kinds = bytes.fromhex("01 11 01 11 01 12 06 00 0002 2e 00 55 17 00 0000")

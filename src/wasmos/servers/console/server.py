@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 OUTPUT, ERRORS = 1, 2
 MAX_READ_BYTES = 1024  # what fits an answer to console_read
 TAKE_BYTES = 64 << 10  # at most for one console_take
+PUT_BYTES = 1 << 20  # at most of one console_put: a file takes all that it is given, at once
 # Lent memory up to this size is copied: a view of it costs more to make.
 COPY_BYTES = 1024
 VISIBLE_BYTES = 4096  # made visible at once, and so at most six times as many unsent
@@ -119,7 +120,7 @@ class Console(Service):
         write = self._straight.get(stream)
         if write is not None:
             try:
-                taken = write(data.read() if len(data) <= COPY_BYTES else data.view())
+                taken = write(data.read() if len(data) <= COPY_BYTES else _part(data, PUT_BYTES))
             except (OSError, ValueError) as error:
                 raise _failure(error) from None
             if taken is not None:
@@ -130,7 +131,7 @@ class Console(Service):
         sink = self._sinks.get(stream)
         if sink is None:
             raise ServiceError(ErrorCode.INVALID_ARG, f"stream {stream}")
-        most = self._within_limit(task, len(data))
+        most = self._within_limit(task, min(len(data), PUT_BYTES))
         if most == 0:
             return 0
         if sink.waiting:
@@ -151,7 +152,7 @@ class Console(Service):
             if sink.terminal:
                 taken: int | None = self._put_visibly(task, stream, data, most)
             else:
-                taken = sink.write_now(data.view()[:most])
+                taken = sink.write_now(_part(data, most))
         except (OSError, ValueError) as error:
             raise _failure(error) from None
         if taken is not None:
@@ -350,6 +351,11 @@ def _errors_beside(output: Output) -> Output:
     if output is not getattr(sys.stdout, "buffer", None):
         return output
     return getattr(sys.stderr, "buffer", output)
+
+
+def _part(data: Lent, most: int) -> memoryview:
+    """The beginning of lent memory, without a copy."""
+    return data.view() if len(data) <= most else data.view()[:most]
 
 
 def _is_same(one: Output, other: Output) -> bool:

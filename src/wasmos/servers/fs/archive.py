@@ -34,7 +34,8 @@ MAX_FILE_BYTES = 64 << 20  # of one compressed file, unpacked
 MAX_UNPACKED_BYTES = 128 << 20  # of all that are open
 MAX_RATIO = 256  # unpacked to packed, of files above
 FREE_BYTES = 1 << 20
-MAX_LINK_BYTES = 4096
+MAX_LINK_BYTES = 4096  # forty long ones after each other are a path that takes long to walk
+CHUNK_BYTES = 1 << 20  # unpacked at once
 # Stored and deflate. What bzip2 and lzma unpack to, `zipfile` bounds by nothing: three kilobytes
 # that claim to be 500 become gigabytes before anybody can count them.
 _METHODS = (0, 8)
@@ -239,9 +240,13 @@ def _add_member(archive: Archive, opened: ZipFile, member: ZipInfo) -> None:
     archive.add(path, file, modified_ns)
 
 
+def _check_link(size: int, path: str) -> None:
+    if size > MAX_LINK_BYTES:
+        raise ImageError(f"{path}: a link of {size:,} bytes")
+
+
 def _link(contents: _Packed, path: str) -> Link:
-    if contents.size > MAX_LINK_BYTES:
-        raise ImageError(f"{path}: a link of {contents.size:,} bytes")
+    _check_link(contents.size, path)
     try:
         return Link(contents.all(MAX_LINK_BYTES).decode("utf-8", "surrogateescape"))
     except ServiceError as error:
@@ -296,14 +301,20 @@ class _Packed(Bytes):
         if self._data is not None:
             return bytearray(self._data)
         try:
-            with self._opened.open(self._member) as file:
-                data = file.read(self.size)
-                rest = file.read(1)
+            data = self._unpack()
         except Exception:  # whatever a damaged one makes of the parser
             raise ServiceError(ErrorCode.IO_ERROR, "damaged") from None
-        if len(data) != self.size or rest:
+        if len(data) != self.size:
             raise ServiceError(ErrorCode.IO_ERROR, "damaged")
-        return bytearray(data)
+        return data
+
+    def _unpack(self) -> bytearray:
+        """What is there; of what is more than it should be only the next byte."""
+        data = bytearray()
+        with self._opened.open(self._member) as file:
+            while piece := file.read(min(CHUNK_BYTES, self.size + 1 - len(data))):
+                data += piece
+        return data
 
 
 # --- tar ---
@@ -319,7 +330,9 @@ class _Tar:
         self._archive.add(path, Directory(), modified_s * 1_000_000_000)
 
     def link(self, path: str, target: str, modified_s: int) -> None:
-        self._archive.add(path, Link(target), modified_s * 1_000_000_000)
+        link = Link(target)
+        _check_link(link.size, path)
+        self._archive.add(path, link, modified_s * 1_000_000_000)
 
     def file(self, path: str, offset: int, size: int, modified_s: int) -> None:
         file = File()

@@ -31,6 +31,7 @@ from wasmos.servers.fs.world import (
     TO_READ,
     TO_WRITE,
 )
+from wasmos.servers.reserve import is_short
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ class Beneath:
     def identity(self) -> tuple[int, int]:
         """The same for two names of one directory."""
         return self._found.st_dev, self._found.st_ino
+
+    @property
+    def is_short(self) -> bool:
+        """Whether this process needs the descriptors that are left itself."""
+        return is_short(self._root)
 
     def close(self) -> None:
         os.close(self._root)
@@ -447,6 +453,15 @@ def list_entries(descriptor: int, kinds: Mapping[int, int]) -> list[tuple[bytes,
             if len(found) >= MAX_LISTED:
                 raise failure(errno.EFBIG)
             found.append((os.fsencode(entry.name), entry.inode(), _kind_of(entry, kinds)))
+    return found
+
+
+def look_in(descriptor: int, name: bytes) -> os.stat_result:
+    """What a name in an open directory is itself. As everywhere, a directory of another file system
+    isn't part of the tree."""
+    found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+    if stat.S_ISDIR(found.st_mode) and found.st_dev != os.fstat(descriptor).st_dev:
+        raise failure(errno.EXDEV)
     return found
 
 

@@ -18,7 +18,7 @@ import time
 
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
-from wasmos.servers.fs.beneath import Beneath, allocate, list_entries
+from wasmos.servers.fs.beneath import Beneath, allocate, list_entries, look_in
 from wasmos.servers.fs.hosterrors import code_of, first_code_of
 from wasmos.servers.fs.leaf import Leaf
 from wasmos.servers.fs.world import (
@@ -95,8 +95,14 @@ class HostWorld(World):
                 code = ErrorCode.INVALID_ARG
             raise ServiceError(code, _said(error, path)) from None
 
-    def open(self, path: str, *, writable: bool) -> Opened:
+    def _take(self) -> None:
+        """Room for one more descriptor, before something is created or emptied for it."""
+        if self._beneath.is_short:
+            raise ServiceError(ErrorCode.NO_RESOURCES, "this process has few descriptors left")
         self._budget.take()
+
+    def open(self, path: str, *, writable: bool) -> Opened:
+        self._take()
         try:
             found = self._ask(path, lambda: self._beneath.open_file(path, writable=writable))
         except BaseException as error:
@@ -128,7 +134,7 @@ class HostWorld(World):
     # --- the second generation ---
 
     def open_file(self, path: str, flags: int) -> Opened:
-        self._budget.take()
+        self._take()
         try:
             descriptor, found = self._beneath.open_as(path, flags)
         except OSError as error:
@@ -354,6 +360,12 @@ class _Descriptor(Opened):
     def set_times(self, accessed_ns: int, modified_ns: int) -> None:
         times = _times(os.fstat(self._descriptor), accessed_ns, modified_ns)
         self._ask(lambda: os.utime(self._descriptor, ns=times))
+
+    def look(self, name: bytes) -> Status:
+        return _status(self._ask(lambda: look_in(self._descriptor, name)))
+
+    def read_link(self, name: bytes) -> bytes:
+        return self._ask(lambda: os.readlink(name, dir_fd=self._descriptor))
 
     def entries(self) -> list[Entry]:
         if self.kind != DIRECTORY:

@@ -10,7 +10,15 @@ import itertools
 
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
-from wasmos.servers.fs.image import MAX_NAME_BYTES, Directory, File, Found, Image, Link
+from wasmos.servers.fs.image import (
+    MAX_ENTRIES,
+    MAX_NAME_BYTES,
+    Directory,
+    File,
+    Found,
+    Image,
+    Link,
+)
 from wasmos.servers.fs.world import (
     APPEND,
     CREATE,
@@ -35,6 +43,10 @@ if TYPE_CHECKING:
 
     from wasmos.servers.fs.image import Node
     from wasmos.servers.fs.world import Entry, Status
+
+# Names in one directory, as of the host's: an archive can have more, and they can be used, but to
+# list them all would take too long for one message.
+MAX_LISTED = MAX_ENTRIES
 
 # Numbers that no host's device has: they are negative there.
 _devices = itertools.count(1)
@@ -256,10 +268,7 @@ class ImageWorld(World):
         self.image.add(new, Link(target))
 
     def read_link(self, path: str) -> bytes:
-        node = self._find(path, follow=False)
-        if not isinstance(node, Link):
-            raise ServiceError(ErrorCode.INVALID_ARG, path)
-        return node.target.encode("utf-8", "surrogateescape")
+        return _text(self._find(path, follow=False))
 
 
 def last_name(path: str) -> str:
@@ -271,6 +280,12 @@ def _check_names(path: str) -> None:
     for name in path.split("/"):
         if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
             raise ServiceError(ErrorCode.NAME_TOO_LONG)
+
+
+def _text(node: Node) -> bytes:
+    if not isinstance(node, Link):
+        raise ServiceError(ErrorCode.INVALID_ARG)
+    return node.target.encode("utf-8", "surrogateescape")
 
 
 def _kind(node: Node) -> int:
@@ -371,11 +386,28 @@ class _Node(Opened):
         if not isinstance(node, Directory):
             raise ServiceError(ErrorCode.NOT_A_DIR)
         self._image.enter(node)
+        if len(node.names) > MAX_LISTED:
+            raise ServiceError(ErrorCode.TOO_LARGE, f"more than {MAX_LISTED:,} names")
         return [
             (name.encode("utf-8", "surrogateescape"), inner.inode, _kind(inner))
             for name in node.names
             for inner in (node.nodes[name],)
         ]
+
+    def _inner(self, name: bytes) -> Node:
+        node = self._node
+        if isinstance(node, Directory):
+            self._image.enter(node)
+            inner = node.nodes.get(name.decode("utf-8", "surrogateescape"))
+            if inner is not None:
+                return inner
+        raise ServiceError(ErrorCode.NOT_FOUND)
+
+    def look(self, name: bytes) -> Status:
+        return self._world._status(self._inner(name))
+
+    def read_link(self, name: bytes) -> bytes:
+        return _text(self._inner(name))
 
     def close(self) -> None:
         self._image.release(self._node)

@@ -56,20 +56,9 @@ class _Below(Listing):
     def fill(self, image: Image, directory: Directory) -> None:
         opened = self._lower.open_file(self._path, TO_READ | IS_DIRECTORY | NO_FOLLOW)
         try:
-            entries = opened.entries()
+            found = self._found(opened)
         finally:
             opened.close()
-        if len(entries) > self._left[0]:
-            raise ServiceError(ErrorCode.NO_RESOURCES, f"more than {MAX_SHOWN:,} names below")
-        found: dict[str, Node] = {}
-        for raw, _, kind in entries:
-            name = raw.decode("utf-8", "surrogateescape")
-            try:
-                found[name] = self._node(f"{self._path}/{name}", kind)
-            except ServiceError:  # it is gone already, or of another device
-                continue
-            except _NotShownError:
-                continue
         self._left[0] -= len(found)
         directory.source = None
         for name in sorted(found):
@@ -83,16 +72,32 @@ class _Below(Listing):
             if isinstance(node, Directory):
                 node.parent = directory
 
-    def _node(self, path: str, kind: int) -> Node:
+    def _found(self, opened: Opened) -> dict[str, Node]:
+        entries = opened.entries()
+        if len(entries) > self._left[0]:
+            raise ServiceError(ErrorCode.NO_RESOURCES, f"more than {MAX_SHOWN:,} names below")
+        found: dict[str, Node] = {}
+        for raw, _, kind in entries:
+            try:
+                found[raw.decode("utf-8", "surrogateescape")] = self._node(opened, raw, kind)
+            except ServiceError:  # it is gone already, or of another device
+                continue
+            except _NotShownError:
+                continue
+        return found
+
+    def _node(self, opened: Opened, raw: bytes, kind: int) -> Node:
+        """By its name in the open directory: a path would be walked for each of them."""
         if kind not in (DIRECTORY, SYMBOLIC_LINK, REGULAR):
             raise _NotShownError
-        status = self._lower.status(path, follow=False)
+        status = opened.look(raw)
+        path = f"{self._path}/{raw.decode('utf-8', 'surrogateescape')}"
         node: Node
         if kind == DIRECTORY:
             node = Directory()
             node.source = _Below(self._lower, path, self._left)
         elif kind == SYMBOLIC_LINK:
-            node = Link(self._lower.read_link(path).decode("utf-8", "surrogateescape"))
+            node = Link(opened.read_link(raw).decode("utf-8", "surrogateescape"))
         else:
             node = File()
             node.source = _Contents(self._lower, path, status[4])
@@ -133,6 +138,7 @@ class _Contents(Bytes):
     def all(self, most: int) -> bytearray:
         opened = self._opened or self._open()
         try:
+            _check_size(opened.status()[4], most)  # before a part of it is read for nothing
             return _all(opened.read_into, most)
         finally:
             if opened is not self._opened:
@@ -146,6 +152,10 @@ def _all(read_into: Callable[[int, memoryview], int], most: int) -> bytearray:
     with memoryview(chunk) as view:
         while count := read_into(len(data), view):
             data += view[:count]
-            if len(data) > most:
-                raise ServiceError(ErrorCode.NO_SPACE, f"more than {most:,} bytes to copy")
+            _check_size(len(data), most)
     return data
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise ServiceError(ErrorCode.NO_SPACE, f"more than {most:,} bytes to copy")

@@ -7,6 +7,8 @@ somebody: to the task that was granted one, and to those that it passed it on to
 
 from __future__ import annotations
 
+import os
+
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
 from wasmos.servers.fs.beneath import Beneath
@@ -82,16 +84,25 @@ class Roots:
         from wasmos.servers.fs.archive import Archive, ArchiveWorld
         from wasmos.servers.fs.image import ImageError
 
+        archive = None
         try:
-            archive = Archive(mount.archive)
+            found = os.stat(mount.archive)
+            identity = "archive", found.st_dev, found.st_ino
+            if identity not in self._worlds:  # what is open isn't read again: that takes its time
+                archive = Archive(mount.archive)
+                identity = "archive", *archive.identity
         except OSError as error:
             raise ServiceError(code_of(error), "the archive of the grant") from None
         except ImageError as error:
             raise ServiceError(ErrorCode.IO_ERROR, f"the archive of the grant: {error}") from None
-        identity = ("archive", *archive.identity)
-        if identity in self._worlds:
-            archive.close()
-        return self._share(identity, mount.grant, lambda: self._counted(ArchiveWorld(archive)))
+        if archive is not None and identity in self._worlds:
+            archive.close()  # it has taken the name in between
+
+        def make() -> World:
+            assert archive is not None
+            return self._counted(ArchiveWorld(archive))
+
+        return self._share(identity, mount.grant, make)
 
     def _counted(self, world: World) -> World:
         try:

@@ -111,6 +111,14 @@ class Opened:
         """What is in a directory now, without `.` and `..`. NOT_A_DIR for a file."""
         return []
 
+    def look(self, name: bytes) -> Status:
+        """What a name in a directory is itself. NOT_FOUND if it is gone."""
+        raise ServiceError(ErrorCode.NOT_FOUND)
+
+    def read_link(self, name: bytes) -> bytes:
+        """The text of a link in a directory."""
+        raise ServiceError(ErrorCode.NOT_FOUND)
+
     def close(self) -> None:
         """Called once."""
 

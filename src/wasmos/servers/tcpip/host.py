@@ -16,6 +16,7 @@ import errno
 import socket
 from contextlib import suppress
 
+from wasmos.servers.reserve import is_short
 from wasmos.servers.tcpip.network import Door, Endpoint, Events, Listener, Network, Stream
 
 TYPE_CHECKING = False
@@ -202,6 +203,9 @@ class HostListener(Listener):
             if not self._door.has_room():
                 self._pause()
                 return
+            if is_short(self._socket.fileno()):  # who connects waits, and isn't turned away
+                self._starve()
+                return
             try:
                 sock, _ = self._socket.accept()
             except NOT_NOW:
@@ -229,10 +233,19 @@ class HostListener(Listener):
             self._socket.close()
 
 
+def _socket(family: int) -> socket.socket:
+    """A new one. Raises OSError."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    if is_short(sock.fileno()):
+        sock.close()
+        raise OSError(errno.EMFILE, "this process has few descriptors left")
+    return sock
+
+
 def _bound(endpoint: Endpoint) -> socket.socket:
     """A socket that listens there. Raises OSError, and then nothing is open."""
     is_v6 = ":" in endpoint.host
-    sock = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_STREAM)
+    sock = _socket(socket.AF_INET6 if is_v6 else socket.AF_INET)
     try:
         sock.setblocking(False)
         # A port whose last connections the host still remembers can be had again.
@@ -263,7 +276,7 @@ class HostNetwork(Network):
     def connect(
         self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, events: Events
     ) -> Stream:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock = _socket(socket.AF_INET)
         stream = HostStream(loop, sock, events)
         try:
             sock.setblocking(False)

@@ -103,7 +103,9 @@ class Lines:
         return name, directory
 
     def _list(self, cursor: Cursor) -> list[tuple[str, int]]:
-        formats = [(cursor.uleb(), cursor.uleb()) for _ in range(cursor.byte())]
+        kinds = cursor.byte()
+        self.budget.spend(kinds)  # also if the list itself is empty
+        formats = [(cursor.uleb(), cursor.uleb()) for _ in range(kinds)]
         count = cursor.uleb()
         if count > MAX_FILES or (count and not formats):
             raise Damaged("too many files")
@@ -192,7 +194,9 @@ class Lines:
                 elif opcode == 9:
                     address += cursor.unsigned(2)
                 else:
-                    for _ in range(self._operands[opcode - 1]):
+                    operands = self._operands[opcode - 1]
+                    budget.spend(operands)
+                    for _ in range(operands):
                         cursor.uleb()
                 continue
             # A row: what was before it reaches until here.

@@ -7,6 +7,8 @@ traps again and again, each time elsewhere, gets no more of the host's time than
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from wasmos.system.backtrace import dwarf, ranges
 from wasmos.system.backtrace.cursor import Budget, Damaged
 from wasmos.system.backtrace.lines import Lines
@@ -23,6 +25,7 @@ STEPS = 2_000_000  # about a second
 ALL_STEPS = 20_000_000
 MAX_UNITS = 20_000
 MAX_RANGES = 200_000
+COMPARED = 8  # ranges that a step compares with an address
 MAX_KNOWN = 4096  # addresses whose answer is remembered
 
 
@@ -100,7 +103,9 @@ class Symbols:
 
     def _look_up(self, addresses: list[int], budget: Budget) -> None:
         by_unit: dict[int, tuple[dwarf.Unit, list[int]]] = {}
-        for low, high, unit in self._code(budget):
+        spans = self._code(budget)
+        budget.spend(len(spans) * len(addresses) // COMPARED)
+        for low, high, unit in spans:
             for address in addresses:
                 if low <= address < high:
                     by_unit.setdefault(unit.start, (unit, []))[1].append(address)
@@ -201,10 +206,9 @@ class Symbols:
         return found
 
     def _unit_at(self, offset: int) -> dwarf.Unit | None:
-        for unit in self._units or ():
-            if unit.first <= offset < unit.end:
-                return unit
-        return None
+        units = self._units or []  # in the order of the file
+        at = bisect_right(units, offset, key=lambda unit: unit.start) - 1
+        return units[at] if at >= 0 and units[at].first <= offset < units[at].end else None
 
     def _remember(self, address: int, places: list[Place]) -> None:
         assert self._code_start is not None
