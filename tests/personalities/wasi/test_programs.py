@@ -141,7 +141,7 @@ class Needy(io.BytesIO):
     """Output that takes descriptors of this process when something is written to it."""
 
     def write(self, data: Any) -> int:
-        taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(50)]
+        taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(20)]
         for descriptor in taken:
             os.close(descriptor)
         return super().write(data)
