@@ -296,7 +296,7 @@ SAID = {
     "v128_global_export": "export 'g' is a global with v128",
     "anyref_import": "garbage collection",
     "concrete_ref_export": "typed function references",
-    "exnref_import": "exceptions",
+    "exnref_import": "function with exnref",
     "externref_import": "externref",
     "externref_export": "externref",
     "funcref_export": "funcref",
@@ -319,9 +319,9 @@ SAID = {
     "gc_sub_final": "garbage collection",
     "continuation_type": "stack switching",
     "typed_reference": "typed function references",
-    "tag": "exceptions",
-    "empty_tag_section": "exceptions",
-    "tag_import": "exceptions",
+    "tag_import": "provided by nobody",
+    "tag_import_as_a_call": "provided by nobody",
+    "v128_tag_export": "export 't' is a tag with v128",
     "component": "component",
     "text": "wat2wasm",
     "empty": "empty",
@@ -337,11 +337,11 @@ def test_hostile_modules_are_refused(name: str) -> None:
 
 def test_every_feature_has_its_advice() -> None:
     names = {
-        binary.GC, binary.TYPED_REFS, binary.EXCEPTIONS, binary.STACK_SWITCHING,
+        binary.GC, binary.TYPED_REFS, binary.STACK_SWITCHING,
         binary.MEMORY64, binary.SHARED_MEMORY, binary.PAGE_SIZES,
     }  # fmt: skip
     assert set(policy._ADVICE) == names
-    assert all(kind[1] in names for kind in binary._HEAP.values())
+    assert {kind[1] for kind in binary._HEAP.values()} <= {*names, ""}
 
 
 def test_vectors_and_references_are_welcome_inside() -> None:

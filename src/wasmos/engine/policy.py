@@ -20,7 +20,7 @@ from __future__ import annotations
 from wasmos.errors import CompileLimitExceeded, ModuleRefused
 
 from . import binary
-from .binary import FUNC, GLOBAL, MEMORY, NUMBERS, quote, show_type
+from .binary import FUNC, GLOBAL, MEMORY, NUMBERS, TAG, quote, show_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ _NOUN = {FUNC: "function"}
 _ADVICE = {
     binary.GC: "build for a linear memory, not for a wasm-gc target",
     binary.TYPED_REFS: "build without the function-references feature",
-    binary.EXCEPTIONS: "build without Wasm exceptions (C++: -fno-exceptions, Rust: panic=abort)",
     binary.STACK_SWITCHING: "build without the stack-switching feature",
     binary.MEMORY64: "build for wasm32 instead of wasm64",
     binary.SHARED_MEMORY: "build without threads (no -pthread, no atomics with shared memory)",
@@ -257,6 +256,8 @@ def _exported(info: ModuleInfo, name: str) -> Descriptor | None:
     export = info.exports[name]
     if export.kind == FUNC:
         return info.function_type(export.index)
+    if export.kind == TAG:
+        return info.types[info.tags[export.index]]
     return info.globals[export.index] if export.kind == GLOBAL else None
 
 
@@ -266,6 +267,8 @@ def _import_name(item: Import) -> str:
 
 def _check_import(item: Import, imports: Offer) -> None:
     offered = imports.get((item.module, item.name))
+    if item.kind == TAG:  # its type is a function's, and all that is provided are functions
+        offered = None
     wanted = _show(item.descriptor)
     if offered is None:
         raise ModuleRefused(

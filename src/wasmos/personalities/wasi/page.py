@@ -37,9 +37,9 @@ the directories and listeners that it was granted.
 ## Descriptors
 
 0, 1 and 2 are the console's input, output and errors. Then come the directories of `fs_root`, in
-its order and by its names, then the listeners of `tcpip_listener`. What is opened or accepted gets
-the lowest number that is free. A program can have 1,024 descriptors; with all of them open the
-errno is EMFILE (33).
+its order and by its names, then the listeners of `tcpip_listener`, in the order of their ports.
+What is opened or accepted gets the lowest number that is free. A program can have 1,024
+descriptors; with all of them open the errno is EMFILE (33).
 
 ## What was not granted
 
