@@ -192,10 +192,7 @@ def run(
     """
     import io
 
-    if isinstance(args, str):
-        raise UsageError(f"args is a list of strings, not {args!r}")
-    if not all(isinstance(each, str) for each in args):
-        raise UsageError(f"arguments are strings: {list(args)!r}")
+    _check_arguments(args)
     authority = _Authority()
     authority.add(allow, "allow=")
     authority.add(deny, "deny=", denies=True)
@@ -329,6 +326,23 @@ def _wait(kernel: Kernel, task: Task, later: Later | None) -> Exit:
     finally:
         if later is not None:
             later.close()
+
+
+def _check_arguments(args: Sequence[str]) -> None:
+    """Raises UsageError. Programs would take one that they can't be told for none at all."""
+    from wasmos.servers.args import MAX_ARGUMENT_BYTES
+
+    if isinstance(args, str):
+        raise UsageError(f"args is a list of strings, not {args!r}")
+    if not all(isinstance(each, str) for each in args):
+        raise UsageError(f"arguments are strings: {list(args)!r}")
+    for number, each in enumerate(args, 1):
+        size = len(each.encode("utf-8", "surrogateescape"))
+        if size > MAX_ARGUMENT_BYTES:
+            raise UsageError(
+                f"argument {number} has {size:,} bytes, at most {MAX_ARGUMENT_BYTES:,} are possible; "
+                "pass it in a file or as input"
+            )
 
 
 def _listed(value: str | Iterable[str]) -> list[str]:
