@@ -340,7 +340,7 @@ def _check_arguments(args: Sequence[str]) -> None:
         size = len(each.encode("utf-8", "surrogateescape"))
         if size > MAX_ARGUMENT_BYTES:
             raise UsageError(
-                f"argument {number} has {size:,} bytes, at most {MAX_ARGUMENT_BYTES:,} are possible; "
+                f"argument {number} has {size:,} bytes, the most is {MAX_ARGUMENT_BYTES:,}; "
                 "pass it in a file or as input"
             )
 
