@@ -12,7 +12,7 @@ import wasmos
 from tests.support import wasmgen as gen
 from tests.support.wat import PASSIVE, program
 from wasmos import _core, abi
-from wasmos.engine import library
+from wasmos.engine import library, policy
 
 MAIN = '(func (export "main") (result i32) (i32.const 0))'
 
@@ -22,8 +22,6 @@ OFF = {
     "memory64 table": f"(module {MAIN} (table i64 1 funcref))",
     "multi-memory": f"(module {MAIN} (memory 1) (memory 1))",
     "shared memory": f"(module {MAIN} (memory 1 1 shared))",
-    "atomics": f"(module {MAIN} (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))",
-    "atomic fence": f"(module {MAIN} (func (atomic.fence)))",
     "gc struct": f"(module {MAIN} (type (struct (field i32))))",
     "gc array": f"(module {MAIN} (type (array i8)))",
     "gc i31": f"(module {MAIN} (func (drop (ref.i31 (i32.const 1)))))",
@@ -74,10 +72,19 @@ def test_refused_at_the_door(kernel: wasmos.Kernel, what: str) -> None:
     assert kernel.tasks == []
 
 
-@pytest.mark.parametrize("what", KNOWN)
+@pytest.mark.parametrize("what", [what for what in KNOWN if what != "shared memory"])
 def test_refused_by_the_engine_alone(engine: _core.Engine, what: str) -> None:
     with pytest.raises(ValueError):
         _core.Module.compile(engine, binary(what))
+
+
+def test_shared_memory_is_never_made(
+    kernel: wasmos.Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine compiles what says so, since it knows atomic instructions, but makes none."""
+    monkeypatch.setattr(policy, "_check_features", lambda info: None)
+    ended = kernel.wait(kernel.spawn(OFF["shared memory"], trusted=True))
+    assert ended.cause == "refused" and "shared memor" in ended.message
 
 
 def test_the_list_names_every_proposal_that_the_engine_can_switch() -> None:
@@ -107,17 +114,17 @@ ON = {
     "reference types": "(if (ref.is_null (table.get $t #0)) (then (return #42))) #0",
     "sign extension": "(i32.add (i32.extend8_s #0xFF) #43)",
     "saturating conversion": "(i32.add (i32.trunc_sat_f32_s (f32.const nan)) #42)",
-    "mutable globals": "(global.set $g #42) (global.get $g)",
+    "atomics": """(i32.atomic.store #0 #40) (drop (i32.atomic.rmw.add #0 #2)) (atomic.fence)
+        (drop (memory.atomic.notify #0 #1)) (i32.atomic.load #0)""",
     "exceptions": """(block $caught (result i32)
-        (try_table (result i32) (catch $e $caught) (throw $e #42)))""",
-    "exceptions by reference": """(block $again (result i32)
-        (try_table (result i32) (catch $e $again)
-          (block $caught (result exnref)
-            (try_table (catch_all_ref $caught) (throw $e #42)) (return #1))
-          (throw_ref)))""",
+        (try_table (result i32) (catch $tag $caught) (throw $tag #42)))""",
+    "references to exceptions": """(block $again (result i32)
+        (try_table (result i32) (catch $tag $again) (block $first (result exnref)
+        (try_table (result exnref) (catch_all_ref $first) (throw $tag #42))) (throw_ref)))""",
+    "mutable globals": "(global.set $g #42) (global.get $g)",
 }
 FIELDS = """(func $two (result i32 i32) #42 #1) (func $forty_two (result i32) #42)
-    (table $t 1 funcref) (global $g (mut i32) #0) (tag $e (param i32))"""
+    (table $t 1 funcref) (global $g (mut i32) #0) (tag $tag (param i32))"""
 
 
 @pytest.mark.parametrize("what", ON)

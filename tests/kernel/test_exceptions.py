@@ -1,112 +1,124 @@
-"""Wasm exceptions: they end inside their task, and what they hold has a limit."""
+"""Guests that throw: what is thrown stays in the guest, and what it costs is bounded."""
 
 from __future__ import annotations
 
 import pytest
 
 import wasmos
-from tests.support.wat import program
-from wasmos import Limits, abi
+from tests.support import wat
+from wasmos import abi
 
-MEGABYTE = 1 << 20
-# A chain of exceptions, each with the one before it: nothing of it can be collected.
-HOARD = """(local $all exnref)
-  (loop $more
-    (block $caught (result exnref)
-      (try_table (catch_all_ref $caught) (throw $link (i64.const 1) (local.get $all)))
-      (unreachable))
-    (local.set $all)
-    (br $more))
-  #0"""
-LINK = "(tag $link (param i64 exnref))"
-PASSIVE = """(module (memory (export "memory") 1) (tag $e (param i32))
-  (func (export "ipc_buffer") (result i32) (i32.const 1024))
-  (func (export "ipc_handle") (param i32)
-    (i32.store (i32.const 1024) (i32.const 10))
-    (i32.store (i32.const 1032)
-      (block $caught (result i32)
-        (try_table (result i32) (catch $e $caught) (throw $e (i32.const 7)))))
-    %s))"""
+BOTH_CLOCKS = True
+FIELDS = """(tag $tag (param i32)) (tag $linked (param exnref i64 i64 i64 i64))
+    (global $last (mut exnref) (ref.null exn))
+    (func $deep (param $n i32)
+        (if (i32.eqz (local.get $n)) (then (throw $tag #42)))
+        (call $deep (i32.sub (local.get $n) #1)))"""
+CATCH = "(block $caught (result i32) (try_table (result i32) (catch $tag $caught) {} #0))"
+# Each one refers to the one before.
+HOARD = """(loop $more
+    (global.set $last (block $caught (result exnref)
+        (try_table (catch_all_ref $caught)
+            (throw $linked (global.get $last)
+                (i64.const 1) (i64.const 2) (i64.const 3) (i64.const 4)))
+        (unreachable)))
+    (br $more)) #0"""
 
 
-def hoard(kernel: wasmos.Kernel, limits: Limits) -> wasmos.Exit:
-    source = program(HOARD, fields=LINK)
-    return kernel.wait(kernel.spawn(source, limits=limits, trusted=True))
+def throws(body: str) -> str:
+    return wat.program(body, fields=FIELDS)
 
 
-def test_uncaught_ends_the_task_as_a_trap_does(kernel: wasmos.Kernel) -> None:
-    source = program("(call $f) #0", fields="(tag $e) (func $f (throw $e))")
-    exit = kernel.wait(kernel.spawn(source, trusted=True))
-    assert (exit.cause, exit.message, exit.status) == ("trapped", "uncaught exception", 134)
-    assert [frame[1] for frame in exit.backtrace][:1] == ["f"]
+def test_caught_from_far_below(kernel: wasmos.Kernel) -> None:
+    task = kernel.spawn(throws(CATCH.format("(call $deep #1000)")), trusted=True)
+    assert kernel.wait(task).code == 42
 
 
-def test_a_trap_is_no_exception(kernel: wasmos.Kernel) -> None:
-    source = program("(block $c (try_table (catch_all $c) (unreachable))) #0")
-    exit = kernel.wait(kernel.spawn(source, trusted=True))
-    assert exit.message == "unreachable executed"
+def test_not_caught(kernel: wasmos.Kernel) -> None:
+    task = kernel.spawn(throws("(call $deep #3) #0"), trusted=True)
+    ended = kernel.wait(task)
+    assert (ended.cause, ended.message, ended.status) == ("trapped", "uncaught exception", 134)
+    assert [name for _, name, _, _ in ended.backtrace] == ["deep"] * 4 + [None]
 
 
-def test_what_they_hold_is_bounded_as_memory_is(kernel: wasmos.Kernel) -> None:
-    exit = hoard(kernel, Limits(memory_bytes=4 * MEGABYTE))
-    assert exit.cause == "trapped"
-    assert exit.message.startswith("GC heap out of memory")
+def test_not_caught_by_a_service(kernel: wasmos.Kernel) -> None:
+    """It ends, as by a trap, and its client hears so."""
+    source = wat.passive("(throw $tag #1)", fields="(tag $tag (param i32))")
+    service = kernel.spawn(source, service="s", trusted=True)
+    with pytest.raises(wasmos.ServiceError) as seen:
+        kernel.call("s", abi.Ping(1))
+    assert seen.value.code == abi.ErrorCode.ABORTED
+    assert kernel.wait(service).message == "uncaught exception"
 
 
-def test_what_nobody_holds_is_given_back(kernel: wasmos.Kernel) -> None:
-    """As many bytes of exceptions as would exceed the limit ten times over."""
-    body = """(local $n i32)
-      (loop $more
-        (block $caught (try_table (catch_all $caught) (throw $link (i64.const 1) (ref.null exn))))
-        (br_if $more (i32.lt_u (local.tee $n (i32.add (local.get $n) #1)) #300000)))
-      (i32.shr_u (local.get $n) #10)"""
-    source = program(body, fields=LINK)
-    exit = kernel.wait(kernel.spawn(source, limits=Limits(memory_bytes=MEGABYTE), trusted=True))
-    assert exit.code == 300_000 >> 10
+def test_thrown_across_calls(kernel: wasmos.Kernel, report: wat.Reporter) -> None:
+    """What is referred to lives on while its task waits, and other tasks throw meanwhile."""
+    body = """(local.set $i #5)
+        (loop $more
+            (global.set $last (block $caught (result exnref)
+                (try_table (catch_all_ref $caught) (throw $tag (local.get $i))) (unreachable)))
+            (call $report (local.get $i))
+            (call $report (block $again (result i32)
+                (try_table (catch $tag $again) (throw_ref (global.get $last))) (unreachable)))
+            (local.set $i (i32.sub (local.get $i) #1))
+            (br_if $more (local.get $i)))
+        #0"""
+    tasks = [kernel.spawn(throws(body), allow=["report"], trusted=True) for _ in range(3)]
+    assert [kernel.wait(task).code for task in tasks] == [0] * 3
+    expected = [number for number in (5, 4, 3, 2, 1) for _ in range(2)]
+    for task in tasks:
+        assert [number for who, number in report.rows if who == task.id] == expected
 
 
-def test_throwing_for_ever_is_preempted() -> None:
-    """Also where time is counted and not measured."""
-    body = """(loop $more
-        (block $caught (try_table (catch_all $caught) (throw $link (i64.const 1) (ref.null exn))))
-        (br $more)) #0"""
-    with wasmos.Kernel(virtual_clock=True) as kernel:
-        limits = Limits(cpu_seconds=0.01)
-        task = kernel.spawn(program(body, fields=LINK), limits=limits, trusted=True)
-        assert kernel.wait(task).cause == "cpu_limit"
+@pytest.mark.parametrize("pool", [None, 2])
+def test_what_is_kept_is_bounded(no_leaks: None, clock: str, pool: int | None) -> None:
+    """By the limit on memory, again: in a pool, too."""
+    with wasmos.Kernel(virtual_clock=clock == "virtual", pool_tasks=pool) as kernel:
+        limits = wasmos.Limits(memory_bytes=1 << 20)
+        ended = kernel.wait(kernel.spawn(throws(HOARD), limits=limits, trusted=True))
+        assert ended.cause == "trapped"
+        assert ended.message.startswith("GC heap out of memory")
+        # It is given back.
+        ended = kernel.wait(kernel.spawn(throws(CATCH.format("(throw $tag #7)")), trusted=True))
+        assert ended.code == 7
 
 
-def test_killed_with_exceptions_in_its_hands() -> None:
+def test_throwing_is_preempted(kernel: wasmos.Kernel) -> None:
+    body = f"(loop $more (drop {CATCH.format('(throw $tag #1)')}) (br $more)) #0"
+    spins = kernel.spawn(throws(body), trusted=True)
+    other = kernel.spawn(wat.program("#3"), trusted=True)
+    assert kernel.wait(other).code == 3
+    assert spins.exit is None
+
+
+def test_what_nobody_refers_to_is_given_back(kernel: wasmos.Kernel) -> None:
+    """Ten times as many bytes of exceptions as it may have at once."""
+    body = f"""(local $n i32)
+        (loop $more
+            (drop {CATCH.format("(throw $tag #1)")})
+            (br_if $more (i32.lt_u (local.tee $n (i32.add (local.get $n) #1)) #400000)))
+        (i32.shr_u (local.get $n) #10)"""
+    limits = wasmos.Limits(memory_bytes=1 << 20)
+    task = kernel.spawn(throws(body), limits=limits, trusted=True)
+    assert kernel.wait(task).code == 400_000 >> 10
+
+
+def test_killed_while_it_throws() -> None:
     """Wherever it happens to be."""
     with wasmos.Kernel(virtual_clock=True) as kernel:
         for moment in range(8):
-            task = kernel.spawn(program(HOARD, fields=LINK), trusted=True)
+            task = kernel.spawn(throws(HOARD), trusted=True)
             kernel.run(timeout=0.0001 * moment)
             assert task.exit is None
             kernel.kill(task)
             assert kernel.wait(task).cause == "killed"
 
 
-def test_a_passive_service_catches_its_own(kernel: wasmos.Kernel) -> None:
-    kernel.spawn(PASSIVE % "", service="s", trusted=True)
-    for _ in range(3):
-        assert kernel.call("s", abi.Ping(1)) == abi.PingReply(7)
-
-
-def test_one_that_leaves_a_passive_service_doesnt_reach_its_client(kernel: wasmos.Kernel) -> None:
+def test_what_leaves_a_passive_service_doesnt_reach_its_client(kernel: wasmos.Kernel) -> None:
     """The client's own handler, which catches all, sees an error code instead."""
-    kernel.spawn(PASSIVE % "(throw $e (i32.const 1))", service="pong", trusted=True)
+    source = wat.passive("(throw $tag #1)", fields="(tag $tag (param i32))")
+    kernel.spawn(source, service="pong", trusted=True)
     body = """(block $caught
-        (try_table (catch_all $caught)
-          (return (i32.sub #0 (call $ask @pong #9 #1))))) #99"""
-    exit = kernel.wait(kernel.spawn(program(body), allow=["pong"], trusted=True))
-    assert exit.code == -abi.ErrorCode.ABORTED
-    with pytest.raises(LookupError):
-        kernel.call("pong", abi.Ping(1))
-
-
-def test_in_a_pool() -> None:
-    with wasmos.Kernel(pool_tasks=4) as kernel:
-        for _ in range(9):
-            exit = hoard(kernel, Limits())
-            assert exit.message.startswith("GC heap out of memory")
+        (try_table (catch_all $caught) (return (i32.sub #0 (call $ask @pong #9 #1))))) #99"""
+    task = kernel.spawn(wat.program(body), allow=["pong"], trusted=True)
+    assert kernel.wait(task).code == -abi.ErrorCode.ABORTED

@@ -582,6 +582,12 @@ HOSTILE: dict[str, bytes | Callable[[], bytes]] = {
         exports=[exported("main", FUNC, 0), exported("e", TAG, 0)],
     ),
     "tag_import": module(types=[NOTHING], imports=[imported("env", "t", TAG, b"\x00\x00")]),
+    "tag_import_as_a_call": module(
+        types=[functype(I32 + I32)], imports=[imported("env", "ipc_reply", TAG, b"\x00\x00")]
+    ),
+    "v128_tag_export": program(
+        types=[CODE, functype(V128)], tags=[b"\x00\x01"], exports=[*_BOTH, exported("t", TAG, 0)]
+    ),
     "component": b"\0asm\x0d\0\x01\0",
     "component_with_content": b"\0asm\x0d\0\x01\0" + custom("x"),
     # imports that nobody provides, or of another kind or type

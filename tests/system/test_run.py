@@ -156,6 +156,13 @@ def test_paths_are_arguments(tmp_path: Path) -> None:
     ]
 
 
+def test_an_argument_that_programs_could_not_be_told() -> None:
+    """Many would go on as if they had none."""
+    assert wasmos.run(HELLO, ["x" * 1023], allow="console").returncode == 0
+    with pytest.raises(wasmos.UsageError, match="argument 2 has 1,024 bytes, the most is 1,023"):
+        wasmos.run(HELLO, ["x", "ü" * 512], allow="console")
+
+
 def test_a_text_is_a_list_of_one() -> None:
     wasmos.run(wat.program("#0"), allow="console", listen="0:80", connect="any")
 

@@ -44,18 +44,18 @@ NUMBERS = frozenset(("i32", "i64", "f32", "f64"))
 # Features that are noted while reading.
 GC = "garbage collection"
 TYPED_REFS = "typed function references"
-EXCEPTIONS = "exceptions"
 STACK_SWITCHING = "stack switching"
 MEMORY64 = "memory64"
 SHARED_MEMORY = "shared memory"
 PAGE_SIZES = "custom page sizes"
 
-# Heap types by their byte; with "ref" after the name, each is also a value type.
+# Heap types by their byte, and the feature that they belong to if that is noted; with "ref" after
+# the name, each is also a value type.
 _HEAP = {
     0x70: ("func", TYPED_REFS), 0x6F: ("extern", TYPED_REFS),
     0x73: ("nofunc", GC), 0x72: ("noextern", GC), 0x71: ("none", GC),
     0x6E: ("any", GC), 0x6D: ("eq", GC), 0x6C: ("i31", GC), 0x6B: ("struct", GC),
-    0x6A: ("array", GC), 0x69: ("exn", EXCEPTIONS), 0x74: ("noexn", EXCEPTIONS),
+    0x6A: ("array", GC), 0x69: ("exn", ""), 0x74: ("noexn", ""),
     0x68: ("cont", STACK_SWITCHING), 0x75: ("nocont", STACK_SWITCHING),
 }  # fmt: skip
 
@@ -341,7 +341,8 @@ class _Reader:
         self.values_seen: dict[bytes, tuple[ValueType, ...]] = {}
 
     def note(self, feature: str, offset: int) -> None:
-        self.features.setdefault(feature, offset)
+        if feature:
+            self.features.setdefault(feature, offset)
 
     def truncated(self, what: str) -> BinaryError:
         return BinaryError(self.pos, f"{what} is cut off")
@@ -698,11 +699,9 @@ def _read_memories(reader: _Reader, info: ModuleInfo) -> None:
 def _read_tags(reader: _Reader, info: ModuleInfo) -> None:
     for _ in range(reader.count("tags", MAX_TAGS, 2)):
         _read_tag(reader, info)
-    reader.note(EXCEPTIONS, reader.pos)  # even if it declares none: the section is theirs
 
 
 def _read_tag(reader: _Reader, info: ModuleInfo) -> FuncType:
-    reader.note(EXCEPTIONS, reader.pos)
     if reader.byte("tag") != 0:
         raise BinaryError(reader.pos - 1, "a tag of an unknown kind")
     info.tags.append(_function_type(reader, info, "tag"))

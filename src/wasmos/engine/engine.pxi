@@ -66,14 +66,14 @@ ENGINE_FEATURES = {
     "wasm_relaxed_simd": False,
     "wasm_reference_types": True,   # what every current toolchain emits
     "wasm_tail_call": True,
-    "wasm_threads": False,
-    "shared_memory": False,
+    "wasm_threads": True,           # atomic instructions, which one thread can use as well;
+    "shared_memory": False,         # but nothing that a second one would need
     "wasm_function_references": False,
     "wasm_gc": False,
     "wasm_multi_memory": False,
     "wasm_memory64": False,
     "wasm_wide_arithmetic": False,
-    "wasm_exceptions": True,        # C++ and setjmp, since 2025
+    "wasm_exceptions": True,        # C++ and Haskell throw; of the two encodings the standard one
     "wasm_custom_page_sizes": False,
     "wasm_stack_switching": False,
     "wasm_component_model": False,
@@ -173,13 +173,14 @@ cdef void use_pool(void *config, dict pool) except *:
     """The pooling allocator: faster spawns, `tasks` live tasks at most.
 
     A task takes two instances, its own and the shim of the four calls; one with
-    a personality takes a third, and two memories."""
+    a personality takes a third, and two memories. Whose program throws takes one
+    memory more, for what it has thrown."""
     cdef void *new = symbol(b"wasmtime_pooling_allocation_config_new")
     cdef void *options = (<void *(*)() noexcept nogil>new)()
     cdef uint64_t tasks = pool["tasks"]
     rows = {
         "total_core_instances": 3 * tasks, "total_memories": tasks,
-        "total_tables": tasks, "total_stacks": tasks,
+        "total_tables": tasks, "total_stacks": tasks, "total_gc_heaps": tasks,
         "max_memories_per_module": 1, "max_tables_per_module": 4,
         "max_memory_size": pool["memory_bytes"],
         "table_elements": pool["table_elements"],

@@ -6,8 +6,8 @@ The laws of this file:
   whose message names the offending thing and says what to do about it.
 * No v128 and no reference type in anything imported or exported: the engine's C API aborts the
   whole process when asked about such a type. Inside functions v128 is welcome.
-* Features are a list of what we take (the engine's configuration repeats it); of those that
-  `binary.parse` notes, only `_TAKEN` are on that list.
+* Features are a list of what we take (the engine's configuration repeats it); whatever
+  `binary.parse` noted as a feature is off that list.
 * The order of the checks is the order in which an author can act on them: features, sizes,
   imports, exports, and the shape last.
 
@@ -52,8 +52,6 @@ _CODE: FuncType = ((), ("i32",))
 _PASSIVE_EXPORTS: dict[str, FuncType] = {HANDLE: (("i32",), ()), BUFFER: _CODE}
 
 _NOUN = {FUNC: "function"}
-# What came after the first version of WebAssembly, is noted, and is welcome inside a module.
-_TAKEN = frozenset((binary.EXCEPTIONS,))
 _ADVICE = {
     binary.GC: "build for a linear memory, not for a wasm-gc target",
     binary.TYPED_REFS: "build without the function-references feature",
@@ -204,8 +202,6 @@ def _check_size(size: int, limit: int) -> None:
 
 def _check_features(info: ModuleInfo) -> None:
     for feature, offset in info.features.items():
-        if feature in _TAKEN:
-            continue
         raise ModuleRefused(
             f"it needs {feature} (seen at byte {offset}), which is not available here; "
             f"{_ADVICE[feature]}"
@@ -278,6 +274,8 @@ def _import_name(item: Import) -> str:
 
 def _check_import(item: Import, imports: Offer) -> None:
     offered = imports.get((item.module, item.name))
+    if item.kind == TAG:  # its type is a function's, and all that is provided are functions
+        offered = None
     wanted = _show(item.descriptor)
     if offered is None:
         raise ModuleRefused(

@@ -83,7 +83,8 @@ TRAPS = (
     "table access out of bounds", "indirect call to null",
     "indirect call of the wrong type", "integer overflow",
     "integer division by zero", "bad conversion to integer",
-    "unreachable executed", "interrupted", "out of fuel")
+    "unreachable executed", "interrupted", "out of fuel",
+    "atomic wait on memory that isn't shared")
 
 
 cdef class Core:
@@ -1159,12 +1160,14 @@ cdef class Core:
                     task.cause = EXIT_CPU_LIMIT
             else:
                 api.trap_message(task.trap, &vec)
-                message = take_message(&vec)
+                message = innermost_cause(take_message(&vec))
             frames = backtrace(task.trap, True)
         elif task.error is not NULL:
             api.error_message(task.error, &vec)
-            message = root_cause(take_message(&vec))
+            message = take_message(&vec)
             frames = backtrace(task.error, False)
+            if frames:
+                message = innermost_cause(message)
         if task.cause == EXIT_RETURNED:
             return (task.value.of.i32 if task.has_result else 0), "", []
         return None, message, frames
@@ -1419,10 +1422,10 @@ cdef enum:
     MAX_FRAMES = 32
 
 
-cdef str root_cause(str message):
-    """What an error that isn't a trap begins with: the library puts the frames
-    above it, which we have."""
-    cdef str cause = message.rpartition("Caused by:\n")[2].strip()
+cdef str innermost_cause(str message):
+    """Of a failure in a guest that has no number: the engine tells where, then why, and the first
+    is what the backtrace is for."""
+    cdef str cause = message.rpartition("Caused by:")[2].strip()
     return "uncaught exception" if cause == "thrown Wasm exception" else cause
 
 

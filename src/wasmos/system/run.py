@@ -217,6 +217,7 @@ def run(
     import io
 
     words = outfit.words(args)
+    _check_lengths(words)
     authority = _Authority()
     authority.add(allow, "allow=")
     authority.add(deny, "deny=", denies=True)
@@ -404,6 +405,19 @@ def _wait(kernel: Kernel, task: Task, later: Later | None) -> Exit:
     finally:
         if later is not None:
             later.close()
+
+
+def _check_lengths(words: Sequence[str]) -> None:
+    """Raises UsageError. Programs would take one that they can't be told for none at all."""
+    from wasmos.servers.args import MAX_ARGUMENT_BYTES
+
+    for number, each in enumerate(words, 1):
+        size = len(each.encode("utf-8", "surrogateescape"))
+        if size > MAX_ARGUMENT_BYTES:
+            raise UsageError(
+                f"argument {number} has {size:,} bytes, the most is {MAX_ARGUMENT_BYTES:,}; "
+                "pass it in a file or as input"
+            )
 
 
 def _listed(value: str | Iterable[str]) -> list[str]:

@@ -107,6 +107,8 @@ opened below it. Neither kind is what protects the host: that is what the capabi
 | `path_filestat_set_times` without a flag doesn't look | ENOENT and so on | to be told |
 | `path_link` with `symlink_follow` is EINVAL | the link is followed | the specification says so |
 | paths as long as the host takes | 1,023 bytes, two of 735 | what a message has room for |
+| arguments of any length | 1,023 bytes each, else E2BIG | the same |
+| variables of any length | 1,023 bytes each; a longer one is left out | the same |
 | flags of `fd_advise` and others that don't exist trap | EINVAL | a program can handle it |
 | directories have the names that were said: `.`, `x` | `/`, `/x` | [below](#names-of-directories) |
 | with two wrong arguments, often the other one is reported | | their order is nobody's promise |

@@ -46,6 +46,18 @@ def go(source: Path, program: Path) -> None:
     _run(command, "build", "-o", program, source, environment={**target, **own})
 
 
+def rust(source: Path, program: Path) -> None:
+    """Of the host, if it has the library for one of WASI's targets. `RUSTC` names another one."""
+    command = os.environ.get("RUSTC") or shutil.which("rustc")
+    if command is None:
+        pytest.skip("no Rust")
+    root = Path(_run(command, "--print", "sysroot"), "lib", "rustlib")
+    found = [each for each in ("wasm32-wasip1", "wasm32-wasi") if (root / each / "lib").is_dir()]
+    if not found:
+        pytest.skip(f"Rust without a library for WASI: no {root / 'wasm32-wasip1'}")
+    _run(command, "--edition", "2021", "-O", "--target", found[0], "-o", program, source)
+
+
 def assemblyscript(source: Path, program: Path) -> None:
     if not (shutil.which("node") and (npm := shutil.which("npm"))):
         pytest.skip("no Node.js and npm")
@@ -60,7 +72,7 @@ def assemblyscript(source: Path, program: Path) -> None:
 
 
 COMPILERS: Mapping[str, Callable[[Path, Path], None]] = {
-    "c": c, "cpp": cpp, "zig": zig, "go": go, "ts": assemblyscript,
+    "c": c, "cpp": cpp, "zig": zig, "go": go, "rs": rust, "ts": assemblyscript,
 }  # fmt: skip
 
 
