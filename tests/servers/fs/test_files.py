@@ -505,6 +505,24 @@ def test_directories_on_the_way_to_grants(kernel: wasmos.Kernel, inside: Path) -
     assert sorted(os.listdir(inside)) == ["d", "e", "f"]
 
 
+def test_what_a_directory_on_the_way_is(kernel: wasmos.Kernel, inside: Path) -> None:
+    """What its own grant has there, if that is one: a program may ask whether it is the parent."""
+    (inside / "f2").symlink_to("d")
+    places = ("/d/x", "/f/x", "/f2/x", "/n/x")
+    user = User(kernel, rule(inside, "/"), *[rule(inside, place) for place in places])
+    for path, there in [
+        ("/", inside), ("/d", inside / "d"), ("/d/..", inside), ("/f2", inside / "d"),
+    ]:  # fmt: skip
+        opened = user.open(path)
+        for found in (user.ask(abi.FsStat(path, 0)), user.ask(abi.FsStatFile(opened))):
+            host = there.stat()
+            assert (found.device, found.inode) == (host.st_dev, host.st_ino)
+            assert found.kind == DIRECTORY
+    for path in ("/f", "/n"):
+        for found in (user.ask(abi.FsStat(path, 0)), user.ask(abi.FsStatFile(user.open(path)))):
+            assert (found.kind, found.device, found.modified_ns) == (DIRECTORY, 0, 0)
+
+
 def test_nothing_where_no_grant_is(kernel: wasmos.Kernel, inside: Path) -> None:
     user = User(kernel, rule(inside, "/data"))
     for message in (abi.FsOpenFile("/x", TO_READ), abi.FsStat("/x", 0)):

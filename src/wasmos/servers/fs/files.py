@@ -291,11 +291,24 @@ class Files(Views):
         _check_follow(flags)
         place = self._place(caller, path)
         if place.below:
-            return DIRECTORY, 0, place.number, 1, 0, 0, 0, 0
+            return self._way_status(caller, place)
         if place.mount is None:
             raise ServiceError(ErrorCode.NOT_FOUND, path)
         world = self._world(caller, place.mount)
         return world.status(place.path, follow=flags == FOLLOW)
+
+    def _way_status(self, caller: Caller, place: Place) -> Status:
+        """A directory on the way to other grants: what its world has there, if that is one."""
+        if place.mount is not None:
+            try:
+                found = self._world(caller, place.mount).status(place.path, follow=True)
+            except ServiceError as error:
+                if error.code not in _NO_DIRECTORY:
+                    raise
+            else:
+                if found[0] == DIRECTORY:
+                    return found
+        return _bare(place)
 
     def fs_set_times(
         self, caller: Caller, path: str, flags: int, accessed_ns: int, modified_ns: int
@@ -376,6 +389,11 @@ _NO_DIRECTORY = (
 )
 
 
+def _bare(place: Place) -> Status:
+    """Of a directory on the way to other grants that is in no world."""
+    return DIRECTORY, 0, place.number, 1, 0, 0, 0, 0
+
+
 class _Way(Opened):
     """A directory on the way to other grants' places: what its world has there, and them."""
 
@@ -386,7 +404,7 @@ class _Way(Opened):
         self._own = own
 
     def status(self) -> Status:
-        return DIRECTORY, 0, self._place.number, 1, 0, 0, 0, 0
+        return _bare(self._place) if self._own is None else self._own.status()
 
     def entries(self) -> list[Entry]:
         added = [name.encode("utf-8", "surrogateescape") for name in self._place.below]
