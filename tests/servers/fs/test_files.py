@@ -518,9 +518,12 @@ def test_what_a_directory_on_the_way_is(kernel: wasmos.Kernel, inside: Path) -> 
             host = there.stat()
             assert (found.device, found.inode) == (host.st_dev, host.st_ino)
             assert found.kind == DIRECTORY
+        user.ask(abi.FsCloseFile(opened))
     for path in ("/f", "/n"):
-        for found in (user.ask(abi.FsStat(path, 0)), user.ask(abi.FsStatFile(user.open(path)))):
+        opened = user.open(path)
+        for found in (user.ask(abi.FsStat(path, 0)), user.ask(abi.FsStatFile(opened))):
             assert (found.kind, found.device, found.modified_ns) == (DIRECTORY, 0, 0)
+        user.ask(abi.FsCloseFile(opened))
 
 
 def test_nothing_where_no_grant_is(kernel: wasmos.Kernel, inside: Path) -> None:
