@@ -119,7 +119,8 @@ def _again(policy: str, options: argparse.Namespace) -> list[str]:
     for flag, values in flags.items():
         for value in values:
             if value is not None and not hasattr(value, "origin"):
-                words += [flag, str(value)]
+                # Only so can it begin with a dash.
+                words += [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
     # One `--` is dropped, wherever it stands.
     is_needed = options.module.startswith("-") or options.args[:1] == ["--"]
     return [*words, *(["--"] if is_needed else []), options.module, *options.args]

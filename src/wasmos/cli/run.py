@@ -166,11 +166,9 @@ def _note_denials(completed: Completed, policy: str | None, log: Callable[[str],
 
 def _note_lacks(completed: Completed, log: Callable[[str], object]) -> None:
     """A program that was given no directory finds none of its files, and can't tell why."""
-    if lacked := completed.lacked:
-        what = " and ".join(f"no {LACKS[each][0]}" for each in lacked)
-        flags = " ".join(LACKS[each][1] for each in lacked)
-        some = "one" if len(lacked) == 1 else "some"
-        log(f"note: {completed.exit.name} was given {what}; to give it {some}: {flags}")
+    for each in completed.lacked:
+        what, flag = LACKS[each]
+        log(f"note: {completed.exit.name} was given no {what}; to give it one: {flag}")
 
 
 def _worth_a_note(denials: list[Denial]) -> list[Denial]:

@@ -341,7 +341,8 @@ def _lacked(program: Program, task: Task, exit: Exit) -> tuple[str, ...]:
     """Files and ports aren't denied to a program of another system: there are none. That its
     adapter looked for them is no need, as C libraries have it look in every program that may open
     a file. It may have been the reason if the program failed, imports functions that are for
-    nothing else, and nobody has said that it should have none."""
+    nothing else, and nobody has said that it should have none. An interpreter can do both, and
+    most of its programs want no port."""
     if exit.ok or exit.cause not in ("returned", "trapped") or program.shape.dialect is None:
         return ()
     from wasmos.personalities.wasi import wants
@@ -353,7 +354,9 @@ def _lacked(program: Program, task: Task, exit: Exit) -> tuple[str, ...]:
     if not missed or ALL in refused:
         return ()
     imported = (item.name for item in program.info.imports_from(program.shape.dialect))
-    return tuple(name for name in wants.services(imported) if name in missed)
+    wanted = wants.services(imported)
+    likely = "fs" if "fs" in wanted else "tcpip"
+    return (likely,) if likely in wanted and likely in missed else ()
 
 
 def _only_initialized(program: Program, name: str) -> str:
