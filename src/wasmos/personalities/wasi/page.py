@@ -136,6 +136,22 @@ the errnos of POSIX. To repeat it, with a checkout of that branch:
 ```
 WASI_TESTSUITE=/path/to/it make test ARGS=tests/personalities/wasi/test_suite.py
 ```
+
+## Programs of others
+
+Tried by hand, in November 2026, against the engine's own WASI on the same machine, with the same
+results: CPython 3.11 and 3.12, Ruby 3.2, PHP 8.2, Yosys 0.70 and nextpnr (the same files, byte for
+byte), clang 22, GCC 15 for AVR, resvg, Boolector. And clang 8, lld and SQLite for `wasi_unstable`,
+which the engine doesn't know.
+
+CPython's own tests say more than any script: 29 modules of them (`test_os`, `test_io`, `test_fileio`,
+`test_pathlib`, `test_shutil`, `test_tempfile`, `test_zipfile`, `test_tarfile`, `test_logging` and
+others), 4,337 tests. Each ended as it does under the engine's WASI, the one that overflows the
+interpreter's stack included.
+
+What doesn't run: programs that import functions besides WASI's (WasmEdge's sockets, WASIX, what
+JavaScript is to provide), that share memory between threads, or that use the older encoding of
+exceptions.
 """
 
 
