@@ -144,8 +144,8 @@ results: CPython 3.11 and 3.12, Ruby 3.2, PHP 8.2, Yosys 0.70 and nextpnr (the s
 byte), clang 22, GCC 15 for AVR, resvg, Boolector. And clang 8, lld and SQLite for `wasi_unstable`,
 which the engine doesn't know.
 
-CPython's own tests say more than any script: 29 modules of them (`test_os`, `test_io`, `test_fileio`,
-`test_pathlib`, `test_shutil`, `test_tempfile`, `test_zipfile`, `test_tarfile`, `test_logging` and
+CPython's own tests say more than any script: 29 modules of them (`test_os`, `test_io`,
+`test_fileio`, `test_pathlib`, `test_shutil`, `test_tempfile`, `test_zipfile`, `test_tarfile` and
 others), 4,337 tests. Each ended as it does under the engine's WASI, the one that overflows the
 interpreter's stack included.
 
