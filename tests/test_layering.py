@@ -144,15 +144,16 @@ def test_the_symbols_of_the_library_are_in_one_file() -> None:
 
 
 def test_the_core_is_small_enough_to_read() -> None:
-    """Blank lines and comments included. Of about 5,300, a third decides on messages by their
-    fields, and 450 are what programs with an interface of their own need: adapters, memory that a
-    message lends, and clocks and randomness without a Python method in between."""
+    """Blank lines and comments included. Of about 5,400, a third decides on messages by their
+    fields, and 500 are what programs with an interface of their own need: adapters, memory that a
+    message lends, clocks and randomness without a Python method in between, functions that are
+    called by name."""
     lines = sum(
         len(path.read_text().splitlines())
         for pattern in ("*.pyx", "*.pxi")
         for path in PACKAGE.rglob(pattern)
     )
-    assert lines < 5_350
+    assert lines < 5_400
 
 
 # --- the cost of importing --------------------------------------------------------------------

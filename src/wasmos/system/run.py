@@ -217,7 +217,8 @@ def run(
     import io
 
     words = outfit.words(args)
-    _check_lengths(words)
+    if invoke is None:
+        _check_lengths(words)
     authority = _Authority()
     authority.add(allow, "allow=")
     authority.add(deny, "deny=", denies=True)
