@@ -153,7 +153,7 @@ def test_the_core_is_small_enough_to_read() -> None:
         for pattern in ("*.pyx", "*.pxi")
         for path in PACKAGE.rglob(pattern)
     )
-    assert lines < 5_400
+    assert lines < 5_450
 
 
 # --- the cost of importing --------------------------------------------------------------------

@@ -1136,6 +1136,46 @@ struct lent_write_fields {
 /* The answer to lent_write. */
 #define LENT_WRITE_REPLY_MSG 171
 
+/* Those that the sender could ask for one by one, each with a NUL after it: of these as many,
+ * from the first on, as have room. "Too large" if one of them has more than 128 KiB, or all
+ * together more than a mebibyte. */
+#define ARGS_READ_MSG 172
+struct args_read_fields {
+    uint32_t into;
+    uint32_t into_len;
+};
+
+/* The answer to args_read. */
+#define ARGS_READ_REPLY_MSG 173
+struct args_read_reply_fields {
+    /* How many there are, also without room. */
+    uint32_t count;
+    /* How many bytes they have together. */
+    uint32_t size;
+    /* How many bytes were written. */
+    uint32_t len;
+};
+
+/* Those that the sender could list and ask for one by one, in order, as `NAME=value` with a NUL
+ * after it: of these as many as have room. One that has more than 128 KiB isn't among them.
+ * "Too large" if all together have more than a mebibyte. */
+#define ENV_READ_MSG 174
+struct env_read_fields {
+    uint32_t into;
+    uint32_t into_len;
+};
+
+/* The answer to env_read. */
+#define ENV_READ_REPLY_MSG 175
+struct env_read_reply_fields {
+    /* How many there are, also without room. */
+    uint32_t count;
+    /* How many bytes they have together. */
+    uint32_t size;
+    /* How many bytes were written. */
+    uint32_t len;
+};
+
 struct message {
     int32_t type; /* an ..._MSG; in an answer, a negative one is an error */
     task_t src;   /* who sent it; the kernel writes this */
@@ -1269,6 +1309,10 @@ struct message {
         struct lent_read_fields lent_read;
         struct lent_read_reply_fields lent_read_reply;
         struct lent_write_fields lent_write;
+        struct args_read_fields args_read;
+        struct args_read_reply_fields args_read_reply;
+        struct env_read_fields env_read;
+        struct env_read_reply_fields env_read_reply;
     };
 };
 
@@ -1648,6 +1692,20 @@ WASMOS_FIELD(lent_write, task, 8, 4);
 WASMOS_FIELD(lent_write, offset, 12, 4);
 WASMOS_FIELD(lent_write, data, 16, 1024);
 WASMOS_FIELD(lent_write, data_len, 1040, 4);
+WASMOS_SIZE(args_read, 8);
+WASMOS_FIELD(args_read, into, 8, 4);
+WASMOS_FIELD(args_read, into_len, 12, 4);
+WASMOS_SIZE(args_read_reply, 12);
+WASMOS_FIELD(args_read_reply, count, 8, 4);
+WASMOS_FIELD(args_read_reply, size, 12, 4);
+WASMOS_FIELD(args_read_reply, len, 16, 4);
+WASMOS_SIZE(env_read, 8);
+WASMOS_FIELD(env_read, into, 8, 4);
+WASMOS_FIELD(env_read, into_len, 12, 4);
+WASMOS_SIZE(env_read_reply, 12);
+WASMOS_FIELD(env_read_reply, count, 8, 4);
+WASMOS_FIELD(env_read_reply, size, 12, 4);
+WASMOS_FIELD(env_read_reply, len, 16, 4);
 
 #undef WASMOS_SIZE
 #undef WASMOS_FIELD

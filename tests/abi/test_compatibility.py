@@ -239,4 +239,8 @@ def test_numbers_that_followed() -> None:
         "lent_read_reply": 169,
         "lent_write": 170,
         "lent_write_reply": 171,
+        "args_read": 172,
+        "args_read_reply": 173,
+        "env_read": 174,
+        "env_read_reply": 175,
     }

@@ -54,10 +54,10 @@ def test_services_answer_what_the_interface_says() -> None:
     assert "clock_alarm" not in abi.SERVICES["clock"]
     assert abi.SERVICES["random"] == ("random_get",)
     assert {"lent_read", "lent_write"} < set(abi.SERVICES["vm"])
-    assert abi.SERVICES["args"] == ("args_get",)
+    assert abi.SERVICES["args"] == ("args_get", "args_read")
     assert {"ping", "service_lookup", "watch_tasks"} < set(abi.SERVICES["vm"])
     assert {"cap_get", "cap_grant", "spawn_granted"} < set(abi.SERVICES["vm"])
-    assert abi.SERVICES["env"] == ("env_get", "env_list")
+    assert abi.SERVICES["env"] == ("env_get", "env_list", "env_read")
     assert "task_destroyed" not in abi.SERVICES["vm"]
     assert all(name.startswith("fs_") for name in abi.SERVICES["fs"])
 
@@ -108,6 +108,8 @@ def test_what_covers_what() -> None:
         "tcpip_listener": ["tcpip_listen"],
         "tcpip_shutdown": sockets,
         "tcpip_poll": sockets,
+        "args_read": ["args_get"],
+        "env_read": ["env_list"],
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.agent import raw
+from tests.attacks.agent import PAGE, ROOM, S, raw
 from tests.attacks.attack import Bank, Scene, attack, serve_vm
 from wasmos import abi
 from wasmos.servers.args import Args
@@ -21,7 +21,7 @@ SECRET = "SECRET"
 
 @attack(
     "another task's arguments",
-    "args_get with the victim's id in `src`, and every index",
+    "args_get with the victim's id in `src`, and every index; args_read with the same",
     stopped_by=r"reply args.* to evil.*: not found",
 )
 def test_another_tasks_arguments(scene: Scene) -> None:
@@ -35,11 +35,14 @@ def test_another_tasks_arguments(scene: Scene) -> None:
             answer = evil.call("args", raw(abi.ArgsGet.TYPE, src, index))
             assert SECRET.encode() not in answer.data
             assert bool(answer.error) == (index != 0)
+        answer = evil.call("args", raw(abi.ArgsRead.TYPE, src, S + ROOM // 2, ROOM // 2))
+        assert answer.message == abi.ArgsReadReply(1, 5, 5) and SECRET.encode() not in answer.data
+        assert answer.data[ROOM // 2 :][:5] == b"evil\0"
 
 
 @attack(
     "another task's variables",
-    "env_get and env_list with the victim's id in `src`, of names that only the victim has",
+    "env_get, env_list and env_read with the victim's id in `src`; names that only the victim has",
     stopped_by=r"reply env.* to evil.*: not found",
 )
 def test_another_tasks_variables(scene: Scene) -> None:
@@ -51,6 +54,8 @@ def test_another_tasks_variables(scene: Scene) -> None:
         asked = raw(abi.EnvGet.TYPE, src) + b"TOKEN".ljust(256, b"\0")
         assert evil.call("env", asked).error == -7
         assert evil.call("env", raw(abi.EnvList.TYPE, src, 0)).error == -27
+        answer = evil.call("env", raw(abi.EnvRead.TYPE, src, S + ROOM // 2, ROOM // 2))
+        assert answer.message == abi.EnvReadReply(0, 0, 0) and SECRET.encode() not in answer.data
     assert victim.call("env", abi.EnvGet("TOKEN")).message == abi.EnvGetReply(SECRET)
 
 
@@ -68,6 +73,28 @@ def test_a_variable_that_was_not_given(scene: Scene) -> None:
         answer = evil.call("env", raw(abi.EnvGet.TYPE) + name.ljust(256, b"\0"))
         assert answer.error == -8 and SECRET.encode() not in answer.data
     assert evil.call("env", abi.EnvList(0)).error == -8
+
+
+@attack(
+    "one's own variable that one wasn't given, among all of them",
+    'env_read into any room, with rights to env.list and env.get(name="HOME"), and with one to all '
+    'of env and a rule that denies env.get(name="TOKEN")',
+    stopped_by=r'denial evil.* env\.get\(name="TOKEN"\) (field|denied) ',
+)
+def test_a_variable_that_was_not_given_among_all(scene: Scene) -> None:
+    variables: dict[int, dict[str, str]] = {}
+    scene.serve(Env(variables))
+    evil = scene.agent("evil", "env.list", 'env.get(name="HOME")')
+    denied = scene.agent("evil", "env")
+    scene.kernel.deny(denied.task, 'env.get(name="TOKEN")')
+    for agent in (evil, denied):
+        variables[agent.id] = {"HOME": "/", "TOKEN": SECRET}
+        for room in (0, 1, 7, 8, ROOM // 2):
+            answer = agent.call("env", raw(abi.EnvRead.TYPE, 0, S + ROOM // 2, room))
+            assert answer.message == abi.EnvReadReply(1, 7, 7 if room >= 7 else 0)
+            assert b"TOKEN" not in answer.data and SECRET.encode() not in answer.data
+        assert agent.call("env", raw(abi.EnvRead.TYPE, 0, PAGE - 4, 7)).error == -15
+        assert agent.call("env", abi.EnvGet("TOKEN")).error == -8
 
 
 @attack(

@@ -419,6 +419,7 @@ class Authority(RuleBasedStateMachine):
         self.model.now = self.kernel.now_ns
         sent = as_sent(service, message)
         found, cause = self.model.decide(task.id, sent)
+        self.foresee(task, service, message, sent, cause)
         result = self.code_of(task, service, message)
         if found:
             known = message is not None and (service == "who" or not isinstance(message, abi.Ping))
@@ -430,6 +431,24 @@ class Authority(RuleBasedStateMachine):
             assert [(d.task, d.cause) for d in self.denials] == [(task.id, cause)]
             assert self.who.seen == self.lab.seen == []
         self.settle()
+
+    def foresee(
+        self, task: wasmos.Task, service: str, message: abi.Message | None, sent: Sent, cause: str
+    ) -> None:
+        """What the kernel says of a message before it is sent."""
+        fit = [
+            cap for cap in self.model.held(task.id)
+            if not cap["deny"] and cap["rule"]["service"] in ("*", *sent[0])
+            and self.model.matches(cap, sent) and not self.model.is_over(cap)
+            and all(each["uses"] is None for each in self.model.chain(cap))
+        ]  # fmt: skip
+        lasting = any(not self.model.is_limited(cap) for cap in fit)
+        expected = 0 if cause == "denied" or not fit else 2 if lasting else 1
+        if message is None:
+            raw = UNKNOWN.to_bytes(4, "little").ljust(1512, b"\0")
+        else:
+            raw = self.kernel.encode(message)
+        assert self.kernel.would_admit(task.id, self.kernel.service_id(service), raw) == expected
 
     def code_of(self, task: wasmos.Task, service: str, message: abi.Message | None) -> int:
         dst = self.kernel.service_id(service)

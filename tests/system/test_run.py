@@ -163,6 +163,33 @@ def test_an_argument_that_programs_could_not_be_told() -> None:
         wasmos.run(HELLO, ["x", "ü" * 512], allow="console")
 
 
+LONGEST = (128 << 10) - 1
+
+
+def test_what_programs_for_wasi_are_told() -> None:
+    """As much as elsewhere."""
+    args = ["x" * LONGEST, "ü" * 40_000, *["y" * 100_000] * 7]
+    done = wasmos.run(SAYS_ARGUMENTS, args, argv0="p", capture_output=True)
+    assert done.stdout == " ".join(["p", *args, ""]).encode()
+    assert wasmos.run(COUNTS, env={"A": "x" * (LONGEST - 2), "B": ""}).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"args": ["", "x" * (LONGEST + 1)]}, "argument 2 has 131,072 bytes, the most is 131,071"),
+        ({"args": ["x" * 100_000] * 11}, "the arguments have 1,100,011 bytes together, the most"),
+        ({"args": ["a\0b"]}, "argument 1 has a NUL in it"),
+        ({"env": {"A": "x" * (LONGEST - 1)}}, "variable A has 131,072 bytes, the most is 131,071"),
+        ({"env": {f"A{i}": "x" * 100_000 for i in range(11)}}, "the variables have 1,100,"),
+        ({"env": {"A": "a\0b"}}, "variable A has a NUL in it"),
+    ],
+)
+def test_what_nobody_is_told(options: dict[str, Any], error: str) -> None:
+    with pytest.raises(wasmos.UsageError, match=error):
+        wasmos.run(COUNTS, **options)
+
+
 def test_a_text_is_a_list_of_one() -> None:
     wasmos.run(wat.program("#0"), allow="console", listen="0:80", connect="any")
 
@@ -517,7 +544,7 @@ SAYS_ARGUMENTS = """(module
   (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "args_get" (func $get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 1)
+  (memory (export "memory") 17)
   (func (export "_start") (local $at i32)
     (drop (call $sizes (i32.const 0) (i32.const 20)))
     (drop (call $get (i32.const 64) (i32.const 1024)))

@@ -5,118 +5,97 @@
 
 /* ---- Arguments and environment -------------------------------------------------------------- */
 
-/* One of a list of strings: in m, from where `text` says. NOENT past the last one. */
-typedef errno_t (*string_at_t)(uint32_t index, const char **text, uint32_t *size);
+/* A list of strings as a service hands it out: all at once, each with a NUL after it. */
+struct strings {
+    struct service *service;
+    int32_t type;
+    /* What the program was told that they need, and so has room for. They can become more
+     * afterwards, with its rights. */
+    bool is_measured;
+    uint32_t count;
+    uint32_t size;
+};
 
-static errno_t argument_at(uint32_t index, const char **text, uint32_t *size) {
-    m.args_get.index = (int)index;
-    error_t err = ask_for_code(&args, ARGS_GET_MSG);
-    if (err == ERR_NOT_ALLOWED || err == ERR_NOT_FOUND) {
-        return NOENT;
-    }
-    if (err == ERR_TOO_LARGE) {
-        return E2BIG;
-    }
-    m.args_get_reply.value[sizeof(m.args_get_reply.value) - 1] = '\0';
-    *text = m.args_get_reply.value;
-    *size = (uint32_t)strlen(*text);
-    return errno_of(err);
-}
+static struct strings arguments = {&args, ARGS_READ_MSG, false, 0, 0};
+static struct strings variables = {&env, ENV_READ_MSG, false, 0, 0};
 
-/* "NAME=value". A variable that can't be had, since it is too large or not there any more, is left
- * out by `next`. */
-static errno_t variable_at(uint32_t index, const char **text, uint32_t *size) {
-    static char name[sizeof(m.env_list_reply.name)];
-    m.env_list.index = (int)index;
-    error_t err = ask_for_code(&env, ENV_LIST_MSG);
-    if (err == ERR_NOT_ALLOWED || err == ERR_EOF) {
-        return NOENT;
-    }
-    if (err != OK) {
-        return errno_of(err);
-    }
-    __builtin_memcpy(name, m.env_list_reply.name, sizeof(name));
-    name[sizeof(name) - 1] = '\0';
-    uint32_t length = (uint32_t)strlen(name);
-    __builtin_memcpy(m.env_get.name, name, length + 1);
-    err = ask_for_code(&env, ENV_GET_MSG);
-    if (err != OK) {
-        *text = NULL;
+/* The two services have the same messages. */
+_Static_assert(sizeof(m.args_read) == sizeof(m.env_read), "the same request");
+_Static_assert(sizeof(m.args_read_reply) == sizeof(m.env_read_reply), "the same answer");
+
+/* As many as fit are written to the program's memory; the answer is in m.args_read_reply. */
+static errno_t read_strings(const struct strings *strings, user_t into, uint32_t room) {
+    m.args_read.into = into;
+    m.args_read.into_len = room;
+    error_t err = ask_for_code(strings->service, strings->type);
+    if (err == ERR_NOT_ALLOWED) {
+        m.args_read_reply = (struct args_read_reply_fields){0};
         return SUCCESS;
     }
-    /* The value moves up to make room for its name: both fit a message. */
-    m.env_get_reply.value[sizeof(m.env_get_reply.value) - 1] = '\0';
-    uint32_t value = (uint32_t)strlen(m.env_get_reply.value);
-    char *whole = (char *)m.data;
-    __builtin_memmove(whole + length + 1, m.env_get_reply.value, value + 1);
-    __builtin_memcpy(whole, name, length);
-    whole[length] = '=';
-    *text = whole;
-    *size = length + 1 + value;
+    return err == ERR_TOO_LARGE ? E2BIG : errno_of(err);
+}
+
+static errno_t measure(struct strings *strings) {
+    TRY(read_strings(strings, 0, 0));
+    strings->is_measured = true;
+    strings->count = m.args_read_reply.count;
+    strings->size = m.args_read_reply.size;
     return SUCCESS;
 }
 
-static errno_t sizes_of(string_at_t string_at, user_t count_result, user_t size_result) {
-    uint32_t count = 0;
-    uint32_t total = 0;
-    for (uint32_t index = 0;; index++) {
-        const char *text;
-        uint32_t size;
-        errno_t err = string_at(index, &text, &size);
-        if (err == NOENT) {
-            break;
-        }
-        TRY(err);
-        if (text != NULL) {
-            count++;
-            total += size + 1;
-        }
-    }
-    TRY(check(count_result, sizeof(count)));
-    TRY(store(size_result, &total, sizeof(total)));
-    return store(count_result, &count, sizeof(count));
+static errno_t sizes_of(struct strings *strings, user_t count_result, user_t size_result) {
+    TRY(measure(strings));
+    TRY(check(count_result, sizeof(strings->count)));
+    TRY(store(size_result, &strings->size, sizeof(strings->size)));
+    return store(count_result, &strings->count, sizeof(strings->count));
 }
 
-static errno_t strings_of(string_at_t string_at, user_t pointers, user_t bytes) {
-    for (uint32_t index = 0;; index++) {
-        const char *text;
-        uint32_t size;
-        errno_t err = string_at(index, &text, &size);
-        if (err == NOENT) {
-            return SUCCESS;
+/* Where each of the strings begins that stand in the program's memory, to `pointers`. */
+static errno_t point_to(user_t pointers, uint32_t count, user_t bytes, uint32_t size) {
+    static char part[1024];
+    user_t begin = bytes;
+    for (uint32_t done = 0; done < size; done += sizeof(part)) {
+        uint32_t left = size - done;
+        uint32_t length = left < sizeof(part) ? left : sizeof(part);
+        TRY(fetch(bytes + done, part, length));
+        for (uint32_t i = 0; i < length && count > 0; i++) {
+            if (part[i] == '\0') {
+                TRY(store(pointers, &begin, sizeof(begin)));
+                pointers += sizeof(begin);
+                begin = bytes + done + i + 1;
+                count--;
+            }
         }
-        TRY(err);
-        if (text == NULL) {
-            continue;
-        }
-        TRY(check(pointers, sizeof(bytes)));
-        TRY(store(bytes, text, size + 1));
-        TRY(store(pointers, &bytes, sizeof(bytes)));
-        pointers += sizeof(bytes);
-        bytes += size + 1;
     }
+    return SUCCESS;
 }
 
-/* Nothing secret stays in the message, which other services get to see. */
-static errno_t wiped(errno_t err) {
-    __builtin_memset(m.data, 0, sizeof(m.data));
-    return err;
+static errno_t strings_of(struct strings *strings, user_t pointers, user_t bytes) {
+    if (!strings->is_measured) {
+        TRY(measure(strings));
+    }
+    if (strings->size == 0) {
+        return SUCCESS;
+    }
+    TRY(check(pointers, (uint64_t)strings->count * sizeof(bytes)));
+    TRY(read_strings(strings, bytes, strings->size));
+    return point_to(pointers, strings->count, bytes, m.args_read_reply.len);
 }
 
 WASMOS_EXPORT("args_sizes_get") errno_t args_sizes_get(user_t count, user_t size) {
-    return wiped(sizes_of(argument_at, count, size));
+    return sizes_of(&arguments, count, size);
 }
 
 WASMOS_EXPORT("args_get") errno_t args_get(user_t pointers, user_t bytes) {
-    return wiped(strings_of(argument_at, pointers, bytes));
+    return strings_of(&arguments, pointers, bytes);
 }
 
 WASMOS_EXPORT("environ_sizes_get") errno_t environ_sizes_get(user_t count, user_t size) {
-    return wiped(sizes_of(variable_at, count, size));
+    return sizes_of(&variables, count, size);
 }
 
 WASMOS_EXPORT("environ_get") errno_t environ_get(user_t pointers, user_t bytes) {
-    return wiped(strings_of(variable_at, pointers, bytes));
+    return strings_of(&variables, pointers, bytes);
 }
 
 /* ---- Time and chance ------------------------------------------------------------------------ */

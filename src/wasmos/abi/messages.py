@@ -202,6 +202,10 @@ __all__ = [
     "LentReadReply",
     "LentWrite",
     "LentWriteReply",
+    "ArgsRead",
+    "ArgsReadReply",
+    "EnvRead",
+    "EnvReadReply",
 ]
 
 
@@ -2717,6 +2721,86 @@ class LentWriteReply(Message):
     SIZE = 8
 
 
+class ArgsRead(Message):
+    """Those that the sender could ask for one by one, each with a NUL after it: of these as many,
+    from the first on, as have room. \"Too large\" if one of them has more than 128 KiB, or all
+    together more than a mebibyte.
+    """
+
+    __slots__ = ("into",)
+    TYPE = 172
+    NAME = "args_read"
+    SIZE = 16
+    FIELDS = (Field("into", LENT_OUT, 8, 4, 12),)
+
+    def __init__(self, into: bytearray | memoryview = memoryview(bytearray())) -> None:
+        self.into = into
+
+
+class ArgsReadReply(Message):
+    """The answer to `args_read`.
+
+    count: How many there are, also without room.
+    size: How many bytes they have together.
+    len: How many bytes were written.
+    """
+
+    __slots__ = ("count", "size", "len")
+    TYPE = 173
+    NAME = "args_read_reply"
+    SIZE = 20
+    FIELDS = (
+        Field("count", UINT32, 8, 4),
+        Field("size", UINT32, 12, 4),
+        Field("len", UINT32, 16, 4),
+    )
+
+    def __init__(self, count: int = 0, size: int = 0, len: int = 0) -> None:
+        self.count = count
+        self.size = size
+        self.len = len
+
+
+class EnvRead(Message):
+    """Those that the sender could list and ask for one by one, in order, as `NAME=value` with a NUL
+    after it: of these as many as have room. One that has more than 128 KiB isn't among them.
+    \"Too large\" if all together have more than a mebibyte.
+    """
+
+    __slots__ = ("into",)
+    TYPE = 174
+    NAME = "env_read"
+    SIZE = 16
+    FIELDS = (Field("into", LENT_OUT, 8, 4, 12),)
+
+    def __init__(self, into: bytearray | memoryview = memoryview(bytearray())) -> None:
+        self.into = into
+
+
+class EnvReadReply(Message):
+    """The answer to `env_read`.
+
+    count: How many there are, also without room.
+    size: How many bytes they have together.
+    len: How many bytes were written.
+    """
+
+    __slots__ = ("count", "size", "len")
+    TYPE = 175
+    NAME = "env_read_reply"
+    SIZE = 20
+    FIELDS = (
+        Field("count", UINT32, 8, 4),
+        Field("size", UINT32, 12, 4),
+        Field("len", UINT32, 16, 4),
+    )
+
+    def __init__(self, count: int = 0, size: int = 0, len: int = 0) -> None:
+        self.count = count
+        self.size = size
+        self.len = len
+
+
 # Every message by its number.
 MESSAGES: dict[int, type[Message]] = {
     1: Exception_,
@@ -2890,6 +2974,10 @@ MESSAGES: dict[int, type[Message]] = {
     169: LentReadReply,
     170: LentWrite,
     171: LentWriteReply,
+    172: ArgsRead,
+    173: ArgsReadReply,
+    174: EnvRead,
+    175: EnvReadReply,
 }
 
 # Every request that is answered, with its answer.
@@ -2998,6 +3086,8 @@ RPCS: dict[str, Rpc] = {
     "tcpip_poll": Rpc("tcpip_poll", TcpipPoll, TcpipPollReply),
     "lent_read": Rpc("lent_read", LentRead, LentReadReply),
     "lent_write": Rpc("lent_write", LentWrite, LentWriteReply),
+    "args_read": Rpc("args_read", ArgsRead, ArgsReadReply),
+    "env_read": Rpc("env_read", EnvRead, EnvReadReply),
 }
 
 # Every message that isn't: what a service takes in silence, or sends unasked.
@@ -3093,8 +3183,8 @@ SERVICES: dict[str, tuple[str, ...]] = {
         "console_poll",
         "console_terminals",
     ),
-    "args": ("args_get",),
-    "env": ("env_get", "env_list"),
+    "args": ("args_get", "args_read"),
+    "env": ("env_get", "env_list", "env_read"),
     "clock": (
         "clock_get",
         "clock_resolution",
@@ -3137,6 +3227,8 @@ COVERED_BY: dict[int, tuple[int, ...]] = {
     161: (51, 53),
     163: (51, 53),
     165: (51, 53),
+    172: (71,),
+    174: (87,),
 }
 
 # What a capability can tell a service beside the messages.

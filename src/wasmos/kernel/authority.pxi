@@ -160,6 +160,14 @@ cdef inline int64_t time_now(Kern *k) noexcept nogil:
     return k.now_ns if k.deterministic else monotonic_ns()
 
 
+cdef bint counts_uses(Cap *cap) noexcept nogil:
+    while cap is not NULL:
+        if cap.uses != UNLIMITED:
+            return True
+        cap = cap.parent
+    return False
+
+
 cdef bint has_uses(Cap *cap) noexcept nogil:
     while cap is not NULL:
         if cap.uses == 0:
@@ -190,3 +198,4 @@ cdef void forget_open(Kern *k) noexcept nogil:
     for i in range(k.mask + 1):
         if k.table[i] is not NULL:
             k.table[i].open_dst = 0
+            k.table[i].rights += 1

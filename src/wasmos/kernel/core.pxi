@@ -624,11 +624,8 @@ cdef class Core:
     cdef void _add_admitting(self, list found, Hold *hold, Task *task,
                              Task *dst) except *:
         cdef Cap *cap = hold.head
-        cdef Clause *clause
         while cap is not NULL:
-            clause = clause_for(cap, load_i32(task.outbox))
-            if clause is not NULL and not cap.deny and usable(&self.k, cap) and meets(
-                    clause, task.outbox, task.outbox_size, False) and not excepted(
+            if not cap.deny and usable(&self.k, cap) and covers(
                     cap, dst, task.outbox, task.outbox_size):
                 found.append(cap.id)
             cap = cap.next
@@ -660,6 +657,48 @@ cdef class Core:
     def holds(self, int32_t id, int32_t service):
         """Whether task `id` holds a capability for any message to `service`."""
         return bool(may_look_up(self._task(id), service))
+
+    def rights(self, int32_t id):
+        """A number that is another one whenever what task `id` may send has changed, but for
+        what ends by itself."""
+        return self._task(id).rights
+
+    def would_admit(self, int32_t id, int32_t dst_id, bytes message not None):
+        """Whether task `id` may send `message` to `dst_id`, as often as it likes: 2 as long as
+        its `rights` stay, 1 for now, 0 no. A capability with a number of uses is for sending
+        and not for this, unless it is what the call under way stands on."""
+        cdef Kern *k = &self.k
+        cdef Task *task = self._task(id)
+        cdef Task *dst = self._task(dst_id)
+        cdef const uint8_t *data = <const uint8_t *><const char *>message
+        cdef Verdict verdict
+        cdef Hold *hold
+        cdef Cap *cap
+        cdef uint32_t i
+        if len(message) < HEADER_BYTES:
+            raise ValueError("a message has a header")
+        cdef int32_t type = load_i32(data)
+        cdef uint32_t size = message_size(k, type)
+        if <uint32_t>len(message) < size:
+            raise ValueError(f"the message has {size} bytes")
+        write_message(k.copy, data, type, id, size)
+        authorize(k, task, dst, k.copy, type, size, &verdict)
+        if verdict.cap is not NULL and not verdict.cap.is_limited:
+            return 2
+        if verdict.cause == WHY_DENIED:
+            return 0
+        if task.state == AWAITING and task.peer == dst_id and task.cap is not NULL and covers(
+                task.cap, dst, k.copy, size):
+            return 1
+        for i in range(dst.provides_count + 1):
+            hold = hold_of(task, EVERY if i == 0 else dst.provides[i - 1])
+            cap = NULL if hold is NULL else hold.head
+            while cap is not NULL:
+                if not cap.deny and not counts_uses(cap) and usable(k, cap) and covers(
+                        cap, dst, k.copy, size):
+                    return 1
+                cap = cap.next
+        return 0
 
     def record_denial(self, int32_t id, int32_t service):
         """A lookup of `service`, a number, was denied."""

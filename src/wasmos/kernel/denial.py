@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_SHOWN = 256  # characters of a text
 CUT = "…"  # after a text without an end
+# Messages that show what others would, and so nothing to who may send only them.
+SHOWN_BY = {"args_read": "args_get", "env_read": "env_list"}
 
 REASONS = {
     "no_capability": "no rule grants it",
@@ -72,8 +74,11 @@ class Denial:
     def rule(self) -> str:
         """The rule that would allow just this."""
         cls, vocabulary = self.cls, self._vocabulary
-        if cls is None or vocabulary.takes(self.service).get(cls.NAME) is not cls:
+        taken = vocabulary.takes(self.service)
+        if cls is None or taken.get(cls.NAME) is not cls:
             return str(Rule(self.service, vocabulary=vocabulary))
+        if (shows := taken.get(SHOWN_BY.get(cls.NAME, ""))) is not None:
+            return str(Rule(self.service, shows, vocabulary=vocabulary))
         rule = None
         if all(self._is_known(field) for field in cls.FIELDS):
             rule = exactly(self.service, (self.type, self.fields), vocabulary)

@@ -95,6 +95,14 @@ cdef bint excepted(Cap *cap, Task *dst, const uint8_t *message,
     return False
 
 
+cdef bint covers(Cap *cap, Task *dst, const uint8_t *message,
+                 uint32_t size) noexcept nogil:
+    """Whether a capability is for a message, used up or not."""
+    cdef Clause *clause = clause_for(cap, load_i32(message))
+    return clause is not NULL and meets(clause, message, size, False) and not excepted(
+        cap, dst, message, size)
+
+
 cdef bint denies(Cap *rule, Task *dst, const uint8_t *message,
                  uint32_t size) noexcept nogil:
     """Whether a rule that denies is about a message to `dst`."""
@@ -380,6 +388,7 @@ cdef void changed(Task *task, int32_t service) noexcept nogil:
     cdef uint32_t i
     cdef Hold *hold
     task.open_dst = 0
+    task.rights += 1
     if service != EVERY:
         hold = hold_of(task, service)
         if hold is not NULL:

@@ -6,6 +6,7 @@ Law: it stands after "may"; nothing is decided by it.
 from __future__ import annotations
 
 SPOKEN = {
+    "args_read": "read all of its arguments",
     "clock_get": "read clocks",
     "clock_resolution": "ask how exact clocks are",
     "clock_wait": "wait for a time",
@@ -15,6 +16,7 @@ SPOKEN = {
     "console_take": "read input",
     "console_poll": "ask whether there is input",
     "console_terminals": "ask whether it has a terminal",
+    "env_read": "read all of its variables",
     "fs_root": "ask which places it has",
     "fs_open_file": "open",
     "fs_close_file": "close what is open",

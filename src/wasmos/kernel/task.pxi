@@ -163,6 +163,7 @@ cdef struct Task:
     Hold **holds            # by the service's number + 1; 0: for every service
     uint32_t hold_count
     uint32_t denials        # rules that deny it something
+    uint64_t rights         # how often what it may send has changed
     int32_t *provides       # numbers of the services it is
     uint32_t provides_count
     Cap *cap                # what its call under way was admitted by

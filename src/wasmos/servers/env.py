@@ -2,20 +2,23 @@
 
 Law: a task learns its own variables and nobody else's; who asks is the kernel's word. Which of
 them it may read is the kernel's to check. A list shows only names that asking for would get, so
-that it says no more of what is there than asking does.
+that it says no more of what is there than asking does, and the same holds for all of them at once.
 """
 
 from __future__ import annotations
 
-from wasmos.abi import ErrorCode
+from wasmos.abi import EnvGet, EnvList, ErrorCode
 from wasmos.errors import ServiceError
-from wasmos.kernel import Caller, Service
+from wasmos.kernel import Caller, Lent, Service
+from wasmos.servers.strings import MAX_STRING_BYTES, Shown, bytes_of, whole, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-# What fits the messages, with a NUL after it.
+    from wasmos.abi import Message
+
+# What fits the messages about one, with a NUL after it.
 MAX_NAME_BYTES = 255
 MAX_VALUE_BYTES = 1023
 
@@ -25,41 +28,38 @@ class Env(Service):
 
     variables: task id → its variables, value by name; a mapping, which may change while the system
         runs, or a function. A task that isn't in it has none.
-    may_get: whether a caller's capabilities let it ask for the variable of a name; without it,
-        everyone may ask for all of its own.
     """
 
     name = "env"
 
     def __init__(
-        self,
-        variables: Mapping[int, Mapping[str, str]] | Callable[[int], Mapping[str, str]],
-        may_get: Callable[[Caller, str], bool] | None = None,
+        self, variables: Mapping[int, Mapping[str, str]] | Callable[[int], Mapping[str, str]]
     ) -> None:
         self._variables = variables
-        self._may_get = may_get
+        self._shown = Shown(self, Readable)
 
     def env_get(self, caller: Caller, name: str) -> str:
         value = self._of(caller.id).get(name)
         if value is None:
             raise ServiceError(ErrorCode.NOT_FOUND)
-        if _size(value) > MAX_VALUE_BYTES:
+        if len(bytes_of(value)) > MAX_VALUE_BYTES:
             # Half a value can mean something else than the whole.
             raise ServiceError(ErrorCode.TOO_LARGE)
         return value
 
     def env_list(self, caller: Caller, index: int) -> str:
-        if index < 0:
-            raise ServiceError(ErrorCode.INVALID_ARG)
-        names = [name for name in sorted(self._of(caller.id)) if self._shows(caller, name)]
-        if index >= len(names):
-            raise ServiceError(ErrorCode.EOF)
-        return names[index]
+        return nth(self._readable(caller).names, index)
 
-    def _shows(self, caller: Caller, name: str) -> bool:
-        if "\0" in name or _size(name) > MAX_NAME_BYTES:  # no message can ask for it
-            return False
-        return self._may_get is None or self._may_get(caller, name)
+    def env_read(self, caller: Caller, into: Lent) -> tuple[int, int, int]:
+        count, text = whole(self._readable(caller).entries.values())
+        return write(count, text, into)
+
+    def task_ended(self, task: int) -> None:
+        self._shown.forget(task)
+
+    def _readable(self, caller: Caller) -> Readable:
+        found: Readable = self._shown.to(caller, dict(self._of(caller.id)))
+        return found
 
     def _of(self, task: int) -> Mapping[str, str]:
         if callable(self._variables):
@@ -67,5 +67,32 @@ class Env(Service):
         return self._variables.get(task, {})
 
 
-def _size(text: str) -> int:
-    return len(text.encode("utf-8", "surrogateescape"))
+class Readable:
+    """The variables that a task may have.
+
+    names: in order. `entries`: of those whose names it may list as well, `NAME=value` by name.
+    """
+
+    def __init__(self, variables: Mapping[str, str], may: Callable[[Message], bool]) -> None:
+        self.names = [name for name in sorted(variables) if is_askable(name) and may(EnvGet(name))]
+        self.entries: dict[str, bytes] = {}
+        for index, name in enumerate(self.names):
+            if not may(EnvList(index)):
+                break
+            entry = bytes_of(f"{name}={variables[name]}")
+            if b"\0" not in entry and len(entry) < MAX_STRING_BYTES:
+                self.entries[name] = entry
+
+
+def is_askable(name: str) -> bool:
+    """Whether a message can ask for it."""
+    return "\0" not in name and len(bytes_of(name)) <= MAX_NAME_BYTES
+
+
+def nth(names: list[str], index: int) -> str:
+    """The answer to `env_list`. Raises ServiceError."""
+    if index < 0:
+        raise ServiceError(ErrorCode.INVALID_ARG)
+    if index >= len(names):
+        raise ServiceError(ErrorCode.EOF)
+    return names[index]

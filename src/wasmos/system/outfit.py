@@ -85,6 +85,29 @@ def words(args: Sequence[str | os.PathLike[str]]) -> list[str]:
     return found
 
 
+def check_strings(kind: str, strings: Mapping[str, str]) -> None:
+    """Whether a program can be told all of these, which are known by their names here. Raises
+    UsageError."""
+    from wasmos.servers.strings import MAX_STRING_BYTES, MAX_STRINGS_BYTES, bytes_of
+
+    total = 0
+    for name, text in strings.items():
+        if "\0" in text:
+            raise UsageError(f"{name} has a NUL in it, where a program would take it to end")
+        size = len(bytes_of(text)) + 1
+        if size > MAX_STRING_BYTES:
+            raise UsageError(
+                f"{name} has {size - 1:,} bytes, the most is {MAX_STRING_BYTES - 1:,}; "
+                "pass it in a file or as input"
+            )
+        total += size
+    if total > MAX_STRINGS_BYTES:
+        raise UsageError(
+            f"the {kind} have {total:,} bytes together, the most is {MAX_STRINGS_BYTES:,}; "
+            "pass some in a file or as input"
+        )
+
+
 def args(arguments: Mapping[int, Sequence[str]]) -> Service:
     from wasmos.servers.args import Args
 
@@ -99,18 +122,9 @@ def argv0(program: Program, source: Source, name: str) -> str:
 
 
 def env(variables: Mapping[int, Mapping[str, str]]) -> Service:
-    """Each task's variables; a list shows those that its rules let it ask for."""
     from wasmos.servers.env import Env
 
-    service = Env(variables, lambda caller, name: _may_get(service.kernel, caller, name))
-    return service
-
-
-def _may_get(kernel: Kernel, caller: Caller, name: str) -> bool:
-    from wasmos.abi import EnvGet
-
-    task = kernel.find(caller.id)
-    return task is not None and may_send(task, "env", EnvGet(name))
+    return Env(variables)
 
 
 def may_send(task: Task, service: str, asked: Message) -> bool:

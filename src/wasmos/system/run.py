@@ -217,8 +217,7 @@ def run(
     import io
 
     words = outfit.words(args)
-    if invoke is None:
-        _check_lengths(words)
+    outfit.check_strings("arguments", _numbered(words))
     authority = _Authority()
     authority.add(allow, "allow=")
     authority.add(deny, "deny=", denies=True)
@@ -231,6 +230,8 @@ def run(
             log(note)
     if dirs or listen or connect or env:
         authority.add_flags(dirs, _listed(listen), _listed(connect), env)
+        said = authority.variables.items()
+        outfit.check_strings("variables", {f"variable {n}": f"{n}={value}" for n, value in said})
     limits = limits or Limits()
     if timeout is not None:
         limits = limits.replace(deadline_seconds=timeout)
@@ -270,6 +271,8 @@ def run(
         try:
             program = kernel.prepare(source, limits, library=invoke is not None)
             _check_kind(program)
+            if program.shape.dialect is None and invoke is None:
+                _check_lengths(words)
             values, result_types = _called(program, invoke, words)
             if policy is not None:
                 authority.add_policy(policy, name or program.name, needed=ask is None)
@@ -411,16 +414,22 @@ def _wait(kernel: Kernel, task: Task, later: Later | None) -> Exit:
             later.close()
 
 
-def _check_lengths(words: Sequence[str]) -> None:
-    """Raises UsageError. Programs would take one that they can't be told for none at all."""
-    from wasmos.servers.args import MAX_ARGUMENT_BYTES
+def _numbered(words: Sequence[str]) -> dict[str, str]:
+    return {f"argument {number}": word for number, word in enumerate(words, 1)}
 
-    for number, each in enumerate(words, 1):
-        size = len(each.encode("utf-8", "surrogateescape"))
+
+def _check_lengths(words: Sequence[str]) -> None:
+    """Raises UsageError. A program of ours asks for one at a time, and would take one that it can't
+    be told for none at all."""
+    from wasmos.servers.args import MAX_ARGUMENT_BYTES
+    from wasmos.servers.strings import bytes_of
+
+    for name, word in _numbered(words).items():
+        size = len(bytes_of(word))
         if size > MAX_ARGUMENT_BYTES:
             raise UsageError(
-                f"argument {number} has {size:,} bytes, the most is {MAX_ARGUMENT_BYTES:,}; "
-                "pass it in a file or as input"
+                f"{name} has {size:,} bytes, the most is {MAX_ARGUMENT_BYTES:,} for a program that "
+                "isn't for WASI; pass it in a file or as input"
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import socket
 import threading
@@ -10,6 +11,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -465,6 +467,31 @@ def test_a_path_that_no_rule_can_name() -> None:
     assert rules(found)[0] == 'env.get(name="HOME")'
     (line,) = [line for line in found.lines if line.rule.service == "fs"]
     assert "GENERALISED, all files" in line.comment and "a/../b" in line.comment
+
+
+def test_who_reads_all_variables_needs_all() -> None:
+    with mock.patch.dict(os.environ, {"A": "1", "B": "2"}, clear=True):
+        found = learn(sends(("env", abi.EnvRead(bytearray()))), deny=['env.get(name="B")'])
+    assert rules(found) == ['env.get(name="A")', "env.list"]
+
+
+def test_who_reads_all_variables_is_given_those_that_somebody_allows() -> None:
+    """The question is about the list, and no yes to each that there is."""
+    questions: list[str] = []
+
+    def ask(kernel: wasmos.Kernel, task: wasmos.Task) -> Callable[[wasmos.Denial], bool]:
+        def answer(denial: wasmos.Denial) -> bool:
+            questions.append(denial.rule)
+            kernel.grant(task, denial.rule)
+            return True
+
+        return answer
+
+    with mock.patch.dict(os.environ, {"A": "1", "B": "2"}, clear=True):
+        asks = sends(("env", abi.EnvGet("A")), ("env", abi.EnvRead(bytearray())))
+        found = learn(asks, ask=ask)
+    assert questions == ['env.get(name="A")', "env.list"]
+    assert rules(found) == questions
 
 
 def test_a_message_that_nobody_has_defined(kernel: wasmos.Kernel) -> None:

@@ -204,6 +204,14 @@ def test_it_finds_the_variables_that_it_is_given_and_no_others(
     assert allow == ["args.get", "console.put", 'env.get(name="HOME")', "env.list"]
 
 
+def test_a_variable_that_it_is_denied_is_not_learnt(programs: str) -> None:
+    output = io.BytesIO()
+    found = learn(programs, ["env"], env=["A=1", "B=2"], deny=['env.get(name="B")'], output=output)
+    assert output.getvalue() == b"A=1\n"
+    assert rules(found) == ["args.get", "console.put", 'env.get(name="A")', "env.list"]
+    assert found.notes == []
+
+
 def test_without_variables_there_is_nothing_to_be_told(programs: str, folder: Path) -> None:
     assert rules(Trial(programs, ["env"], folder).learn()) == ["args.get"]
 
@@ -266,6 +274,14 @@ def test_nobody_is_asked_about_what_a_run_grants_by_itself(programs: str, folder
 
     trial = Trial(programs, ["hello"], folder, ask=ask)
     assert rules(trial.learn()) == ["args.get", "console.put"]
+
+
+def test_nobody_is_asked_about_a_variable_that_it_is_given(programs: str, folder: Path) -> None:
+    def ask(kernel: wasmos.Kernel, _: wasmos.Task) -> Prompter:
+        return asked(kernel)[0]
+
+    allow = rules(Trial(programs, ["env"], folder, env=["A=1"], ask=ask).learn())
+    assert allow == ["args.get", "console.put", 'env.get(name="A")', "env.list"]
 
 
 def test_a_prompt_is_not_about_what_an_adapter_looks_for(programs: str) -> None:

@@ -41,12 +41,10 @@ _CLOCKS = "all four clocks; ENOTCAPABLE without `clock`"
 _FOLLOWS = "`..` above the directory is EPERM, whatever links there are"
 
 FUNCTIONS = (
-    Function("args_get", "args_get", note="none without `args`; the first is the file's name"),
-    Function("args_sizes_get", "args_get", note="none without `args`"),
-    Function(
-        "environ_get", "env_list", "env_get", note="none without `env`; only those it may read"
-    ),
-    Function("environ_sizes_get", "env_list", "env_get", note="as `environ_get`"),
+    Function("args_get", "args_read", note="none without `args`; the first is the file's name"),
+    Function("args_sizes_get", "args_read", note="none without `args`"),
+    Function("environ_get", "env_read", note="none without `env`; only those it may read"),
+    Function("environ_sizes_get", "env_read", note="as `environ_get`"),
     Function("clock_res_get", "clock_resolution", note=_CLOCKS),
     Function("clock_time_get", "clock_get", note=_CLOCKS),
     Function("fd_advise", "fs_advise"),

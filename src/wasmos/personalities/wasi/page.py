@@ -61,8 +61,7 @@ the number finds it: from 3 on, the first descriptor whose file type is `socket_
 ## Errors
 
 An address that isn't the program's is EFAULT (21). Addresses are checked before anything is done,
-those for results too: where the errno is EFAULT, nothing was written and nothing was changed, apart
-from the results of `args_get` and `environ_get`.
+those for results too: where the errno is EFAULT, nothing was written and nothing was changed.
 
 Flags and numbers that WASI doesn't define are EINVAL (28). A path that isn't UTF-8 is EILSEQ (25),
 one with a NUL in it EINVAL, an absolute one EPERM, an empty one ENOENT (44).
@@ -70,6 +69,18 @@ one with a NUL in it EINVAL, an absolute one EPERM, an empty one ENOENT (44).
 A slash after a name asks for the directory that it leads to, links followed, and what is wrong with
 that is the error: to remove `dangling/` is ENOENT, `f/` is ENOTDIR, and `d/` EISDIR for
 `path_unlink_file`. Of several things that are wrong with a call, any may be what is reported.
+
+## Arguments and variables
+
+A program is told its arguments and its variables each by one message, `args_read` and `env_read`,
+which shows what the task could ask for one by one: rules for `args.get`, `env.list` and `env.get`,
+those that deny among them, decide about each. A right that can be used a number of times is for
+messages about one string, and shows none here; a variable whose name is longer than 255 bytes isn't
+shown either. An audit with all calls has the one message, and no names.
+
+What was granted or taken back meanwhile shows in the next `environ_get`. But it writes no more than
+`environ_sizes_get` said last, as that is what the program has room for: a variable that came to it
+and needs more than that is there after the next `environ_sizes_get`.
 
 ## Paths
 
@@ -107,8 +118,8 @@ opened below it. Neither kind is what protects the host: that is what the capabi
 | `path_filestat_set_times` without a flag doesn't look | ENOENT and so on | to be told |
 | `path_link` with `symlink_follow` is EINVAL | the link is followed | the specification says so |
 | paths as long as the host takes | 1,023 bytes, two of 735 | what a message has room for |
-| arguments of any length | 1,023 bytes each, else E2BIG | the same |
-| variables of any length | 1,023 bytes each; a longer one is left out | the same |
+| arguments of any length | 128 KiB each, 1 MiB together, else E2BIG | as in Linux |
+| variables of any length | the same, but a longer one is left out | as in Linux |
 | flags of `fd_advise` and others that don't exist trap | EINVAL | a program can handle it |
 | directories have the names that were said: `.`, `x` | `/`, `/x` | [below](#names-of-directories) |
 | with two wrong arguments, often the other one is reported | | their order is nobody's promise |

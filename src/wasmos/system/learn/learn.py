@@ -13,7 +13,7 @@ from wasmos.kernel import Kernel, Limits, Rule
 from wasmos.system import outfit
 from wasmos.system.learn import learnt
 from wasmos.system.learn.learner import ORIGIN, Learner
-from wasmos.system.learn.watched import WatchedFs, WatchedTcpip
+from wasmos.system.learn.watched import WatchedEnv, WatchedFs, WatchedTcpip, variable
 from wasmos.system.run import STANDARD
 
 TYPE_CHECKING = False
@@ -147,14 +147,16 @@ def learn(
         if argv0 is None:
             argv0 = outfit.argv0(program, source, task.name)
         world.begin(task, learner, [argv0, *words], variables)
+        # What is said with `env=` is granted in a run; of the host's others somebody decides.
+        world.shares_all = is_adapted or ask is None
         kernel.ask(task, learner)
         exit = _wait(kernel, task)
         learner.finish()
         learner.binds = world.binds
         if is_adapted:
             learner.idle = world.idle_ports
-        used = world.fs.needs(numbered=world.hears) if watched else ()
-        found = learner.lines(used)
+        used = world.fs.needs(numbered=world.hears) if watched else []
+        found = learner.lines([*used, *world.env.needs()])
         return Learnt(task.name, found, learner.once(), denied, list(learner.notes), exit)
 
 
@@ -196,6 +198,9 @@ class _World:
         self._network = network
         self._arguments: dict[int, list[str]] = {}
         self._variables: dict[int, Mapping[str, str]] = {}
+        self.env = WatchedEnv(self._variables, self._grant_variables)
+        self.shares_all = False  # who reads all variables at once may have them
+        self._task: Task | None = None
         self._learner: Learner | None = None
         self._network_server: WatchedTcpip | None = None
 
@@ -221,13 +226,11 @@ class _World:
     ) -> None:
         """All there is: it is learnt what of it is needed. `args` and `env`, or nobody is asked
         about them in vain."""
-        from wasmos.servers.env import Env
-
         servers: list[Service] = [
             outfit.vm(None),
             outfit.console(output, source, output_limit=output_limit),
             *([outfit.args(self._arguments)] if args else []),
-            *([Env(self._variables)] if env else []),
+            *([self.env] if env else []),
             outfit.clock(),
             outfit.random(),
             outfit.echo(),
@@ -243,7 +246,15 @@ class _World:
     ) -> None:
         self._arguments[task.id] = args
         self._variables[task.id] = variables
+        self._task = task
         self._learner = learner
+
+    def _grant_variables(self, names: list[str]) -> None:
+        """Nobody asks for them one by one, as that is how it is learnt otherwise."""
+        rules = map(variable, names if self.shares_all else ())
+        for rule in rules:
+            if rule is not None and self._task is not None:
+                self._kernel.grant(self._task, rule, origin=ORIGIN)
 
     def _tcpip(self) -> Service:
         from wasmos.servers.tcpip import PortMap

@@ -3,6 +3,7 @@
 Law: what they answer is what they always do. A file is read and written under the grant that it was
 opened under, so `fs` is granted whole, and `WatchedFs` tells what is done with it. `WatchedTcpip`
 tells which addresses names had, and a program that asks for them the ports that it could listen on.
+`WatchedEnv` tells which variables were read all at once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from wasmos import abi
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
-from wasmos.kernel import Caller, Rule, exactly
+from wasmos.kernel import Caller, Lent, Rule, exactly
+from wasmos.servers.env import Env, is_askable, nth
 from wasmos.servers.fs import Fs
 from wasmos.servers.fs.world import CREATE, EMPTY, TO_WRITE
 from wasmos.servers.tcpip import Tcpip
@@ -19,7 +21,7 @@ from wasmos.system.learn.learnt import Need
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from wasmos.kernel import Grant
@@ -40,6 +42,42 @@ class _Use:
         self.paths: dict[str, None] = {}
         self.rules: dict[str, Rule] = {}
         self.inexact: dict[str, None] = {}
+
+
+class WatchedEnv(Env):
+    """An env server that remembers which variables it has shown to who reads all of them.
+
+    on_read: called with their names before they are read for the first time.
+    """
+
+    def __init__(
+        self,
+        variables: Mapping[int, Mapping[str, str]],
+        on_read: Callable[[list[str]], object],
+    ) -> None:
+        super().__init__(variables)
+        self._on_read = on_read
+        self._read: dict[str, None] | None = None
+
+    def needs(self) -> list[Need]:
+        rules = [variable(name) for name in self._read or ()]
+        return [Need(rule) for rule in rules if rule is not None]
+
+    def env_list(self, caller: Caller, index: int) -> str:
+        """All of them: what it then asks for is what it needs."""
+        return nth([name for name in sorted(self._of(caller.id)) if is_askable(name)], index)
+
+    def env_read(self, caller: Caller, into: Lent) -> tuple[int, int, int]:
+        if self._read is None:
+            self._read = {}
+            self._on_read(list(self._of(caller.id)))
+        self._read |= dict.fromkeys(self._readable(caller).entries)
+        return super().env_read(caller, into)
+
+
+def variable(name: str) -> Rule | None:
+    """The right to one; None if there is none."""
+    return exactly("env", abi.EnvGet(name)) if is_askable(name) else None
 
 
 class WatchedFs(Fs):
