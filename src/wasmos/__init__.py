@@ -61,7 +61,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wasmos.kernel.aio import AsyncKernel
     from wasmos.system.backtrace import Frame, backtrace
-    from wasmos.system.run import Completed, run
+    from wasmos.system.completed import Completed
+    from wasmos.system.run import run
 
 __version__ = "0.1.0"
 

@@ -129,7 +129,7 @@ def test_a_library_is_refused_and_told_what_it_is(tmp_path: Path) -> None:
 def test_what_a_manifest_asks_for_can_be_granted() -> None:
     from wasmos.kernel import Rule
     from wasmos.personalities.wasi import wants
-    from wasmos.system.run import SERVICES
+    from wasmos.system.allowance import SERVICES
 
     wanted = wants.services(function.name for function in FUNCTIONS)
     assert wanted == ["args", "clock", "console", "env", "fs", "random", "tcpip"]

@@ -25,7 +25,7 @@ from tests.support.talkers import printer, reader
 from tests.system.test_invoke import LIBRARY
 from tests.system.test_run import EXIT_1, SAYS_ARGUMENTS, looks
 from wasmos import abi
-from wasmos.system.run import SERVICES
+from wasmos.system.allowance import SERVICES
 
 Make = Callable[..., Path]
 WAITS = "(drop (call $recv #0 #1024)) #0"

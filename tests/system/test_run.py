@@ -20,7 +20,7 @@ from tests.support.sender import sends
 from tests.support.talkers import printer, reader
 from wasmos import _core, abi
 from wasmos.errors import NotGranted
-from wasmos.system.run import Said
+from wasmos.system.allowance import Said
 
 
 def test_captured_output() -> None:

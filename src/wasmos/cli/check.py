@@ -11,7 +11,7 @@ from wasmos.cli.run import TABLE_ELEMENTS, unusual_memory
 from wasmos.errors import ModuleRefused
 from wasmos.kernel import Limits, admit, inspect, read
 from wasmos.system import outfit
-from wasmos.system.run import SERVICES as CAN_ALLOW
+from wasmos.system.allowance import SERVICES as CAN_ALLOW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

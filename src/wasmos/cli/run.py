@@ -8,8 +8,9 @@ from wasmos.cli import end_in_order, say
 from wasmos.cli.parser import MEMORY_BYTES
 from wasmos.cli.progress import progress
 from wasmos.kernel import ALL, CompileLimits, Limits, split_rules
+from wasmos.system.allowance import SERVICES, Said
 from wasmos.system.control.later import is_off
-from wasmos.system.run import SERVICES, Said, run
+from wasmos.system.run import run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from wasmos.kernel import Denial, Exit, Grant
-    from wasmos.system.run import Ask, Completed
+    from wasmos.system.completed import Completed
+    from wasmos.system.run import Ask
 
 MAX_NOTES = 10
 TABLE_ELEMENTS = 1_000_000  # 8 MB at most; the largest tools have 700,000

@@ -11,13 +11,13 @@ import wasmos
 from tests.support.audit import BEGIN_NS, rows
 from tests.support.sender import sends
 from wasmos import abi
+from wasmos.system.allowance import Said
 from wasmos.system.audit import AuditLog, Recorder
 from wasmos.system.audit.explain import explain
 from wasmos.system.audit.schema import KEYS
 from wasmos.system.audit.verify import verify
 from wasmos.system.control import verbs
 from wasmos.system.prompt import Prompter
-from wasmos.system.run import Said
 
 GUESTS = Path(wasmos.__file__).parent / "guests"
 

@@ -11,10 +11,10 @@ import os
 from wasmos.errors import Deadlock, UsageError
 from wasmos.kernel import Kernel, Limits, Rule
 from wasmos.system import outfit
+from wasmos.system.allowance import STANDARD
 from wasmos.system.learn import learnt
 from wasmos.system.learn.learner import ORIGIN, Learner
 from wasmos.system.learn.watched import WatchedEnv, WatchedFs, WatchedTcpip, variable
-from wasmos.system.run import STANDARD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
