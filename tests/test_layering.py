@@ -203,3 +203,9 @@ def test_abi_imports_nothing_of_wasmos() -> None:
         if module.startswith("wasmos")
     }
     assert {target_layer(module) for module in modules} <= {"abi"}
+
+
+def test_names_that_are_imported_late_can_be_found() -> None:
+
+    assert {"run", "AsyncKernel", "Completed", "backtrace", "__version__"} <= set(dir(wasmos))
+    assert all(getattr(wasmos, name) is not None for name in dir(wasmos))

@@ -84,6 +84,10 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module 'wasmos' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
+
+
 __all__ = [
     "AsyncKernel",
     "Caller",

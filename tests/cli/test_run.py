@@ -836,12 +836,12 @@ def test_a_program_that_failed_is_told_what_it_was_not_given(
     made: Make, imports: list[str], said: str
 ) -> None:
     program = made(looks(EXIT_1, *imports))
-    done = wasmos_("run", program)
+    done = wasmos_("run", program, "d/x")
     assert (done.returncode, done.stderr) == (1, f"note: guest was given {said}\n")
-    assert wasmos_("run", "-q", program).stderr == ""
-    given = wasmos_("run", "--dir", ".::/d", "--listen", "0:80", program)
+    assert wasmos_("run", "-q", program, "d/x").stderr == ""
+    given = wasmos_("run", "--dir", ".::/d", "--listen", "0:80", program, "d/x")
     assert "was given" not in given.stderr
-    assert wasmos_("run", made(looks("", *imports))).stderr == ""
+    assert wasmos_("run", made(looks("", *imports)), "d/x").stderr == ""
 
 
 def test_a_module_from_standard_input(made: Make) -> None:

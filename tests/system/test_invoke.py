@@ -143,3 +143,13 @@ def test_a_reactor_says_what_it_is() -> None:
     assert log == []
     wasmos.run(bare, name="lib", log=log.append)
     assert log == ["note: lib is a reactor, which was initialized and does nothing more by itself"]
+
+
+def test_numbers_as_arguments() -> None:
+    """As a Python program has them."""
+    done = wasmos.run(LIBRARY, [1, -2, 0.5, float("inf")], invoke="turn")
+    assert done.exit.results == (float("inf"), 0.5, -2, 1)
+    assert wasmos.run(LIBRARY, [1 << 63], invoke="i64").exit.results == (-(1 << 63),)
+    for wrong in (True, None, b"1"):
+        with pytest.raises(wasmos.UsageError, match="arguments are strings"):
+            wasmos.run(LIBRARY, [wrong], invoke="i32")  # type: ignore[list-item]

@@ -134,11 +134,26 @@ def test_what_cannot_be_run(tmp_path: Path) -> None:
         ({"env": "=x"}, "write NAME or NAME=VALUE"),
         ({"connect": ["none", "all"]}, "stands alone"),
         ({"files": "/nowhere/at/all"}, "/nowhere/at/all: no such file or directory"),
+        ({"timeout": "5s"}, "timeout is a number of seconds, not '5s'"),
     ],
 )
 def test_wrong_use(options: dict[str, object], error: str) -> None:
     with pytest.raises(wasmos.UsageError, match=error):
         wasmos.run(wat.program("#0"), **options)  # type: ignore[arg-type]
+
+
+def test_what_is_read_may_be_a_text() -> None:
+    program = """(module
+      (import "wasi_snapshot_preview1" "fd_read"
+        (func $read (param i32 i32 i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+      (memory (export "memory") 1) (data (i32.const 0) "\\10\\00\\00\\00\\40\\00\\00\\00")
+      (func (export "_start")
+        (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (call $exit (i32.load (i32.const 8)))))"""
+    assert wasmos.run(program, input="für").returncode == 4
+    assert wasmos.run(program, input=b"for").returncode == 3
+    assert wasmos.run(program).returncode == 0
 
 
 def test_paths_are_arguments(tmp_path: Path) -> None:
@@ -649,26 +664,27 @@ EXIT_1 = "(call $exit (i32.const 1))"
         (looks("unreachable", "path_unlink_file"), ("fs",)),  # as a panic ends it
         (looks(EXIT_1, "sock_accept"), ("tcpip",)),
         (looks(EXIT_1, "sock_accept", "path_open"), ("fs",)),
-        # It ended well; it has nothing to open files with; it never looked; it was ended.
+        # It ended well; it has nothing to do either with; it never looked; it was ended.
         (looks("", "path_open"), ()),
         (looks("(call $exit (i32.const 0))", "path_open", "sock_accept"), ()),
         (looks(EXIT_1), ()),
-        (looks(EXIT_1, "path_open", "sock_accept", looks=False), ()),
+        (looks(EXIT_1, "sock_accept", looks=False), ()),
         (looks("(loop (br 0))", "path_open"), ()),
         (wat.program("#1"), ()),
     ],
 )
 def test_what_a_program_that_failed_was_not_given(program: str, lacked: tuple[str, ...]) -> None:
-    done = wasmos.run(program, timeout=0.05 if "loop" in program else None)
+    done = wasmos.run(program, ["a/b"], timeout=0.05 if "loop" in program else None)
     assert (done.lacked, done.denied, done.denials) == (lacked, (), [])
 
 
 @pytest.mark.parametrize(
     ("options", "lacked"),
     [
-        ({"dirs": ".::/d"}, ()), ({"listen": "0:80"}, ("fs",)),
-        ({"dirs": ".::/d", "listen": "0:80"}, ()), ({"allow": "fs"}, ()),
-        ({"allow": "*"}, ()), ({"files": "."}, ()),
+        ({"dirs": ".::/d"}, ()), ({"listen": "0:80"}, ("fs",)), ({"files": "."}, ()),
+        ({"dirs": ".::/d", "listen": "0:80"}, ()),
+        # Files in memory, and none in them.
+        ({"allow": "fs"}, ("fs",)), ({"allow": "*"}, ("fs",)),
         # Some of it, and no directory and no port.
         ({"allow": ["fs.read_at", "tcpip.connect"]}, ("fs",)),
         # Somebody has said so.
@@ -685,8 +701,24 @@ def test_what_it_was_given_is_not_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = wasmos.run(looks(EXIT_1, "path_open", "sock_accept"), **options)
+    done = wasmos.run(looks(EXIT_1, "path_open", "sock_accept"), ["a/b"], **options)
     assert done.lacked == lacked
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ([], False), (["-c", "print(1)"], False), (["https://example.com/a"], False),
+        (["data.txt"], False), (["there.txt"], True), (["-v", "./x"], True), (["/x"], True),
+    ],
+)  # fmt: skip
+def test_who_was_asked_for_no_file_misses_none(
+    words: list[str], names: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    done = wasmos.run(looks(EXIT_1, "path_open"), words)
+    assert done.lacked == (("fs",) if names else ())
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ from contextlib import suppress
 
 from wasmos.abi import SERVICES
 from wasmos.cli import EXIT_REFUSED, fail, shown
-from wasmos.cli.run import TABLE_ELEMENTS, unusual_memory
+from wasmos.cli.run import memory_bytes, unusual_memory
 from wasmos.errors import ModuleRefused
-from wasmos.kernel import Limits, admit, inspect, read
+from wasmos.kernel import admit, inspect, read
 from wasmos.system import outfit
 from wasmos.system.allowance import SERVICES as CAN_ALLOW
+from wasmos.system.run import LIMITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _module(options: argparse.Namespace) -> int:
         _, shape = admit(
             name,
             data,
-            Limits(memory_bytes=int(options.max_memory), table_elements=TABLE_ELEMENTS),
+            LIMITS.replace(memory_bytes=memory_bytes(options)),
             outfit.personalities(),
         )
         report |= {"accepted": True, "kind": shape.kind}

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     import argparse
 
 STDOUT = "-"
+WARNING = (
+    "learning: it may do everything, reach every host that this one can and, unless it is",
+    "  for WASI, read this environment; --deny or --ask, if it isn't to be trusted so far.",
+    "  Ctrl-C ends it",
+)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -33,8 +38,8 @@ def main(options: argparse.Namespace) -> int:
     if options.ask and ask is None:
         raise UsageError("--ask needs a terminal to ask on; without it everything is allowed")
     if ask is None and not options.quiet:
-        say("learning: it may do everything, read this environment, and reach every host that this")
-        say("  one can; --deny or --ask, if it isn't to be trusted so far. Ctrl-C ends it")
+        for line in WARNING:
+            say(line)
     end_in_order()
     found = learn(
         options.module,

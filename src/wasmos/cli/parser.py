@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 DASHES = "\0--"  # no argument can be this
-MEMORY_BYTES = 1 << 30  # of one program; large tools are among those
 LISTS = "lists them"
 
 EXIT_CODES = """\
@@ -223,7 +222,12 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _limit(parser, "--max-output", units.size, "SIZE", None, "how much it may print")
     _limit(parser, "--max-files", units.size, "SIZE", 64 << 20,
            "its files in memory together (default 64MiB)")  # fmt: skip
-    _text(parser, "--clock", "fixed:TIME", "its clocks begin at this time and stand still")
+    _text(
+        parser,
+        "--clock",
+        "fixed:TIME",
+        "its clocks begin at this time, and go on only when it waits",
+    )
     _text(parser, "--seed", "TEXT", "its randomness is what this decides, the same in each run")
     _compiling(parser)
     _control(parser)
@@ -356,7 +360,7 @@ def _caching(parser: argparse.ArgumentParser) -> None:
 
 
 def _memory(parser: argparse.ArgumentParser) -> None:
-    _limit(parser, "--max-memory", units.size, "SIZE", MEMORY_BYTES, "its memory (default 1GiB)")
+    _limit(parser, "--max-memory", units.size, "SIZE", None, "its memory (default 1GiB)")
 
 
 def _compiling(parser: argparse.ArgumentParser) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 
 from wasmos.cli import end_in_order, say
-from wasmos.cli.parser import MEMORY_BYTES
 from wasmos.cli.progress import progress
 from wasmos.kernel import ALL, CompileLimits, Limits, split_rules
 from wasmos.system.allowance import SERVICES, Said
 from wasmos.system.control.later import is_off
-from wasmos.system.run import run
+from wasmos.system.run import LIMITS, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from wasmos.system.run import Ask
 
 MAX_NOTES = 10
-TABLE_ELEMENTS = 1_000_000  # 8 MB at most; the largest tools have 700,000
 # What a program for another system may have needed, and how it gets that.
 LACKS = {
     "fs": ("directories", "--dir HOST::GUEST"),
@@ -87,11 +85,12 @@ def main(options: argparse.Namespace) -> int:
 
 def limits(options: argparse.Namespace) -> Limits:
     """What a program may take, as said on the command line."""
-    return Limits(
-        memory_bytes=int(options.max_memory),
-        table_elements=TABLE_ELEMENTS,
-        cpu_seconds=options.cpu,
-    )
+    return LIMITS.replace(memory_bytes=memory_bytes(options), cpu_seconds=options.cpu)
+
+
+def memory_bytes(options: argparse.Namespace) -> int:
+    size = options.max_memory
+    return LIMITS.memory_bytes if size is None else int(size)
 
 
 def compile_limits(options: argparse.Namespace) -> CompileLimits:
@@ -112,8 +111,8 @@ def unusual_memory(options: argparse.Namespace) -> str | None:
     """How much memory was said, for a command that is advised; None: as much as without a word."""
     from wasmos.system import units
 
-    size = int(options.max_memory)
-    return None if size == MEMORY_BYTES else units.written_size(size)
+    size = memory_bytes(options)
+    return None if size == LIMITS.memory_bytes else units.written_size(size)
 
 
 def rules(texts: Iterable[str], flag: str) -> list[Said]:

@@ -67,6 +67,11 @@ class Allowance:
         return [name for name in SERVICES if name != "args" or name in self.services]
 
     @property
+    def has_directories(self) -> bool:
+        """Whether some of its files are the host's, or an archive's."""
+        return any({"dir", "archive"} & set(rule.badge) for rule, _ in self._allow)
+
+    @property
     def unmapped(self) -> str:
         """What becomes of a port that nothing says the place of: who may use all of tcpip may
         listen, so it is somewhere; whoever wrote a rule for ports alone says where."""

@@ -75,7 +75,7 @@ def console(
     return SharedConsole(output, source, may_read)
 
 
-def words(args: Sequence[str | os.PathLike[str]]) -> list[str]:
+def words(args: Sequence[Any]) -> list[str]:
     """The arguments that somebody gives a program. Raises UsageError."""
     if isinstance(args, str | bytes | os.PathLike):
         raise UsageError(f"args is a list of strings, not {args!r}")

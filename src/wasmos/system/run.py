@@ -20,7 +20,7 @@ from wasmos.system.offer import Offer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import BinaryIO, TypeAlias
+    from typing import Any, BinaryIO, TypeAlias
 
     from wasmos.kernel import (
         Cache,
@@ -39,11 +39,13 @@ if TYPE_CHECKING:
     Ask: TypeAlias = Callable[[Kernel, Task], Callable[[Denial], bool | None]]
 
 MAX_CAPTURED = 64 << 20  # bytes of output
+# More than a task has otherwise: here is one program, and large tools are among those.
+LIMITS = Limits(memory_bytes=1 << 30, table_elements=1_000_000)
 
 
 def run(
     source: Source,
-    args: Sequence[str | os.PathLike[str]] = (),
+    args: Sequence[str | os.PathLike[str] | int | float] = (),
     *,
     allow: str | Iterable[str] = (),
     deny: str | Iterable[str] = (),
@@ -60,7 +62,7 @@ def run(
     timeout: float | None = None,
     limits: Limits | None = None,
     compile_limits: CompileLimits | None = None,
-    input: BinaryIO | bytes | None = None,  # noqa: A002 - as in subprocess.run
+    input: BinaryIO | bytes | str | None = None,  # noqa: A002 - as in subprocess.run
     capture_output: bool = False,
     output: BinaryIO | None = None,
     errors: BinaryIO | None = None,
@@ -99,10 +101,10 @@ def run(
     audit: a file to write down who was granted and denied what, `audit_calls` also
         what was allowed.
     timeout: seconds until it is ended, whatever it waits for.
-    input: what it reads from `console`; nothing by default.
+    input: what it reads from `console`, bytes, a text or a binary stream; nothing by default.
     capture_output: return what it prints as `stdout` and `stderr` instead of printing it.
     output, errors: binary streams for what it prints, instead of this process's own.
-    clock: "fixed:2026-01-02T03:04:05" or so: clocks begin then and stand still.
+    clock: "fixed:2026-01-02T03:04:05" or so: clocks begin then, and go on only when it waits.
     seed: its randomness is what this decides; with both, and no other input, a run repeats.
     output_limit: how many bytes it may print: then a WASI program is ended, and any other hears
         -2 from `console`. By default 64 MiB of what is captured, and no limit otherwise.
@@ -111,7 +113,8 @@ def run(
     argv0: the first of its arguments, by which some programs choose what they do; otherwise the
         name of its file for a program of another system, and the task's for any other.
     invoke: the exported function to call instead of the program's entry; `args` are its
-        arguments then, as text: decimal, or hexadecimal with 0x. `exit.results` is what it returns.
+        arguments then, numbers or text: decimal, or hexadecimal with 0x. `exit.results` is what it
+        returns.
     control: let its owner speak to it, as `wasmos ps` and others do, once it
         has run for a moment.
     cache, progress: as `Kernel` takes them.
@@ -121,7 +124,7 @@ def run(
     """
     import io
 
-    words = outfit.words(args)
+    words = outfit.words(args if invoke is None else [_text(each) for each in args])
     outfit.check_strings("arguments", _numbered(words))
     authority = Allowance()
     authority.add(allow, "allow=")
@@ -137,8 +140,10 @@ def run(
         authority.add_flags(dirs, listed(listen), listed(connect), env)
         said = authority.variables.items()
         outfit.check_strings("variables", {f"variable {n}": f"{n}={value}" for n, value in said})
-    limits = limits or Limits()
+    limits = limits or LIMITS
     if timeout is not None:
+        if not isinstance(timeout, int | float):
+            raise UsageError(f"timeout is a number of seconds, not {timeout!r}")
         limits = limits.replace(deadline_seconds=timeout)
     captured = (io.BytesIO(), io.BytesIO()) if capture_output else None
     if captured is not None:
@@ -146,6 +151,8 @@ def run(
     authority.repeat(clock, seed)
     if capture_output and output_limit is None:
         output_limit = MAX_CAPTURED
+    if isinstance(input, str):
+        input = input.encode()  # noqa: A001
     stdin = io.BytesIO(input) if isinstance(input, bytes) else input
     given = _Given(words, authority.variables, argv0)
     makers: dict[str, Callable[[], Service]] = {
@@ -204,7 +211,8 @@ def run(
                 book.close()
     stdout, stderr = (each.getvalue() for each in captured) if captured else (None, None)
     denied = tuple(sorted(task.denied))
-    lacked = _lacked(program, task, exit)
+    has_files = files is not None or authority.has_directories
+    lacked = () if invoke is not None else _lacked(program, task, exit, words, has_files)
     return Completed(
         exit, stdout, denied, task.denials, task.denied_by, stderr, result_types, lacked
     )
@@ -246,26 +254,35 @@ def _called(
     return values, program.signature(invoke, len(texts))[1]
 
 
-def _lacked(program: Program, task: Task, exit: Exit) -> tuple[str, ...]:
+def _lacked(
+    program: Program, task: Task, exit: Exit, words: Sequence[str], has_files: bool
+) -> tuple[str, ...]:
     """Files and ports aren't denied to a program of another system: there are none. That its
     adapter looked for them is no need, as C libraries have it look in every program that may open
-    a file. It may have been the reason if the program failed, imports functions that are for
-    nothing else, and nobody has said that it should have none. An interpreter can do both, and
-    most of its programs want no port."""
+    a file. They may have been the reason if the program failed, imports functions that are for
+    nothing else, was asked for a file, and nobody has said that it should have none. An
+    interpreter can do all that, and most of its programs want no port."""
     if exit.ok or exit.cause not in ("returned", "trapped") or program.shape.dialect is None:
         return ()
     from wasmos.personalities.wasi import wants
     from wasmos.system.policy.rights import looks_around
 
-    missed = task.missed | {each.service for each in task.denials if looks_around(each)}
-    refused = {grant.rule.service for grant in task.forbidden if grant.rule.denied is None}
-    missed = (missed - refused) & {"fs", "tcpip"}
-    if not missed or ALL in refused:
-        return ()
     imported = (item.name for item in program.info.imports_from(program.shape.dialect))
     wanted = wants.services(imported)
+    refused = {grant.rule.service for grant in task.forbidden if grant.rule.denied is None}
     likely = "fs" if "fs" in wanted else "tcpip"
-    return (likely,) if likely in wanted and likely in missed else ()
+    if likely not in wanted or refused & {likely, ALL}:
+        return ()
+    if likely == "fs":
+        is_missed = not has_files and any(map(_names_a_file, words))
+    else:
+        looked = task.missed | {each.service for each in task.denials if looks_around(each)}
+        is_missed = likely in looked
+    return (likely,) if is_missed else ()
+
+
+def _names_a_file(word: str) -> bool:
+    return ("/" in word and "://" not in word) or os.path.exists(word)
 
 
 def _only_initialized(program: Program, name: str) -> str:
@@ -317,6 +334,12 @@ def _wait(kernel: Kernel, task: Task, later: Later | None) -> Exit:
     finally:
         if later is not None:
             later.close()
+
+
+def _text(argument: Any) -> Any:
+    """A number for a function that is called, as it is written."""
+    is_number = isinstance(argument, int | float) and not isinstance(argument, bool)
+    return repr(argument) if is_number else argument
 
 
 def _numbered(words: Sequence[str]) -> dict[str, str]:

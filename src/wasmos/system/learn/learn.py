@@ -9,19 +9,20 @@ from __future__ import annotations
 import os
 
 from wasmos.errors import Deadlock, UsageError
-from wasmos.kernel import Kernel, Limits, Rule
+from wasmos.kernel import Kernel, Rule
 from wasmos.system import outfit
 from wasmos.system.allowance import STANDARD
 from wasmos.system.learn import learnt
 from wasmos.system.learn.learner import ORIGIN, Learner
 from wasmos.system.learn.watched import WatchedEnv, WatchedFs, WatchedTcpip, variable
+from wasmos.system.run import LIMITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import BinaryIO
 
-    from wasmos.kernel import Cache, CompileLimits, Exit, Progress, Service, Source, Task
+    from wasmos.kernel import Cache, CompileLimits, Exit, Limits, Progress, Service, Source, Task
     from wasmos.servers.tcpip.network import Endpoint, Network
     from wasmos.system.flags import Directories
     from wasmos.system.learn.learner import Ask
@@ -110,7 +111,7 @@ def learn(
     allow, env, words = list(allow), list(env), outfit.words(args)
     if allow and ask is None:  # it would read like a limit, and be none
         raise UsageError("allow= goes with ask=; without it everything is allowed but deny=")
-    limits = limits or Limits()
+    limits = limits or LIMITS
     if timeout is not None:
         limits = limits.replace(deadline_seconds=timeout)
     with Kernel(personalities=outfit.personalities(), cache=cache, progress=progress) as kernel:
