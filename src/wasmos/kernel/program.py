@@ -11,7 +11,7 @@ import os
 
 from wasmos import _core
 from wasmos.engine import binary, policy
-from wasmos.engine.compiler import Compilation, CompileLimits
+from wasmos.engine.compiler import Compilation, CompileLimits, reason
 from wasmos.engine.library import open_library
 from wasmos.errors import InternalError, ModuleRefused, UsageError
 
@@ -135,7 +135,7 @@ class Program:
             try:
                 self.module = _core.Module.compile(self._kernel.engine, self.data)
             except ValueError as error:
-                raise ModuleRefused(f"{self.name}: {error}") from None
+                raise ModuleRefused(f"{self.name}: {reason(str(error))}") from None
             if self._kept_as is not None:
                 self._keep(self.module.serialize())
 
@@ -159,7 +159,8 @@ class Program:
             self.module = _core.Module.load(self._kernel.engine, code)
         except ValueError as error:
             if self._kernel.pooled:  # which the compiler knew nothing of
-                raise ModuleRefused(f"{self.name}: it doesn't fit the pool: {error}") from None
+                why = reason(str(error))
+                raise ModuleRefused(f"{self.name}: it doesn't fit the pool: {why}") from None
             raise InternalError(f"{self.name}: the compiler's answer is broken: {error}") from None
         self._keep(code)
 
