@@ -41,6 +41,14 @@ FOUR_CALLS = {
     ("env", "ipc_reply"): ((_I32, _I32), ()),
 }
 
+_FOR_WASI = (
+    "it is a program for WASI, and this kernel is made without: run it with wasmos.run, "
+    "or give its kernel personalities=wasmos.personalities.wasi.ALL (docs/personalities.md)"
+)
+# Interfaces that wasmos has and a kernel is only given: what to tell who imports one. They are
+# nothing but names here, so that a kernel without them needn't import what provides them.
+ELSEWHERE = {"wasi_snapshot_preview1": _FOR_WASI, "wasi_unstable": _FOR_WASI}
+
 MAX_MODULE_BYTES = policy.DEFAULT_MODULE_BYTES
 MAX_TEXT_BYTES = 1 << 20
 MAX_NAMES = 12  # of functions, in an error
@@ -259,6 +267,7 @@ def admit(
             data,
             imports=FOUR_CALLS,
             dialects={each.name: each for each in personalities},
+            elsewhere=ELSEWHERE,
             memory_bytes=limits.memory_bytes,
             table_elements=limits.table_elements,
             library=library,
