@@ -103,8 +103,50 @@ INVALID = {
 @pytest.mark.parametrize("trusted", [False, True])
 def test_invalid_modules(kernel: wasmos.Kernel, what: str, trusted: bool) -> None:
     """The message says what and where, and is the same in this process and in the child."""
-    with pytest.raises(wasmos.ModuleRefused, match=r"(?s)offset|at byte|0x"):
+    with pytest.raises(wasmos.ModuleRefused, match=r"^module: [^\n]+ \(at offset 0x\w+\)$"):
         kernel.load(INVALID[what], trusted=trusted)
+
+
+@pytest.mark.plain_build
+def test_what_is_invalid_is_found_before_anything_is_compiled(kernel: wasmos.Kernel) -> None:
+    """Compiling what comes before it would take more memory than there is."""
+    sums = gen.i32_const(0) + b"\x41\x01\x6a" * 300_000
+    limits = wasmos.CompileLimits(memory_bytes=512 << 20)
+
+    def load(last: bytes) -> None:
+        code = [gen.body(sums)] * 7 + [gen.body(last)]
+        kernel.load(gen.program(functions=[0] * 8, code=code), compile_limits=limits)
+
+    with pytest.raises(wasmos.CompileLimitExceeded, match="memory"):
+        load(gen.i32_const(0))
+    with pytest.raises(wasmos.ModuleRefused, match="unknown local 5"):
+        load(b"\x20\x05")
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_older_exceptions_are_told_what_to_do(kernel: wasmos.Kernel, trusted: bool) -> None:
+    try_catch_all = b"\x06\x40\x19\x0b" + gen.i32_const(0)
+    with pytest.raises(wasmos.ModuleRefused) as seen:
+        kernel.load(gen.program(try_catch_all), trusted=trusted)
+    assert str(seen.value) == (
+        "module: it uses the older encoding of exceptions, which is not available here; build with "
+        "the standard one (-mllvm -wasm-use-legacy-eh=false; Binaryen: --translate-to-exnref)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("unknown local 5 (at offset 0x30)", "unknown local 5 (at offset 0x30)"),
+        ("failed to compile: wasm[0]::function[7]\n\nCaused by:\n    too large\n", "too large"),
+        ("a\n\nCaused by:\n    0: b\n    1: c: 2: d\n       and e\n", "c: 2: d and e"),
+        ("no export \u202e\x1b[31m", r"no export \u202e\x1b[31m"),
+        ("x" * 1_000, "x" * 300),
+        ("", ""),
+    ],
+)
+def test_reason(said: str, reason: str) -> None:
+    assert compiler.reason(said) == reason
 
 
 @pytest.mark.parametrize("text", ["(module", "(module (func (export", "(modul)", "(module))"])

@@ -34,6 +34,14 @@ def admit(source: str | bytes, **changes: Any) -> policy.Shape:
     return policy.admit(source, **({"imports": ENV} | changes))[1]
 
 
+def importing(*imports: tuple[str, str], item: str = "(func)") -> str:
+    """The fields of a module that imports things of no use to it."""
+    return "".join(
+        CALL if name == "ipc_call" else f'(import "{module}" "{name}" {item})'
+        for module, name in imports
+    )
+
+
 def refused(source: str | bytes, **changes: Any) -> str:
     with pytest.raises(ModuleRefused) as seen:
         admit(source, **changes)
@@ -237,9 +245,73 @@ def test_nothing_offered() -> None:
     assert "offered no imports at all" in refused(CALL + MEMORY + MAIN, imports={})
 
 
-def test_long_offers_are_cut() -> None:
-    offer = {("host", f"f{n}"): ((), ()) for n in range(40)}
-    assert "and 28 more" in refused('(import "host" "g" (func))' + MAIN, imports=offer)
+LONG = {("host", f"number_{n}"): ((), ()) for n in range(40)}
+
+
+@pytest.mark.parametrize(
+    ("imports", "told"),
+    [
+        ([("host", "number_07")], "there is host.number_0: () -> (), host.number_7: () -> ()"),
+        ([("env", "number_7")], "there is host.number_7: () -> ()"),
+        ([("host", "quite")], "'host' has 40 functions here, none with such a name"),
+        ([("host", "x" * 100_000)], "'host' has 40 functions here, none with such a name"),
+        ([("gojs", "run")], "programs here import 'host'"),
+    ],
+)
+def test_of_a_long_offer_only_the_nearest_is_told(
+    imports: list[tuple[str, str]], told: str
+) -> None:
+    said = refused(importing(*imports), imports=LONG)
+    assert "provided by nobody" in said
+    if told.endswith("-> ()"):
+        names = sorted(told.removeprefix("there is ").split(", "))
+        listed = said.rpartition("there is ")[2].split(", ")
+        assert len(listed) <= 3 and {*names} <= {*listed}
+    else:
+        assert said.endswith(f"; {told}")
+
+
+def test_all_missing_imports_are_told() -> None:
+    said = refused(importing(("b", "one"), ("env", "ipc_call"), ("a", "two"), ("b", "three")))
+    assert said == (
+        "it imports 3 functions that are provided by nobody: 'a'.'two', 'b'.'one', 'b'.'three'; "
+        "there is env.ipc_call: (i32, i32) -> i32, env.ipc_lookup: (i32) -> i32, "
+        "env.ipc_recv: (i32, i32) -> i32, env.ipc_reply: (i32, i32) -> ()"
+    )
+
+
+def test_many_missing_imports_are_some_and_a_count() -> None:
+    wanted = [(f"m{n // 10}", f"f{n}") for n in range(30)]
+    said = refused(importing(*wanted, ("m0", "f0"), item="(global i32)"))
+    names = ", ".join(f"'m0'.'f{n}'" for n in range(8))
+    assert f"it imports 30 things that are provided by nobody: {names} and 22 more of " in said
+    assert "more of 'm0', 'm1', 'm2'; there is env.ipc_call" in said
+
+
+@pytest.mark.parametrize("count", [1, 2, 500])
+def test_missing_imports_with_long_names(count: int) -> None:
+    long = "\U0001f600" * 1_000
+    said = refused(importing(*((f"{n}{long}", f"{n}{long}") for n in range(count))), imports=LONG)
+    assert len(said) < 2_000 and said.isprintable()
+
+
+def test_a_program_for_nobody_here_is_told_what_programs_import() -> None:
+    said = refused(importing(("gojs", "run")), dialects=DIALECTS)
+    assert said.endswith("; programs here import 'toy', 'game' or the four calls of 'env'")
+    said = refused(SAY + importing(("gojs", "run"), ("env", "now")) + START, dialects=DIALECTS)
+    assert "2 functions that are provided by nobody: 'env'.'now', 'gojs'.'run'; programs" in said
+    said = refused(importing(("env", "now"), ("gojs", "run")), dialects=DIALECTS)
+    assert said.endswith("; programs here import 'toy', 'game' or the four calls of 'env'")
+    said = refused(importing(("env", "fork")), dialects=DIALECTS)
+    assert "there is env.ipc_call" in said
+
+
+def test_an_interface_that_is_only_elsewhere() -> None:
+    elsewhere = {"toy": "it is for toys", "game": "it is for games"}
+    assert refused(SAY + START, elsewhere=elsewhere) == "it is for toys"
+    assert admit(SAY + START, elsewhere=elsewhere, dialects=DIALECTS).dialect == "toy"
+    said = refused(SAY + GAME_SAY + START, elsewhere=elsewhere, dialects=DIALECTS)
+    assert "import 'game'.'say', function () -> (), is provided by nobody" in said
 
 
 @pytest.mark.parametrize(
@@ -281,13 +353,17 @@ def test_size_comes_before_reading() -> None:
 def test_memory_size() -> None:
     source = '(memory (export "memory") 4 100)' + MAIN
     assert admit(source, memory_bytes=4 * 65_536)
-    assert "begins with 262,144 bytes" in refused(source, memory_bytes=4 * 65_536 - 1)
+    said = refused(source, memory_bytes=4 * 65_536 - 1)
+    assert "begins with 262,144 bytes" in said
+    assert said.endswith("raise the task's memory limit (--max-memory, or Limits.memory_bytes)")
 
 
 def test_table_size_is_of_all_tables() -> None:
     source = "(table 6 funcref) (table 5 funcref)" + MAIN
     assert admit(source, table_elements=11)
-    assert "begin with 11 elements" in refused(source, table_elements=10)
+    said = refused(source, table_elements=10)
+    assert "begin with 11 elements" in said
+    assert said.endswith("raise the task's table limit (Limits.table_elements)")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Callable, Iterator
 
@@ -10,6 +11,7 @@ import pytest
 import wasmos
 from wasmos import _core, abi
 from wasmos.kernel import Personality
+from wasmos.personalities import wasi
 from wasmos.servers.clock import Clock
 from wasmos.servers.random import Random
 
@@ -418,6 +420,27 @@ def test_randomness_that_repeats(toys: Toys) -> None:
 def test_what_is_refused(toys: Toys, source: str, error: str) -> None:
     with pytest.raises(wasmos.ModuleRefused, match=error):
         toys.kernel.spawn(source)
+
+
+@pytest.mark.parametrize("module", [each.name for each in wasi.ALL])
+def test_a_program_for_wasi_is_told_what_its_kernel_lacks(toys: Toys, module: str) -> None:
+    source = f'''(module (import "{module}" "sched_yield" (func $yield (result i32)))
+        (import "other" "call" (func)) (memory (export "memory") 1) (func (export "_start")))'''
+    told = "it is a program for WASI, .* personalities=wasmos.personalities.wasi.ALL"
+
+    async def load() -> None:
+        async with wasmos.AsyncKernel() as kernel:
+            await kernel.load(source)
+
+    with pytest.raises(wasmos.ModuleRefused, match=told):
+        toys.kernel.load(source)
+    with pytest.raises(wasmos.ModuleRefused, match=told):
+        asyncio.run(load())
+    with (
+        wasmos.Kernel(personalities=wasi.ALL) as kernel,
+        pytest.raises(wasmos.ModuleRefused, match=r"import 'other'\.'call'"),
+    ):
+        kernel.load(source)
 
 
 def test_a_program_that_imports_nothing(toys: Toys) -> None:

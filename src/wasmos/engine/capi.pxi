@@ -103,6 +103,8 @@ cdef struct Api:
     void (*increment_epoch)(void *engine) noexcept nogil
     # modules
     void *(*wat2wasm)(const char *, size_t, wasm_byte_vec_t *) noexcept nogil
+    void *(*module_validate)(void *engine, const uint8_t *,
+                             size_t) noexcept nogil
     void *(*module_new)(void *engine, const uint8_t *, size_t,
                         void **module) noexcept nogil
     void (*module_delete)(void *module) noexcept nogil
@@ -191,6 +193,7 @@ cdef tuple API_SYMBOLS = (
     b"wasm_engine_delete",
     b"wasmtime_engine_increment_epoch",
     b"wasmtime_wat2wasm",
+    b"wasmtime_module_validate",
     b"wasmtime_module_new",
     b"wasmtime_module_delete",
     b"wasmtime_module_serialize",

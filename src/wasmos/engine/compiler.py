@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 _CHILD = os.path.join(os.path.dirname(__file__), "compile_child.py")
 _CHUNK = 1 << 20
+_MOST_SAID = 300  # characters of a reason
+# What the engine alone finds, inside functions, and what an author can do about it.
+_ADVICE = {
+    "legacy_exceptions feature required": (
+        "it uses the older encoding of exceptions, which is not available here; build with the "
+        "standard one (-mllvm -wasm-use-legacy-eh=false; Binaryen: --translate-to-exnref)"
+    ),
+}
 _WAITING_SECONDS = 0.1  # between two calls of who shows that it takes its time
 # What a child of the AddressSanitizer build can't do without. Its shadow memory is terabytes of
 # address space, too, so that limit is left out.
@@ -40,6 +48,19 @@ COMPILE_SECONDS, SECONDS_PER_MIB = 30.0, 3.0
 COMPILE_BYTES, BYTES_PER_BYTE = 2 << 30, 16
 CODE_BYTES, CODE_PER_BYTE = 256 << 20, 4
 MAX_THREADS = 4  # of the child: each reserves 64 MiB of its address space, and more
+
+
+def reason(error: str) -> str:
+    """Why the engine refuses a module, in a printable line: the innermost cause of an error,
+    without what it was doing when it found that."""
+    import re
+
+    causes = error.rpartition("Caused by:\n")[2]
+    innermost = re.split(r"^ *\d+: ", causes, flags=re.MULTILINE)[-1]
+    for what, advice in _ADVICE.items():
+        if innermost.startswith(what):
+            return advice
+    return ascii(" ".join(innermost.split()))[1:-1][:_MOST_SAID]
 
 
 class CompileLimits:
@@ -140,7 +161,7 @@ class Compilation:
         if answer[:1] == b"+" and status == 0:
             return answer[1:]
         if answer[:1] == b"-":
-            raise ModuleRefused(answer[1:].decode("utf-8", "replace").strip())
+            raise ModuleRefused(reason(answer[1:].decode("utf-8", "replace")))
         raise CompileLimitExceeded(
             f"compiling took more than {self._memory_bytes >> 20} MiB of memory; "
             "to allow more: --compile-memory, or compile_limits"

@@ -312,7 +312,11 @@ cdef class Module:
         cdef size_t size = len(wasm)
         cdef void *error
         with nogil:
-            error = api.module_new(engine.ptr, data, size, &module.ptr)
+            # Compiling validates, too, but function by function: what is wrong
+            # with a late one is found after what may have taken a minute.
+            error = api.module_validate(engine.ptr, data, size)
+            if error is NULL:
+                error = api.module_new(engine.ptr, data, size, &module.ptr)
         if error is not NULL:
             raise ValueError(take_error(error))
         module.engine = engine

@@ -61,6 +61,10 @@ _ADVICE = {
     binary.PAGE_SIZES: "build with the ordinary page size of 64 KiB",
 }
 
+# What a message has of names: its own imports, and what there is instead.
+MAX_NAMES, MAX_NAMES_LENGTH = 8, 300
+MAX_OFFERS, MAX_NEAREST = 8, 3  # more than the former are too many to list
+
 DEFAULT_MODULE_BYTES = 128 << 20  # the largest tools that people build have half of that
 DEFAULT_MEMORY_BYTES = 64 << 20
 DEFAULT_TABLE_ELEMENTS = 100_000  # a compiler of C++ has 40,000
@@ -122,10 +126,12 @@ def admit(
     module_bytes_limit: int = DEFAULT_MODULE_BYTES,
     cost_limits: Mapping[str, int] = DEFAULT_COST,
     dialects: Dialects | None = None,
+    elsewhere: Mapping[str, str] | None = None,
     library: bool = False,
 ) -> tuple[ModuleInfo, Shape]:
     """From bytes to a verdict, in the order that keeps each step bounded. `library`: whatever
-    might be run in it, only functions are to be called that somebody names."""
+    might be run in it, only functions are to be called that somebody names. `elsewhere`: modules
+    that nobody provides here, and what to tell who imports them."""
     _check_size(len(data), module_bytes_limit)
     info = binary.parse(data)
     shape = check_module(
@@ -135,6 +141,7 @@ def admit(
         module_bytes_limit=module_bytes_limit,
         imports=imports,
         dialects=dialects,
+        elsewhere=elsewhere,
         library=library,
     )
     check_cost(binary.compile_cost(info), cost_limits)
@@ -149,20 +156,21 @@ def check_module(
     module_bytes_limit: int,
     imports: Offer,
     dialects: Dialects | None = None,
+    elsewhere: Mapping[str, str] | None = None,
     library: bool = False,
 ) -> Shape:
     """The shape of a module that may run."""
-    dialect = _dialect(info, dialects or {})
-    if dialect is not None:
-        assert dialects is not None
-        imports = dialects[dialect].offer
+    dialects = dialects or {}
+    dialect = _dialect(info, dialects)
     _check_size(len(info.data), module_bytes_limit)
     _check_features(info)
     _check_memory(info, memory_bytes)
     _check_tables(info, table_elements)
     for item in info.imports:
         _check_boundary(item.descriptor, item.kind, _import_name(item))
-        _check_import(item, imports)
+    homes = [*dialects, *dict.fromkeys(module for module, _ in imports)]
+    offer = imports if dialect is None else dialects[dialect].offer
+    _check_imports(info, offer, homes, elsewhere or {})
     for export in info.exports.values():
         _check_boundary(_exported(info, export.name), export.kind, f"export {quote(export.name)}")
     if library:
@@ -218,7 +226,8 @@ def _check_memory(info: ModuleInfo, limit: int) -> None:
         if memory.min_bytes > limit:
             raise ModuleRefused(
                 f"its memory begins with {memory.min_bytes:,} bytes, the limit is {limit:,}; "
-                "link it with a smaller initial memory, or raise the task's memory limit"
+                "link it with a smaller initial memory, or raise the task's memory limit "
+                "(--max-memory, or Limits.memory_bytes)"
             )
 
 
@@ -234,7 +243,8 @@ def _check_tables(info: ModuleInfo, limit: int) -> None:
     if total > limit:
         raise ModuleRefused(
             f"its tables begin with {total:,} elements, the limit is {limit:,}; "
-            "call fewer functions through pointers, or raise the task's table limit"
+            "call fewer functions through pointers, or raise the task's table limit "
+            "(Limits.table_elements)"
         )
 
 
@@ -272,36 +282,103 @@ def _import_name(item: Import) -> str:
     return f"import {quote(item.module)}.{quote(item.name)}"
 
 
-def _check_import(item: Import, imports: Offer) -> None:
-    offered = imports.get((item.module, item.name))
-    if item.kind == TAG:  # its type is a function's, and all that is provided are functions
-        offered = None
-    wanted = _show(item.descriptor)
-    if offered is None:
-        raise ModuleRefused(
-            f"{_import_name(item)}, {wanted}, is provided by nobody; {_offers(item, imports)}"
-        )
-    if offered != item.descriptor:
-        raise ModuleRefused(
-            f"{_import_name(item)} is wanted as {wanted}, "
-            f"but provided as {_show(offered)}; correct its declaration"
-        )
+def _check_imports(
+    info: ModuleInfo, imports: Offer, homes: list[str], elsewhere: Mapping[str, str]
+) -> None:
+    """`homes`: the modules that programs may import here, one or the other."""
+    # A tag's type is a function's, and all that is provided are functions.
+    missing = {
+        (item.module, item.name): item
+        for item in info.imports
+        if item.kind == TAG or (item.module, item.name) not in imports
+    }
+    if missing:
+        raise ModuleRefused(_provided_by_nobody([*missing.values()], imports, homes, elsewhere))
+    for item in info.imports:
+        offered = imports[item.module, item.name]
+        if offered != item.descriptor:
+            raise ModuleRefused(
+                f"{_import_name(item)} is wanted as {_show(item.descriptor)}, "
+                f"but provided as {_show(offered)}; correct its declaration"
+            )
 
 
 def _show(descriptor: Descriptor) -> str:
     return f"{'function ' if isinstance(descriptor, tuple) else ''}{show_type(descriptor)}"
 
 
-def _offers(item: Import, imports: Offer) -> str:
-    """The nearest thing there is: the name elsewhere, the module's other names, or everything."""
+def _provided_by_nobody(
+    missing: list[Import], imports: Offer, homes: list[str], elsewhere: Mapping[str, str]
+) -> str:
+    for item in missing:
+        if item.module in elsewhere and item.module not in homes:
+            return elsewhere[item.module]
+    missing.sort(key=lambda item: item.module)
+    told = _told(missing, imports, homes)
+    if len(missing) == 1:
+        wanted = _show(missing[0].descriptor)
+        return f"{_import_name(missing[0])}, {wanted}, is provided by nobody; {told}"
+    noun = "functions" if all(item.kind == FUNC for item in missing) else "things"
+    return (
+        f"it imports {len(missing):,} {noun} that are provided by nobody: {_some(missing)}; {told}"
+    )
+
+
+def _some(missing: list[Import]) -> str:
+    """By name, as many as fit a message; and how many more of which modules."""
+    shown: list[str] = []
+    for item in missing[:MAX_NAMES]:
+        if sum(map(len, shown)) > MAX_NAMES_LENGTH:
+            break
+        shown.append(f"{quote(item.module)}.{quote(item.name)}")
+    rest = missing[len(shown) :]
+    if not rest:
+        return ", ".join(shown)
+    modules = [*dict.fromkeys(item.module for item in rest)]
+    names = ", ".join(map(quote, modules))
+    of = names if len(names) <= MAX_NAMES_LENGTH else f"{len(modules):,} modules"
+    return f"{', '.join(shown)} and {len(rest):,} more of {of}"
+
+
+def _told(missing: list[Import], imports: Offer, homes: list[str]) -> str:
+    """The nearest thing there is: the same names elsewhere, the modules' other names, or what
+    programs may import at all."""
     if not imports:
         return "this task is offered no imports at all"
-    same = [key for key in imports if key[1] == item.name]
-    module = [key for key in imports if key[0] == item.module]
-    keys = sorted(same or module or imports)
-    shown = [f"{module}.{name}: {show_type(imports[module, name])}" for module, name in keys[:12]]
-    more = f", and {len(keys) - 12} more" if len(keys) > 12 else ""
-    return f"there is {', '.join(shown)}{more}"
+    names, modules = {item.name for item in missing}, {item.module for item in missing}
+    same = [key for key in imports if key[1] in names]
+    others = [key for key in imports if key[0] in modules]
+    for_others = modules - {module for module, _ in others}  # it is written for another host
+    if not same and for_others and (len(homes) > 1 or len(imports) > MAX_OFFERS):
+        return f"programs here import {_either(homes)}"
+    keys = sorted(same or others or imports)
+    if len(keys) > MAX_OFFERS:
+        module, count = keys[0][0], len(keys)
+        keys = _nearest(missing, keys)
+        if not keys:
+            return f"{quote(module)} has {count} functions here, none with such a name"
+    return f"there is {', '.join(f'{m}.{n}: {show_type(imports[m, n])}' for m, n in keys)}"
+
+
+def _either(homes: list[str]) -> str:
+    names = [
+        f"the four calls of {quote(home)}" if home == KERNEL_MODULE else quote(home)
+        for home in homes
+    ]
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _nearest(missing: list[Import], keys: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of a long list, those with names like what is missing."""
+    from difflib import get_close_matches
+
+    offered = [name for _, name in keys]
+    near = [
+        name
+        for item in missing[:MAX_NAMES]
+        for name in get_close_matches(item.name[:MAX_NAMES_LENGTH], offered, MAX_NEAREST)
+    ]
+    return [key for key in keys if key[1] in near][:MAX_NEAREST]
 
 
 # --- its shape --------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import os
 
 from wasmos import _core
 from wasmos.engine import binary, policy
-from wasmos.engine.compiler import Compilation, CompileLimits
+from wasmos.engine.compiler import Compilation, CompileLimits, reason
 from wasmos.engine.library import open_library
 from wasmos.errors import InternalError, ModuleRefused, UsageError
 
@@ -40,6 +40,14 @@ FOUR_CALLS = {
     ("env", "ipc_recv"): ((_I32, _I32), (_I32,)),
     ("env", "ipc_reply"): ((_I32, _I32), ()),
 }
+
+_FOR_WASI = (
+    "it is a program for WASI, and this kernel is made without: run it with wasmos.run, "
+    "or give its kernel personalities=wasmos.personalities.wasi.ALL (docs/personalities.md)"
+)
+# Interfaces that wasmos has and a kernel is only given: what to tell who imports one. They are
+# nothing but names here, so that a kernel without them needn't import what provides them.
+ELSEWHERE = {"wasi_snapshot_preview1": _FOR_WASI, "wasi_unstable": _FOR_WASI}
 
 MAX_MODULE_BYTES = policy.DEFAULT_MODULE_BYTES
 MAX_TEXT_BYTES = 1 << 20
@@ -135,7 +143,7 @@ class Program:
             try:
                 self.module = _core.Module.compile(self._kernel.engine, self.data)
             except ValueError as error:
-                raise ModuleRefused(f"{self.name}: {error}") from None
+                raise ModuleRefused(f"{self.name}: {reason(str(error))}") from None
             if self._kept_as is not None:
                 self._keep(self.module.serialize())
 
@@ -159,7 +167,8 @@ class Program:
             self.module = _core.Module.load(self._kernel.engine, code)
         except ValueError as error:
             if self._kernel.pooled:  # which the compiler knew nothing of
-                raise ModuleRefused(f"{self.name}: it doesn't fit the pool: {error}") from None
+                why = reason(str(error))
+                raise ModuleRefused(f"{self.name}: it doesn't fit the pool: {why}") from None
             raise InternalError(f"{self.name}: the compiler's answer is broken: {error}") from None
         self._keep(code)
 
@@ -258,6 +267,7 @@ def admit(
             data,
             imports=FOUR_CALLS,
             dialects={each.name: each for each in personalities},
+            elsewhere=ELSEWHERE,
             memory_bytes=limits.memory_bytes,
             table_elements=limits.table_elements,
             library=library,
