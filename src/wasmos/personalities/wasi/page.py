@@ -122,7 +122,7 @@ opened below it. Neither kind is what protects the host: that is what the capabi
 | arguments of any length | 128 KiB each, 1 MiB together, else E2BIG | as in Linux |
 | variables of any length | the same, but a longer one is left out | as in Linux |
 | flags of `fd_advise` and others that don't exist trap | EINVAL | a program can handle it |
-| directories have the names that were said: `.` | `/`, or [both](#names-of-directories) | one tree |
+| a directory has the name that was said: `.` | `/`, or [both](#names-of-directories) | one tree |
 | with two wrong arguments, often the other one is reported | | their order is nobody's promise |
 
 Everything else is the same, call by call: `tests/personalities/wasi/test_differential.py` plays any
