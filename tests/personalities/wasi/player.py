@@ -106,7 +106,8 @@ class Played:
     """The errno of each call, and what it left in its record."""
 
     def __init__(self, memory: bytes, count: int) -> None:
-        records = [memory[RECORDS + RECORD * n :][:RECORD] for n in range(count)]
+        begins = range(RECORDS, RECORDS + RECORD * count, RECORD)
+        records = [memory[begin : begin + RECORD] for begin in begins]
         self.errnos = [struct.unpack_from("<I", record, 4)[0] for record in records]
         self.data = [record[DATA:] for record in records]
 
@@ -114,10 +115,11 @@ class Played:
 def image(calls: Sequence[Call]) -> bytes:
     """The program's input."""
     slots = [3, *[NOTHING_OPEN] * (SLOT_COUNT - 1)]
-    made = struct.pack(f"<II{SLOT_COUNT}I", len(calls), 0, *slots).ljust(RECORDS, b"\0")
+    header = struct.pack(f"<II{SLOT_COUNT}I", len(calls), 0, *slots)
+    made = bytearray(header.ljust(RECORDS, b"\0"))
     for call in calls:
         made += call.record(len(made)).ljust(RECORD, b"\0")
-    return made
+    return bytes(made)
 
 
 @functools.cache
