@@ -1,7 +1,7 @@
 /* Descriptors: what a program's small numbers stand for.
  *
- * Law: 0 to 2 are the streams, then come the directories that the program was granted, then the
- * ports it may listen on; whatever is opened later gets the highest number that was freed, or
+ * Law: 0 to 2 are the streams, then come the directories that the program was granted, where names
+ * are texts all of them again under their relative names, then the ports it may listen on; whatever is opened later gets the highest number that was freed, or
  * else the next one.
  *
  * Rights are reported as today's engines do, generously, and a program can give some up; it is
@@ -23,7 +23,8 @@ struct descriptor {
     uint32_t lost_on; /* and those that nothing opened below gets */
     uint32_t path;    /* of a directory: where in `paths` */
     uint16_t path_size;
-    bool is_root; /* a directory that was granted */
+    bool is_root;     /* a directory that was granted */
+    bool is_relative; /* its name has no slash at the beginning; its path has */
     bool reads;
     bool writes;
 };
@@ -33,7 +34,8 @@ static uint32_t usable;     /* how many of them are initialized: 0, the streams 
 static uint32_t next = 3;  /* no number from this one on was ever used */
 static uint32_t freed;     /* how many below it are free again */
 
-/* The paths of open directories, one after the other, without gaps. */
+/* The paths of open directories, one after the other, without gaps. Each has one of its own, also
+ * where two are the same. */
 static char paths[PATH_BYTES];
 static uint32_t paths_size;
 
@@ -185,7 +187,7 @@ static void forget_path(const struct descriptor *gone) {
     uint32_t end = gone->path + gone->path_size;
     __builtin_memmove(paths + gone->path, paths + end, paths_size - end);
     paths_size -= gone->path_size;
-    for (uint32_t fd = 3; fd < MAX_DESCRIPTORS; fd++) {
+    for (uint32_t fd = 0; fd < MAX_DESCRIPTORS; fd++) {
         if (descriptors[fd].kind == DIRECTORY && descriptors[fd].path > gone->path) {
             descriptors[fd].path -= gone->path_size;
         }
@@ -320,16 +322,30 @@ WASMOS_EXPORT("fd_fdstat_set_rights") errno_t fd_fdstat_set_rights(uint32_t fd, 
     return SUCCESS;
 }
 
+/* What a program finds a granted directory by. */
+struct name {
+    const char *text;
+    uint32_t size;
+};
+
+static struct name name_of(const struct descriptor *d) {
+    const char *path = paths + d->path;
+    if (!d->is_relative) {
+        return (struct name){path, d->path_size};
+    }
+    return d->path_size == 1 ? (struct name){".", 1} : (struct name){path + 1, d->path_size - 1u};
+}
+
 WASMOS_EXPORT("fd_prestat_get") errno_t fd_prestat_get(uint32_t fd, user_t result) {
     struct descriptor *d = descriptor_of(fd);
     if (d == NULL || !d->is_root) {
         return BADF;
     }
-    struct prestat prestat = {.tag = 0, .name_size = d->path_size};
+    struct prestat prestat = {.tag = 0, .name_size = name_of(d).size};
     return store(result, &prestat, sizeof(prestat));
 }
 
-WASMOS_EXPORT("fd_prestat_dir_name") errno_t fd_prestat_dir_name(uint32_t fd, user_t name,
+WASMOS_EXPORT("fd_prestat_dir_name") errno_t fd_prestat_dir_name(uint32_t fd, user_t into,
                                                                  uint32_t size) {
     struct descriptor *d = descriptor_of(fd);
     if (d == NULL) {
@@ -338,8 +354,6 @@ WASMOS_EXPORT("fd_prestat_dir_name") errno_t fd_prestat_dir_name(uint32_t fd, us
     if (!d->is_root) {
         return NOTDIR;
     }
-    if (size < d->path_size) {
-        return NAMETOOLONG;
-    }
-    return store(name, paths + d->path, d->path_size);
+    struct name name = name_of(d);
+    return size < name.size ? NAMETOOLONG : store(into, name.text, name.size);
 }

@@ -35,6 +35,14 @@ enum subclockflags { ABSTIME = 1 };
 enum eventrwflags { HANGUP = 1 };
 enum { LAST_ADVICE = 5, LAST_SIGNAL = 30 };
 
+/* Whether a directory has to be there under its relative name, too: 2019's C library compares the
+ * names with a program's path as texts, and so finds "data/f" in "data" but not in "/data". */
+#ifdef UNSTABLE
+enum { NAMES_ARE_TEXTS = true };
+#else
+enum { NAMES_ARE_TEXTS = false };
+#endif
+
 #ifdef UNSTABLE
 enum whence { FROM_HERE, FROM_END, FROM_START };
 #else

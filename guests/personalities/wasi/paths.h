@@ -174,26 +174,50 @@ static errno_t path_of_two(uint32_t fd, uint64_t right, user_t at, uint32_t size
 
 /* ---- The directories that were granted ------------------------------------------------------ */
 
+/* Whether there was room for it. */
+static bool add_root(const char *path, uint32_t size, bool is_relative) {
+    if (next == MAX_DESCRIPTORS || size > PATH_BYTES - paths_size) {
+        return false;
+    }
+    struct descriptor d = {
+        .kind = DIRECTORY,
+        .filetype = DIRECTORY_TYPE,
+        .handle = -1,
+        .is_root = true,
+        .is_relative = is_relative,
+    };
+    __builtin_memcpy(paths + paths_size, path, size);
+    keep_path(&d, size);
+    put(next, d);
+    return true;
+}
+
+/* All of them again, each with the same path, so that messages say the same whichever a program
+ * uses. */
+static void add_relative_roots(void) {
+    uint32_t end = next;
+    for (uint32_t fd = 3; fd < end; fd++) {
+        const char *path = paths + descriptors[fd].path;
+        if (path[0] == '/' && !add_root(path, descriptors[fd].path_size, true)) {
+            return;
+        }
+    }
+}
+
 static void add_roots(void) {
     for (int index = 0; next < MAX_DESCRIPTORS; index++) {
         m.fs_root.index = index;
         if (ask(&fs, FS_ROOT_MSG) != SUCCESS) {
-            return;
+            break;
         }
         m.fs_root_reply.path[sizeof(m.fs_root_reply.path) - 1] = '\0';
         uint32_t size = (uint32_t)strlen(m.fs_root_reply.path);
-        if (size == 0 || size > PATH_BYTES - paths_size) {
-            return;
+        if (size == 0 || !add_root(m.fs_root_reply.path, size, false)) {
+            break;
         }
-        struct descriptor d = {
-            .kind = DIRECTORY,
-            .filetype = DIRECTORY_TYPE,
-            .handle = -1,
-            .is_root = true,
-        };
-        __builtin_memcpy(paths + paths_size, m.fs_root_reply.path, size);
-        keep_path(&d, size);
-        put(next, d);
+    }
+    if (NAMES_ARE_TEXTS) {
+        add_relative_roots();
     }
 }
 
@@ -377,7 +401,7 @@ errno_t path_unlink_file(uint32_t fd, user_t path, uint32_t size) {
 
 /* An open directory that was renamed, or that is below one: its path is another one now. */
 static void rename_open(const char *old, uint32_t old_size, const char *new, uint32_t new_size) {
-    for (uint32_t fd = 3; fd < MAX_DESCRIPTORS; fd++) {
+    for (uint32_t fd = 0; fd < MAX_DESCRIPTORS; fd++) {
         struct descriptor *d = &descriptors[fd];
         if (d->kind != DIRECTORY || d->is_root || d->path_size < old_size ||
             memcmp(paths + d->path, old, old_size) != 0) {

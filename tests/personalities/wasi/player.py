@@ -19,6 +19,8 @@ from pathlib import Path
 import wasmtime
 
 from tests.personalities.wasi.test_functions import SIGNATURES
+from wasmos.engine import binary
+from wasmos.personalities import wasi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,13 +28,13 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from tests.personalities.wasi.conftest import Machine
+    from wasmos.kernel import Personality
 
     Argument: TypeAlias = "int | bytes | Slot | Into | Out | Parts"
 
-MEMORY = 8 * 65536
 COUNT, SLOTS, RECORDS = 0, 8, 64  # where things are
 ARGUMENTS, DATA, RECORD = 12, 88, 4096  # in a record: operation, errno, which are slots
-MAX_CALLS = (MEMORY - RECORDS) // RECORD - 1
+MAX_CALLS = 126  # with which a program has half a mebibyte
 SLOT_COUNT = 5
 NOTHING_OPEN = 4000
 NAMES = [name for name in SIGNATURES if name != "proc_exit"]
@@ -104,29 +106,36 @@ class Played:
     """The errno of each call, and what it left in its record."""
 
     def __init__(self, memory: bytes, count: int) -> None:
-        records = [memory[RECORDS + RECORD * n :][:RECORD] for n in range(count)]
+        begins = range(RECORDS, RECORDS + RECORD * count, RECORD)
+        records = [memory[begin : begin + RECORD] for begin in begins]
         self.errnos = [struct.unpack_from("<I", record, 4)[0] for record in records]
         self.data = [record[DATA:] for record in records]
 
 
 def image(calls: Sequence[Call]) -> bytes:
     """The program's input."""
-    assert len(calls) <= MAX_CALLS
     slots = [3, *[NOTHING_OPEN] * (SLOT_COUNT - 1)]
-    made = struct.pack(f"<II{SLOT_COUNT}I", len(calls), 0, *slots).ljust(RECORDS, b"\0")
+    header = struct.pack(f"<II{SLOT_COUNT}I", len(calls), 0, *slots)
+    made = bytearray(header.ljust(RECORDS, b"\0"))
     for call in calls:
         made += call.record(len(made)).ljust(RECORD, b"\0")
-    return made
+    return bytes(made)
 
 
 @functools.cache
-def program() -> bytes:
+def program(personality: Personality = wasi.PREVIEW1, most: int = MAX_CALLS) -> bytes:
+    """Plays at most so many calls. What the personality doesn't have is no call of its."""
     imports, cases = [], []
+    pages = (RECORDS + RECORD * (most + 1)) // 65536 + 1
+    last = pages * 65536 - 64  # where transfers are described
+    there = binary.parse(personality.wasm).exports
     for number, name in enumerate(NAMES):
+        if name not in there:
+            continue
         types = SIGNATURES[name]
         parameters = f"(param {' '.join(types)})" if types else ""
         imports.append(
-            f'(import "wasi_snapshot_preview1" "{name}" (func ${name} {parameters} (result i32)))'
+            f'(import "{personality.name}" "{name}" (func ${name} {parameters} (result i32)))'
         )
         arguments = " ".join(
             f"(call $argument (local.get $at) (i32.const {index}))"
@@ -140,7 +149,7 @@ def program() -> bytes:
         )
     return bytes(
         wasmtime.wat2wasm(f"""(module {" ".join(imports)}
-      (memory (export "memory") {MEMORY // 65536})
+      (memory (export "memory") {pages})
       (func $argument (param $at i32) (param $index i32) (result i64)
         (local $value i64)
         (local.set $value (i64.load offset={ARGUMENTS}
@@ -159,19 +168,19 @@ def program() -> bytes:
       ;; described and told is on the last page.
       (func $all (param $reading i32) (param $end i32) (result i32) (local $done i32)
         (loop $more
-          (i32.store (i32.const {MEMORY - 64}) (local.get $done))
-          (i32.store (i32.const {MEMORY - 60}) (i32.sub (local.get $end) (local.get $done)))
+          (i32.store (i32.const {last}) (local.get $done))
+          (i32.store (i32.const {last + 4}) (i32.sub (local.get $end) (local.get $done)))
           (if (local.get $reading)
-            (then (drop (call $fd_read (i32.const 0) (i32.const {MEMORY - 64}) (i32.const 1)
-              (i32.const {MEMORY - 56}))))
-            (else (drop (call $fd_write (i32.const 1) (i32.const {MEMORY - 64}) (i32.const 1)
-              (i32.const {MEMORY - 56})))))
-          (local.set $done (i32.add (local.get $done) (i32.load (i32.const {MEMORY - 56}))))
-          (br_if $more (i32.and (i32.ne (i32.load (i32.const {MEMORY - 56})) (i32.const 0))
+            (then (drop (call $fd_read (i32.const 0) (i32.const {last}) (i32.const 1)
+              (i32.const {last + 8}))))
+            (else (drop (call $fd_write (i32.const 1) (i32.const {last}) (i32.const 1)
+              (i32.const {last + 8})))))
+          (local.set $done (i32.add (local.get $done) (i32.load (i32.const {last + 8}))))
+          (br_if $more (i32.and (i32.ne (i32.load (i32.const {last + 8})) (i32.const 0))
             (i32.lt_u (local.get $done) (local.get $end)))))
         (local.get $done))
       (func (export "_start") (local $at i32) (local $left i32) (local $end i32)
-        (local.set $end (call $all (i32.const 1) (i32.const {MEMORY - RECORD})))
+        (local.set $end (call $all (i32.const 1) (i32.const {last + 64 - RECORD})))
         (local.set $left (i32.load (i32.const {COUNT})))
         (local.set $at (i32.const {RECORDS}))
         (block $over (loop $next
@@ -187,16 +196,24 @@ def program() -> bytes:
 class Player:
     """Plays calls here, in one system, one task after the other."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(
+        self, machine: Machine, personality: Personality = wasi.PREVIEW1, most: int = MAX_CALLS
+    ) -> None:
         self._machine = machine
+        self._most = most
         machine.serve()
-        self._program = machine.kernel.load(program(), trusted=True)
+        self._program = machine.kernel.load(program(personality, most), trusted=True)
 
     def play(self, calls: Sequence[Call], root: Path, mode: str = "rw") -> Played:
+        return self.play_with(calls, [f'fs(dir="{root}", at="/", mode="{mode}")'])
+
+    def play_with(self, calls: Sequence[Call], files: Sequence[str]) -> Played:
+        """With these rules for files."""
+        assert len(calls) <= self._most
         console = self._machine.console
         console.input = image(calls)
         console.printed = {1: [], 2: []}
-        rules = ["console", f'fs(dir="{root}", at="/", mode="{mode}")']
+        rules = ["console", *files]
         task = self._machine.kernel.spawn(self._program, allow=rules)
         ended = self._machine.kernel.wait(task)
         assert ended.code == 0, ended
@@ -206,14 +223,16 @@ class Player:
 class EnginePlayer:
     """Plays calls under the engine's own WASI."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, most: int = MAX_CALLS) -> None:
         self._folder = folder
+        self._most = most
         self._engine = wasmtime.Engine()
         self._linker = wasmtime.Linker(self._engine)
         self._linker.define_wasi()
-        self._module = wasmtime.Module(self._engine, program())
+        self._module = wasmtime.Module(self._engine, program(most=most))
 
     def play(self, calls: Sequence[Call], root: Path) -> Played:
+        assert len(calls) <= self._most
         given, printed = self._folder / "in", self._folder / "out"
         given.write_bytes(image(calls))
         config = wasmtime.WasiConfig()

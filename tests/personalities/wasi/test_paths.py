@@ -131,6 +131,26 @@ def test_a_directory_that_was_renamed_while_open(machine: Machine) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("stream", [0, 1])
+def test_a_directory_under_the_number_of_a_stream(machine: Machine, stream: int) -> None:
+    """Its path is kept like that of any other: when one before it is given back, and when it is
+    renamed."""
+    machine.plant({"a": None, "b": None})
+    calls = Calls()
+    new = calls.text("new")
+    calls.add("path_open", 3, 0, *calls.text("a"), DIRECTORY, READ, 0, 0, 0)
+    calls.add("path_open", 3, 0, *calls.text("b"), DIRECTORY, READ, 0, 0, 4)
+    calls.add("fd_renumber", Loaded(4), stream)
+    calls.add("fd_close", Loaded(0))
+    calls.add("path_open", 3, 0, *calls.text("a"), DIRECTORY, READ, 0, 0, 0)  # in its place
+    calls.add("path_create_directory", stream, *new)
+    calls.add("path_rename", 3, *calls.text("b"), 3, *calls.text("renamed"))
+    calls.add("path_create_directory", stream, *calls.text("again"))
+    result = machine.run(calls)
+    assert result.errnos == [0] * 8
+    assert [what[1] for what in machine.fs.asked[3:]] == ["/b/new", "/renamed/again"]
+
+
 def test_paths_of_open_directories_are_given_back(machine: Machine) -> None:
     """Opened and closed for ever; and the ones that stay open keep theirs."""
     machine.plant({"n" * 200: None, "stays": None})

@@ -37,9 +37,10 @@ the directories and listeners that it was granted.
 ## Descriptors
 
 0, 1 and 2 are the console's input, output and errors. Then come the directories of `fs_root`, in
-its order and by its names, then the listeners of `tcpip_listener`, by their port. What is opened or
-accepted gets the highest number that was freed, as in the engine's own WASI, or else the next one.
-A program can have 1,024 descriptors; with all of them open the errno is EMFILE (33).
+its order and by its names, for `wasi_unstable` all of them again by their
+[relative names](#names-of-directories), then the listeners of `tcpip_listener`, by their port. What
+is opened or accepted gets the highest number that was freed, as in the engine's own WASI, or else
+the next one. A program can have 1,024 descriptors; with all of them open the errno is EMFILE (33).
 
 Directories come first because C libraries look for theirs from 3 on, up to a number that is none:
 behind a listener they would find none. So the number of the first listener is 3 and the number of
@@ -121,7 +122,7 @@ opened below it. Neither kind is what protects the host: that is what the capabi
 | arguments of any length | 128 KiB each, 1 MiB together, else E2BIG | as in Linux |
 | variables of any length | the same, but a longer one is left out | as in Linux |
 | flags of `fd_advise` and others that don't exist trap | EINVAL | a program can handle it |
-| directories have the names that were said: `.`, `x` | `/`, `/x` | [below](#names-of-directories) |
+| a directory has the name that was said: `.` | `/`, or [both](#names-of-directories) | one tree |
 | with two wrong arguments, often the other one is reported | | their order is nobody's promise |
 
 Everything else is the same, call by call: `tests/personalities/wasi/test_differential.py` plays any
@@ -136,6 +137,14 @@ libraries for WASI, and what is built on them, take these names for the same, so
 work there work here: with `.`, `file`, `./file` and `/file`; with `data`, `data/file` and
 `/data/file`. A program that looks for the name `.` itself doesn't find it. `--dir ../x` has no such
 name and is an error: write `--dir ../x::/x`.
+
+The C library of 2019, that of programs for `wasi_unstable`, compares names and paths as texts. So
+they find every directory twice, as far as there are numbers for them: as `/`, `/data` and `/x`, and
+after all of these as `.`, `data` and `x`. These are descriptors like any others, each is closed and
+gives up rights for itself; in messages, rules and the audit a path is the same by either. What that
+library finds is `file` and `./file` with `.`, `data/file` and `/data/file` with `data`, but not
+`./data/file`, unless there is a `.`, too; neither does it with other engines, where the directory
+has to be called `./data` for that.
 
 ## The public suite
 
