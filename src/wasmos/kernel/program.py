@@ -100,6 +100,11 @@ class Program:
         names = [item.name for item in exports if item.kind == binary.FUNC]
         return [name for name in names if name != policy.INITIALIZE]
 
+    @property
+    def calling(self) -> str:
+        """The option of a command that calls the first of them."""
+        return policy.calling(self.functions[0])
+
     def signature(self, name: str, count: int) -> FuncType:
         """The types of the parameters and of the results of a function that it exports and that
         takes `count` arguments. Raises UsageError."""

@@ -273,7 +273,7 @@ def _only_initialized(program: Program, name: str) -> str:
     note = f"note: {name} is a reactor, which was initialized and does nothing more by itself"
     if not program.functions:
         return note
-    return f"{note}; to call one of its functions: --invoke {program.functions[0]!a}"
+    return f"{note}; to call one of its functions: {program.calling}"
 
 
 def _compile(kernel: Kernel, program: Program, offer: Offer, services: Iterable[str]) -> None:
