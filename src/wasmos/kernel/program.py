@@ -44,6 +44,7 @@ FOUR_CALLS = {
 MAX_MODULE_BYTES = policy.DEFAULT_MODULE_BYTES
 MAX_TEXT_BYTES = 1 << 20
 MAX_NAMES = 12  # of functions, in an error
+MAX_COMPARED = 1000  # of them, with one that isn't there: a tenth of a second if they look alike
 
 
 class Program:
@@ -125,7 +126,7 @@ class Program:
         if name in self.info.exports:
             return f"that is a {self.info.exports[name].kind}"
         names = self.functions
-        if near := difflib.get_close_matches(name, names, 1):
+        if near := difflib.get_close_matches(name, names[:MAX_COMPARED], 1):
             return f"did you mean {binary.quote(near[0])}?"
         more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
         shown = ", ".join(map(binary.quote, names[:MAX_NAMES]))
