@@ -1207,6 +1207,8 @@ cdef class Core:
             frames = backtrace(task.error, False)
             if frames:
                 message = innermost_cause(message)
+                if task.cause == EXIT_REFUSED:  # it was there, and threw something
+                    task.cause = EXIT_TRAPPED
         if task.cause == EXIT_RETURNED:
             return (task.value.of.i32 if task.has_result else 0), "", []
         return None, message, frames
