@@ -143,8 +143,7 @@ def test_a_program_of_no_dialect(fields: str) -> None:
 
 ADD = '(func (export "add"))'
 CALLED = (
-    "functions others call: 'add'; to call one: wasmos run --invoke add; "
-    "for a program export '{}'"
+    "functions others call: 'add'; to call one: wasmos run --invoke add; for a program export '{}'"
 )
 
 

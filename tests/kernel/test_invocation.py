@@ -122,7 +122,7 @@ def test_a_misspelt_name_is_compared_with_few(monkeypatch: pytest.MonkeyPatch) -
         "difflib.get_close_matches", lambda _, names, count: compared.append(len(names)) or []
     )
     names = "".join(f'(export "f{number:04}" (func 0))' for number in range(2000))
-    with wasmos.Kernel() as kernel, pytest.raises(wasmos.UsageError, match="and 1988 more$"):
+    with wasmos.Kernel() as kernel, pytest.raises(wasmos.UsageError, match=r"and 1988 more$"):
         kernel.spawn(f"(module (func) {names})", entry="g", trusted=True)
     assert compared == [1000]
 
