@@ -1151,7 +1151,7 @@ cdef class Core:
         cdef Kern *k = &self.k
         cdef int32_t id = task.id
         cdef int64_t cpu_ns = task.cpu_ns
-        cdef uint64_t memory_bytes = largest_memory(task)
+        cdef uint64_t memory_bytes = own_memory(task)
         unlink(task)
         while task.senders.head is not NULL:
             wake(k, task.senders.head, ERR_ABORTED)
