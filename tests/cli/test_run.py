@@ -912,7 +912,7 @@ def test_a_library_is_told_what_it_is(made: Make) -> None:
     assert done.stderr.startswith(
         "error: lib: nothing to run by itself: it is a library, whose functions others call: 'i32'"
     )
-    assert "; to call one: wasmos run --invoke 'i32'; " in done.stderr
+    assert "; to call one: wasmos run --invoke i32; " in done.stderr
 
 
 @pytest.mark.parametrize(("size", "code"), [("1KiB", 0), ("1023", 51)])

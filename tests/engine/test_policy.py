@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -150,9 +151,25 @@ def test_a_program_of_no_dialect(fields: str) -> None:
 
 ADD = '(func (export "add"))'
 CALLED = (
-    "functions others call: 'add'; to call one: wasmos run --invoke 'add'; "
-    "for a program export '{}'"
+    "functions others call: 'add'; to call one: wasmos run --invoke add; for a program export '{}'"
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("wasi:http/handler@0.2#handle", "'wasi:http/handler@0.2#handle'"),
+        ("it's$(reboot)", "'it'\"'\"'s$(reboot)'"),
+        ("a" * 60, "a" * 60),
+        *((name, "NAME") for name in ("a" * 61, "-A", "a\n", "a\x1b", "\u00e4", "\u202ea")),
+    ],
+)
+def test_a_command_to_copy_runs_nothing_of_a_guests(name: str, written: str) -> None:
+    option = policy.calling(name)
+    assert option == f"--invoke {written}"
+    assert shlex.split(option)[1] in (name, "NAME")
+    said = refused(gen.program(exports=[gen.exported(name, gen.FUNC, 0)]))
+    assert f"; to call one: wasmos run {option}; " in said
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,14 @@ def test_not_caught(kernel: wasmos.Kernel) -> None:
     assert [name for _, name, _, _ in ended.backtrace] == ["deep"] * 4 + [None]
 
 
+def test_not_caught_where_it_starts(kernel: wasmos.Kernel) -> None:
+    """It was running: that isn't as if it couldn't have been started."""
+    fields = "(tag $tag) (func $begin (throw $tag)) (start $begin)"
+    ended = kernel.wait(kernel.spawn(wat.program("#0", fields=fields), trusted=True))
+    assert (ended.cause, ended.message, ended.status) == ("trapped", "uncaught exception", 134)
+    assert [name for _, name, _, _ in ended.backtrace] == ["begin"]
+
+
 def test_not_caught_by_a_service(kernel: wasmos.Kernel) -> None:
     """It ends, as by a trap, and its client hears so."""
     source = wat.passive("(throw $tag #1)", fields="(tag $tag (param i32))")

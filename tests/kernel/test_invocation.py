@@ -115,6 +115,18 @@ def test_what_cannot_be_called(
     assert kernel.tasks == []
 
 
+def test_a_misspelt_name_is_compared_with_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing takes its time, and a guest says with how many, and how much they look alike."""
+    compared: list[int] = []
+    monkeypatch.setattr(
+        "difflib.get_close_matches", lambda _, names, count: compared.append(len(names)) or []
+    )
+    names = "".join(f'(export "f{number:04}" (func 0))' for number in range(2000))
+    with wasmos.Kernel() as kernel, pytest.raises(wasmos.UsageError, match=r"and 1988 more$"):
+        kernel.spawn(f"(module (func) {names})", entry="g", trusted=True)
+    assert compared == [1000]
+
+
 def test_a_trap_has_its_backtrace(library: Any) -> None:
     ended = called(library, "traps", 1)
     assert (ended.cause, ended.code, ended.results, ended.status) == ("trapped", None, None, 134)

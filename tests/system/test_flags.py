@@ -37,6 +37,7 @@ from wasmos.system import flags
         ("a::/data:r0:rw", 'fs(dir="{cwd}/a", at="/data:r0", mode="rw")'),
         ("data::/data:overlay", 'fs(dir="{cwd}/data", at="/data", mode="overlay")'),
         ("ro", 'fs(dir="{cwd}/ro", at="/ro", mode="rw")'),
+        ("..data", 'fs(dir="{cwd}/..data", at="/..data", mode="rw")'),
         # A file is an archive.
         ("lib.zip::/lib", 'fs(archive="{cwd}/lib.zip", at="/lib", mode="ro")'),
         ("./lib.zip:ro", 'fs(archive="{cwd}/lib.zip", at="/lib.zip", mode="ro")'),
@@ -109,6 +110,10 @@ def test_the_parent_of_a_link_is_where_it_leads(
         ("::/x", "write HOST::GUEST"), (":ro", "write HOST::GUEST"),
         ("data::", "write HOST::GUEST"), ("data:::ro", "write HOST::GUEST"),
         ("..", 'say where the program sees it, for example "..::/data"'),
+        # They may be anywhere, and not where they seem to be.
+        ("link/..", 'say where the program sees it, for example "link/..::/data"'),
+        ("link/../x:ro", 'for example "link/../x::/x"'), ("/link/../x", "say where"),
+        ("~/..", "say where"), ("~/../x", "say where"),
         # What was to be read only isn't writable at another path.
         (".::/data:r0", "directory '.::/data:r0': 'r0' is no mode; write \":ro\", \":rw\" or "
                         '":overlay", or, if it is in the path, ".::/data:r0:rw"'),

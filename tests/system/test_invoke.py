@@ -134,7 +134,7 @@ def test_a_reactor_says_what_it_is() -> None:
     assert (done.returncode, done.exit.results) == (0, None)
     assert log == [
         "note: lib is a reactor, which was initialized and does nothing more by itself; "
-        "to call one of its functions: --invoke 'ready'"
+        "to call one of its functions: --invoke ready"
     ]
     log.clear()
     assert wasmos.run(REACTOR, invoke="ready", log=log.append).exit.results == (5,)

@@ -176,6 +176,8 @@ def test_an_argument_that_programs_could_not_be_told() -> None:
     assert wasmos.run(HELLO, ["x" * 1023], allow="console").returncode == 0
     with pytest.raises(wasmos.UsageError, match="argument 2 has 1,024 bytes, the most is 1,023"):
         wasmos.run(HELLO, ["x", "ü" * 512], allow="console")
+    with pytest.raises(wasmos.UsageError, match="argv0 has 1,024 bytes, the most is 1,023"):
+        wasmos.run(HELLO, argv0="x" * 1024, allow="console")
 
 
 LONGEST = (128 << 10) - 1
@@ -195,9 +197,14 @@ def test_what_programs_for_wasi_are_told() -> None:
         ({"args": ["", "x" * (LONGEST + 1)]}, "argument 2 has 131,072 bytes, the most is 131,071"),
         ({"args": ["x" * 100_000] * 11}, "the arguments have 1,100,011 bytes together, the most"),
         ({"args": ["a\0b"]}, "argument 1 has a NUL in it"),
+        ({"args": ["\ud800"]}, "argument 1 has half a character in it"),
+        ({"argv0": "x" * (LONGEST + 1)}, "argv0 has 131,072 bytes, the most is 131,071"),
+        ({"argv0": "p" * 100_000, "args": ["x" * 100_000] * 10}, "the arguments have 1,100,011"),
+        ({"argv0": "a\0b"}, "argv0 has a NUL in it"),
         ({"env": {"A": "x" * (LONGEST - 1)}}, "variable A has 131,072 bytes, the most is 131,071"),
         ({"env": {f"A{i}": "x" * 100_000 for i in range(11)}}, "the variables have 1,100,"),
         ({"env": {"A": "a\0b"}}, "variable A has a NUL in it"),
+        ({"env": {"A": "\ud800"}}, "variable A has half a character in it"),
     ],
 )
 def test_what_nobody_is_told(options: dict[str, Any], error: str) -> None:

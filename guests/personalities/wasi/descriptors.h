@@ -187,7 +187,7 @@ static void forget_path(const struct descriptor *gone) {
     uint32_t end = gone->path + gone->path_size;
     __builtin_memmove(paths + gone->path, paths + end, paths_size - end);
     paths_size -= gone->path_size;
-    for (uint32_t fd = 0; fd < MAX_DESCRIPTORS; fd++) {
+    for (uint32_t fd = 0; fd < next; fd++) { /* one can have a stream's number */
         if (descriptors[fd].kind == DIRECTORY && descriptors[fd].path > gone->path) {
             descriptors[fd].path -= gone->path_size;
         }

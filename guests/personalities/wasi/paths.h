@@ -401,7 +401,7 @@ errno_t path_unlink_file(uint32_t fd, user_t path, uint32_t size) {
 
 /* An open directory that was renamed, or that is below one: its path is another one now. */
 static void rename_open(const char *old, uint32_t old_size, const char *new, uint32_t new_size) {
-    for (uint32_t fd = 0; fd < MAX_DESCRIPTORS; fd++) {
+    for (uint32_t fd = 0; fd < next; fd++) {
         struct descriptor *d = &descriptors[fd];
         if (d->kind != DIRECTORY || d->is_root || d->path_size < old_size ||
             memcmp(paths + d->path, old, old_size) != 0) {

@@ -75,6 +75,8 @@ MAX_LOCALS = 50_000  # of one function
 MAX_GROUPS = 2_000_000  # of locals, in all functions: more than a second to read
 MAX_CONSTANT_STEPS = 1_000  # instructions in one constant expression
 
+MAX_SHOWN_NAME = 60  # characters
+
 
 class BinaryError(ModuleRefused):
     """The bytes aren't a Wasm module that this reader accepts; `offset` is where it stopped."""
@@ -322,7 +324,7 @@ def _show_values(values: tuple[ValueType, ...]) -> str:
 
 def quote(name: str) -> str:
     """A guest's name as it may be shown: escaped, so no control or bidi character, and short."""
-    return ascii(name if len(name) <= 60 else name[:57] + "...")
+    return ascii(name if len(name) <= MAX_SHOWN_NAME else name[: MAX_SHOWN_NAME - 3] + "...")
 
 
 # --- reading ----------------------------------------------------------------------------------

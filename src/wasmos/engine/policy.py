@@ -20,7 +20,7 @@ from __future__ import annotations
 from wasmos.errors import CompileLimitExceeded, ModuleRefused
 
 from . import binary
-from .binary import FUNC, GLOBAL, MEMORY, NUMBERS, TAG, quote, show_type
+from .binary import FUNC, GLOBAL, MAX_SHOWN_NAME, MEMORY, NUMBERS, TAG, quote, show_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -514,5 +514,14 @@ def _nothing_to_run(info: ModuleInfo, wanted: str) -> str:
     what = "reactor" if INITIALIZE in names else "library"
     return (
         f"nothing to run by itself: it is a {what}, whose functions others call: {shown}{more}; "
-        f"to call one: wasmos run --invoke {quote(functions[0])}; for a program export {wanted}"
+        f"to call one: wasmos run {calling(functions[0])}; for a program export {wanted}"
     )
+
+
+def calling(function: str) -> str:
+    """The option that calls a function. It will be copied into a shell, and a guest wrote the name:
+    what isn't plain there is left to the user."""
+    import shlex
+
+    plain = function.isascii() and function.isprintable() and len(function) <= MAX_SHOWN_NAME
+    return f"--invoke {shlex.quote(function) if plain and function[:1] != '-' else 'NAME'}"

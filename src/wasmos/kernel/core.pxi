@@ -1151,7 +1151,7 @@ cdef class Core:
         cdef Kern *k = &self.k
         cdef int32_t id = task.id
         cdef int64_t cpu_ns = task.cpu_ns
-        cdef uint64_t memory_bytes = largest_memory(task)
+        cdef uint64_t memory_bytes = own_memory(task)
         unlink(task)
         while task.senders.head is not NULL:
             wake(k, task.senders.head, ERR_ABORTED)
@@ -1207,6 +1207,8 @@ cdef class Core:
             frames = backtrace(task.error, False)
             if frames:
                 message = innermost_cause(message)
+                if task.cause == EXIT_REFUSED:  # it was there, and threw something
+                    task.cause = EXIT_TRAPPED
         if task.cause == EXIT_RETURNED:
             return (task.value.of.i32 if task.has_result else 0), "", []
         return None, message, frames

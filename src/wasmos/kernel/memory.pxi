@@ -43,14 +43,11 @@ cdef inline void adopt_memory(Task *task, Memory *memory,
     memory.is_there = True
 
 
-cdef uint64_t largest_memory(Task *task) noexcept nogil:
-    """The bytes of what its limit is for: under a personality, of each of two."""
-    cdef uint64_t bytes = 0
-    if task.memory.is_there:
-        bytes = api.memory_size(task.context, &task.memory.handle)
-    if task.program.is_there:
-        bytes = max(bytes, api.memory_size(task.context, &task.program.handle))
-    return bytes
+cdef uint64_t own_memory(Task *task) noexcept nogil:
+    """The bytes that a guest's memory has now: of the program's, which knows nothing of its
+    adapter's."""
+    cdef Memory *memory = &task.program if task.adapter is not NULL else &task.memory
+    return api.memory_size(task.context, &memory.handle) if memory.is_there else 0
 
 
 cdef inline uint8_t *guest_message(Task *task,

@@ -52,6 +52,7 @@ ELSEWHERE = {"wasi_snapshot_preview1": _FOR_WASI, "wasi_unstable": _FOR_WASI}
 MAX_MODULE_BYTES = policy.DEFAULT_MODULE_BYTES
 MAX_TEXT_BYTES = 1 << 20
 MAX_NAMES = 12  # of functions, in an error
+MAX_COMPARED = 1000  # of them, with one that isn't there: a tenth of a second if they look alike
 
 
 class Program:
@@ -108,6 +109,11 @@ class Program:
         names = [item.name for item in exports if item.kind == binary.FUNC]
         return [name for name in names if name != policy.INITIALIZE]
 
+    @property
+    def calling(self) -> str:
+        """The option of a command that calls the first of them."""
+        return policy.calling(self.functions[0])
+
     def signature(self, name: str, count: int) -> FuncType:
         """The types of the parameters and of the results of a function that it exports and that
         takes `count` arguments. Raises UsageError."""
@@ -128,7 +134,7 @@ class Program:
         if name in self.info.exports:
             return f"that is a {self.info.exports[name].kind}"
         names = self.functions
-        if near := difflib.get_close_matches(name, names, 1):
+        if near := difflib.get_close_matches(name, names[:MAX_COMPARED], 1):
             return f"did you mean {binary.quote(near[0])}?"
         more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
         shown = ", ".join(map(binary.quote, names[:MAX_NAMES]))

@@ -126,7 +126,7 @@ def _place(guest: str) -> str:
 
 def _place_of_host(text: str, host: str) -> str:
     guest = os.path.normpath(host)
-    if guest.startswith(("..", "~")):
+    if guest.startswith("~") or ".." in host.split(os.sep):  # its name says nothing of where it is
         raise UsageError(
             f"directory {text!r}: say where the program sees it, "
             f'for example "{host}::/{os.path.basename(guest).strip(".") or "data"}"'

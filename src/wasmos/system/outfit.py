@@ -75,14 +75,22 @@ def console(
     return SharedConsole(output, source, may_read)
 
 
-def words(args: Sequence[Any]) -> list[str]:
-    """The arguments that somebody gives a program. Raises UsageError."""
+def words(args: Sequence[Any], argv0: str | None = None) -> list[str]:
+    """The arguments that somebody gives a program, which can be told all of them and `argv0`, if
+    that is given. Raises UsageError."""
     if isinstance(args, str | bytes | os.PathLike):
         raise UsageError(f"args is a list of strings, not {args!r}")
     found = [os.fspath(each) if isinstance(each, os.PathLike) else each for each in args]
     if not all(isinstance(each, str) for each in found):
         raise UsageError(f"arguments are strings or paths: {list(args)!r}")
+    check_strings("arguments", numbered(found, argv0))
     return found
+
+
+def numbered(words: Sequence[str], argv0: str | None) -> dict[str, str]:
+    """Arguments by what they are called in an error."""
+    first = {} if argv0 is None else {"argv0": argv0}
+    return first | {f"argument {number}": word for number, word in enumerate(words, 1)}
 
 
 def check_strings(kind: str, strings: Mapping[str, str]) -> None:
@@ -94,7 +102,10 @@ def check_strings(kind: str, strings: Mapping[str, str]) -> None:
     for name, text in strings.items():
         if "\0" in text:
             raise UsageError(f"{name} has a NUL in it, where a program would take it to end")
-        size = len(bytes_of(text)) + 1
+        try:
+            size = len(bytes_of(text)) + 1
+        except UnicodeEncodeError:
+            raise UsageError(f"{name} has half a character in it") from None
         if size > MAX_STRING_BYTES:
             raise UsageError(
                 f"{name} has {size - 1:,} bytes, the most is {MAX_STRING_BYTES - 1:,}; "

@@ -124,8 +124,7 @@ def run(
     """
     import io
 
-    words = outfit.words(args if invoke is None else [_text(each) for each in args])
-    outfit.check_strings("arguments", _numbered(words))
+    words = outfit.words(args if invoke is None else [_text(each) for each in args], argv0)
     authority = Allowance()
     authority.add(allow, "allow=")
     authority.add(deny, "deny=", denies=True)
@@ -184,7 +183,7 @@ def run(
             program = kernel.prepare(source, limits, library=invoke is not None)
             _check_kind(program)
             if program.shape.dialect is None and invoke is None:
-                _check_lengths(words)
+                _check_lengths(outfit.numbered(words, argv0))
             values, result_types = _called(program, invoke, words)
             if policy is not None:
                 authority.add_policy(policy, name or program.name, needed=ask is None)
@@ -290,7 +289,7 @@ def _only_initialized(program: Program, name: str) -> str:
     note = f"note: {name} is a reactor, which was initialized and does nothing more by itself"
     if not program.functions:
         return note
-    return f"{note}; to call one of its functions: --invoke {program.functions[0]!a}"
+    return f"{note}; to call one of its functions: {program.calling}"
 
 
 def _compile(kernel: Kernel, program: Program, offer: Offer, services: Iterable[str]) -> None:
@@ -342,17 +341,13 @@ def _text(argument: Any) -> Any:
     return repr(argument) if is_number else argument
 
 
-def _numbered(words: Sequence[str]) -> dict[str, str]:
-    return {f"argument {number}": word for number, word in enumerate(words, 1)}
-
-
-def _check_lengths(words: Sequence[str]) -> None:
+def _check_lengths(words: Mapping[str, str]) -> None:
     """Raises UsageError. A program of ours asks for one at a time, and would take one that it can't
     be told for none at all."""
     from wasmos.servers.args import MAX_ARGUMENT_BYTES
     from wasmos.servers.strings import bytes_of
 
-    for name, word in _numbered(words).items():
+    for name, word in words.items():
         size = len(bytes_of(word))
         if size > MAX_ARGUMENT_BYTES:
             raise UsageError(

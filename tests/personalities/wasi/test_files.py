@@ -290,6 +290,26 @@ def test_a_directory_over_another(files: Machine) -> None:
     assert files.run(calls).errnos == [0, 0, 0, BADF, NOTDIR]  # 4 is the file now
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_directory_by_the_number_of_a_stream(machine: Machine, number: int) -> None:
+    """It stays the same one, whatever becomes of others."""
+    machine.plant({"a": None, "b": None, "b/in": b"", "c": None})
+    calls = Calls()
+    for at, name in enumerate("ab"):
+        calls.add("path_open", 3, 0, *calls.text(name), 0, READ, 0, 0, 4 * at)
+    calls.add("fd_renumber", Loaded(4), number)
+    calls.add("fd_close", Loaded(0))
+    calls.add("path_open", 3, 0, *calls.text("c"), 0, READ, 0, 0, 0)
+    calls.add("path_filestat_get", number, 0, *calls.text("in"), 64)
+    calls.add("path_rename", 3, *calls.text("b"), 3, *calls.text("renamed"))
+    calls.add("path_filestat_get", number, 0, *calls.text("in"), 64)
+    calls.add("fd_close", Loaded(0))
+    calls.add("fd_close", number)
+    result = machine.run(calls)
+    assert result.exit.ok
+    assert result.errnos == [0] * 10
+
+
 def test_there_is_an_end_to_numbers(machine: Machine) -> None:
     machine.plant_in_memory({"f": b""})
     calls = Calls()

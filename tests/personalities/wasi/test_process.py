@@ -213,6 +213,15 @@ def test_exit(machine: Machine, code: int) -> None:
     assert (ended.cause, ended.code) == ("returned", code)
 
 
+def test_the_memory_that_a_program_had(machine: Machine) -> None:
+    """And not its adapter's, which is larger than this one."""
+    assert machine.run(Calls()).exit.memory_bytes == 65536
+    without = """(module (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))
+        (func (export "_start") unreachable))"""
+    ended = machine.start(without)
+    assert (ended.cause, ended.memory_bytes) == ("trapped", 0)
+
+
 def test_signals_and_turns(machine: Machine) -> None:
     calls = Calls()
     calls.add("proc_raise", 6)

@@ -135,8 +135,8 @@ With `--dir .`, `--dir ./data` or `--dir data::x` the program finds the director
 `/x`: they are places in its tree, which rules and the audit speak of, and that has one beginning. C
 libraries for WASI, and what is built on them, take these names for the same, so that the paths that
 work there work here: with `.`, `file`, `./file` and `/file`; with `data`, `data/file` and
-`/data/file`. A program that looks for the name `.` itself doesn't find it. `--dir ../x` has no such
-name and is an error: write `--dir ../x::/x`.
+`/data/file`. A program that looks for the name `.` itself doesn't find it. `--dir ../x` and `--dir
+link/..` have no such name and are errors: write `--dir ../x::/x`.
 
 The C library of 2019, that of programs for `wasi_unstable`, compares names and paths as texts. So
 they find every directory twice, as far as there are numbers for them: as `/`, `/data` and `/x`, and

@@ -108,7 +108,7 @@ def learn(
 
     Raises ModuleRefused, CompileLimitExceeded, UsageError, OSError.
     """
-    allow, env, words = list(allow), list(env), outfit.words(args)
+    allow, env, words = list(allow), list(env), outfit.words(args, argv0)
     if allow and ask is None:  # it would read like a limit, and be none
         raise UsageError("allow= goes with ask=; without it everything is allowed but deny=")
     limits = limits or LIMITS
