@@ -1,8 +1,8 @@
 /* Descriptors: what a program's small numbers stand for.
  *
- * Law: 0 to 2 are the streams, then come the directories that the program was granted, where names
- * are texts all of them again under their relative names, then the ports it may listen on; whatever is opened later gets the highest number that was freed, or
- * else the next one.
+ * Law: 0 to 2 are the streams, then come the directories that the program was granted (where names
+ * are texts, all of them again under their relative names), then the ports it may listen on;
+ * whatever is opened later gets the highest number that was freed, or else the next one.
  *
  * Rights are reported as today's engines do, generously, and a program can give some up; it is
  * those, and only those, that are missing when they are needed. What it may really do is decided
@@ -30,9 +30,9 @@ struct descriptor {
 };
 
 static struct descriptor descriptors[MAX_DESCRIPTORS];
-static uint32_t usable;     /* how many of them are initialized: 0, the streams alone, or all */
-static uint32_t next = 3;  /* no number from this one on was ever used */
-static uint32_t freed;     /* how many below it are free again */
+static uint32_t usable;   /* how many of them are initialized: 0, the streams alone, or all */
+static uint32_t next = 3; /* no number from this one on was ever used */
+static uint32_t freed;    /* how many below it are free again */
 
 /* The paths of open directories, one after the other, without gaps. Each has one of its own, also
  * where two are the same. */
