@@ -21,5 +21,10 @@ def is_short(descriptor: int) -> bool:
     except OSError:
         return True
     os.close(copy)
+    return is_reserved(copy)
+
+
+def is_reserved(descriptor: int) -> bool:
+    """Whether this one, just opened, is of the reserve."""
     most = os.sysconf("SC_OPEN_MAX")
-    return most >= 0 and copy >= most - min(RESERVED, most // 4)
+    return most >= 0 and descriptor >= most - min(RESERVED, most // 4)

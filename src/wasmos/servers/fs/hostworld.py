@@ -24,7 +24,9 @@ from wasmos.servers.fs.leaf import Leaf
 from wasmos.servers.fs.world import (
     BLOCK_DEVICE,
     CHARACTER_DEVICE,
+    CREATE,
     DIRECTORY,
+    EMPTY,
     KEEP,
     LEADS_OUT,
     NOW,
@@ -35,6 +37,7 @@ from wasmos.servers.fs.world import (
     Opened,
     World,
 )
+from wasmos.servers.reserve import is_reserved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,14 +98,10 @@ class HostWorld(World):
                 code = ErrorCode.INVALID_ARG
             raise ServiceError(code, _said(error, path)) from None
 
-    def _take(self) -> None:
-        """Room for one more descriptor, before something is created or emptied for it."""
-        if self._beneath.is_short:
-            raise ServiceError(ErrorCode.NO_RESOURCES, "this process has few descriptors left")
-        self._budget.take()
-
     def open(self, path: str, *, writable: bool) -> Opened:
-        self._take()
+        if self._beneath.is_short:
+            raise _few_left()
+        self._budget.take()
         try:
             found = self._ask(path, lambda: self._beneath.open_file(path, writable=writable))
         except BaseException as error:
@@ -134,7 +133,11 @@ class HostWorld(World):
     # --- the second generation ---
 
     def open_file(self, path: str, flags: int) -> Opened:
-        self._take()
+        # Nothing is created or emptied for a descriptor that can't be had. Otherwise its number
+        # says the same, for less.
+        if flags & (CREATE | EMPTY) and self._beneath.is_short:
+            raise _few_left()
+        self._budget.take()
         try:
             descriptor, found = self._beneath.open_as(path, flags)
         except OSError as error:
@@ -143,6 +146,10 @@ class HostWorld(World):
         except BaseException:
             self._budget.give()
             raise
+        if is_reserved(descriptor):
+            os.close(descriptor)
+            self._budget.give()
+            raise _few_left()
         kind = DIRECTORY if stat.S_ISDIR(found.st_mode) else REGULAR
         return _Descriptor(descriptor, kind, self._budget)
 
@@ -208,6 +215,10 @@ class HostWorld(World):
                     _across(lambda: old.link(new))
         except OSError as error:
             raise _refused(error, f"{path} or {new_path}") from None
+
+
+def _few_left() -> ServiceError:
+    return ServiceError(ErrorCode.NO_RESOURCES, "this process has few descriptors left")
 
 
 def _said(error: OSError, path: str) -> str:

@@ -16,7 +16,7 @@ import errno
 import socket
 from contextlib import suppress
 
-from wasmos.servers.reserve import is_short
+from wasmos.servers.reserve import is_reserved, is_short
 from wasmos.servers.tcpip.network import Door, Endpoint, Events, Listener, Network, Stream
 
 TYPE_CHECKING = False
@@ -236,7 +236,7 @@ class HostListener(Listener):
 def _socket(family: int) -> socket.socket:
     """A new one. Raises OSError."""
     sock = socket.socket(family, socket.SOCK_STREAM)
-    if is_short(sock.fileno()):
+    if is_reserved(sock.fileno()):
         sock.close()
         raise OSError(errno.EMFILE, "this process has few descriptors left")
     return sock
