@@ -95,9 +95,10 @@ def _run(
     where: Path = HERE,
 ) -> str:
     words: Sequence[str] = [str(word) for word in command]
+    inherited = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     done = subprocess.run(
         words, capture_output=True, text=True, check=False, cwd=where, timeout=SECONDS,
-        env={**os.environ, **(environment or {})},
+        env={**inherited, **(environment or {})},
     )  # fmt: skip
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
     return done.stdout.strip()
