@@ -345,3 +345,18 @@ def test_a_compilation_that_nobody_waits_for() -> None:
     running.cancel()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.parametrize("seconds", [-1.5, float("inf"), float("nan")])
+def test_seconds_that_are_no_limit(seconds: float) -> None:
+    with pytest.raises(wasmos.UsageError, match="a finite number"):
+        wasmos.CompileLimits(seconds=seconds)
+
+
+def test_limits_by_the_size_of_the_module() -> None:
+    limits = wasmos.CompileLimits()
+    assert [limits.seconds_for(mib << 20) for mib in (0, 10, 100)] == [30, 60, 330]
+    assert limits.memory_for(64 << 20) == 3 << 30
+    assert [limits.code_for(mib << 20) >> 20 for mib in (1, 64, 100)] == [256, 256, 400]
+    given = wasmos.CompileLimits(1, 2, 3)
+    assert (given.seconds_for(9), given.memory_for(9), given.code_for(9)) == (1, 2, 3)

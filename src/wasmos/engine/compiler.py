@@ -17,7 +17,7 @@ import sys
 import time
 
 from wasmos import _core
-from wasmos.errors import CompileLimitExceeded, ModuleRefused
+from wasmos.errors import CompileLimitExceeded, ModuleRefused, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class CompileLimits:
     `code_bytes` of machine code that come out of it, which this process keeps.
 
     What isn't given depends on the module: 30 s and 3 s for each MiB of it; 2 GiB and 16 times
-    its size; 256 MiB or 4 times its size.
+    its size; 256 MiB or 4 times its size. Raises UsageError for seconds without end.
     """
 
     __slots__ = ("code_bytes", "memory_bytes", "seconds")
@@ -79,6 +79,8 @@ class CompileLimits:
         memory_bytes: int | None = None,
         code_bytes: int | None = None,
     ) -> None:
+        if seconds is not None and not 0 <= seconds < float("inf"):
+            raise UsageError(f"seconds for compiling are a finite number, not {seconds!r}")
         self.seconds = seconds
         self.memory_bytes = memory_bytes
         self.code_bytes = code_bytes
