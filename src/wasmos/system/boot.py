@@ -409,7 +409,9 @@ class System:
             for plan in self.manifest.tasks.values()
         )
         may_be = self._is_theirs(parent.id, name) and not supervised
-        return may_be and outfit.may_send(parent, "vm", ServiceRegister(name))
+        asked = self.kernel.encode(ServiceRegister(name))
+        vm = self.kernel.service_id("vm")
+        return may_be and self.kernel.would_admit(parent.id, vm, asked) > 0
 
     def _is_foreground(self, task: int) -> bool:
         return self.foreground is not None and self.foreground.id == task

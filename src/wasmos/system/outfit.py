@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from typing import Any, BinaryIO
 
-    from wasmos.abi import Message
     from wasmos.kernel import (
         Caller,
-        Grant,
         Kernel,
         Personality,
         Program,
@@ -136,23 +134,6 @@ def env(variables: Mapping[int, Mapping[str, str]]) -> Service:
     from wasmos.servers.env import Env
 
     return Env(variables)
-
-
-def may_send(task: Task, service: str, asked: Message) -> bool:
-    """Whether a task's rules allow it a message, for whom it does as much as that without sending
-    it."""
-    grants = [grant for grant in task.grants if grant.rule.service in (service, "*")]
-    if any(g.deny and g.rule.admits(asked, task.name, deny=True) for g in grants):
-        return False
-    return any(not g.deny and _admits(g, asked) for g in grants)
-
-
-def _admits(grant: Grant, asked: Message) -> bool:
-    """It and all that it was derived from."""
-    at: Grant | None = grant
-    while at is not None and at.rule.admits(asked, at.holder_name):
-        at = at.parent
-    return at is None
 
 
 def clock() -> Service:
