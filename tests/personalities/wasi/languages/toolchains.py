@@ -53,8 +53,8 @@ def rust(source: Path, program: Path) -> None:
         pytest.skip("no Rust")
     try:
         root = Path(_run(command, "--print", "sysroot"), "lib", "rustlib")
-    except AssertionError as error:  # a front of rustup's, without anything behind it
-        pytest.skip(f"no Rust that works: {error}")
+    except AssertionError:  # a front of rustup's, without anything behind it
+        pytest.skip(f"no Rust that works: {command} --print sysroot")
     found = [each for each in ("wasm32-wasip1", "wasm32-wasi") if (root / each / "lib").is_dir()]
     if not found:
         pytest.skip(f"Rust without a library for WASI: no {root / 'wasm32-wasip1'}")
