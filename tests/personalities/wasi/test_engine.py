@@ -12,6 +12,7 @@ import wasmtime
 
 from tests.personalities.wasi.calls import ERRNOS, Calls
 from tests.personalities.wasi.conftest import Machine
+from tests.personalities.wasi.host_files import plant
 
 TREE: dict[str, bytes | str | None] = {
     "f": b"0123456789", "d": None, "d/inner": b"x", "link": "f", "loop": "loop", "dl": "d",
@@ -45,14 +46,7 @@ def program(*calls: Call) -> Calls:
 
 def under_the_engine(calls: Calls, folder: Path) -> list[int]:
     root = folder / "root"
-    root.mkdir()
-    for path, content in TREE.items():
-        if content is None:
-            (root / path).mkdir()
-        elif isinstance(content, str):
-            (root / path).symlink_to(content)
-        else:
-            (root / path).write_bytes(content)
+    plant(root, TREE)
     (folder / "in").write_bytes(b"input")
     engine = wasmtime.Engine()
     linker = wasmtime.Linker(engine)

@@ -10,8 +10,6 @@ import hashlib
 import re
 import socket
 import struct
-import subprocess
-import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import wasmos
+from tests.personalities.wasi.languages import toolchains
 from wasmos.personalities import wasi
 from wasmos.servers.args import Args
 from wasmos.servers.clock import Clock
@@ -35,11 +34,7 @@ CHUNK = bytes(range(256)) * 256
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("wasi") / "sockets.wasm"
-    command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-O1"]
-    done = subprocess.run(
-        [*command, "-o", program, SOURCE], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    toolchains.c(SOURCE, program)
     return program
 
 

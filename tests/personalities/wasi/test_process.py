@@ -23,6 +23,17 @@ def strings(result: object, pointers: int, count: int) -> list[bytes]:
     return found
 
 
+def assert_told(machine: Machine, what: str, wanted: list[bytes]) -> None:
+    """That these, and their number and size, are what a program is told."""
+    calls = Calls()
+    calls.add(f"{what}_sizes_get", 0, 4)
+    calls.add(f"{what}_get", 100, 200)
+    result = machine.run(calls)
+    assert result.errnos == [0, 0]
+    assert (result.u32(0), result.u32(4)) == (len(wanted), sum(len(text) + 1 for text in wanted))
+    assert strings(result, 100, len(wanted)) == wanted
+
+
 @pytest.mark.parametrize("what", ["args", "environ"])
 def test_strings(machine: Machine, what: str) -> None:
     machine.arguments = ["program", "", "ünï"]
@@ -31,13 +42,7 @@ def test_strings(machine: Machine, what: str) -> None:
         "args": [b"program", b"", "ünï".encode()],
         "environ": [b"A=", b"B=2", b"PATH=" + b"x" * 1023],
     }[what]
-    calls = Calls()
-    calls.add(f"{what}_sizes_get", 0, 4)
-    calls.add(f"{what}_get", 100, 200)
-    result = machine.run(calls)
-    assert result.errnos == [0, 0]
-    assert (result.u32(0), result.u32(4)) == (3, sum(len(text) + 1 for text in wanted))
-    assert strings(result, 100, 3) == wanted
+    assert_told(machine, what, wanted)
 
 
 @pytest.mark.parametrize("what", ["args", "environ"])
@@ -63,13 +68,7 @@ def test_long_strings(machine: Machine, what: str) -> None:
         "args": [long.encode(), short.encode(), b""],
         "environ": [b"A=" + long[2:].encode(), b"B=" + short.encode(), b"C="],
     }[what]
-    calls = Calls()
-    calls.add(f"{what}_sizes_get", 0, 4)
-    calls.add(f"{what}_get", 100, 200)
-    result = machine.run(calls)
-    assert result.errnos == [0, 0]
-    assert (result.u32(0), result.u32(4)) == (3, sum(len(text) + 1 for text in wanted))
-    assert strings(result, 100, 3) == wanted
+    assert_told(machine, what, wanted)
 
 
 def test_strings_whose_sizes_nobody_has_asked_for(machine: Machine) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import resource
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import wasmtime
 
 import wasmos
 from tests.personalities.wasi.conftest import EVERYTHING, Machine
+from tests.personalities.wasi.languages import toolchains
 
 SOURCE = Path(__file__).with_name("programs.c")
 
@@ -22,11 +21,7 @@ SOURCE = Path(__file__).with_name("programs.c")
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     program = tmp_path_factory.mktemp("wasi") / "programs.wasm"
-    command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-O1"]
-    done = subprocess.run(
-        [*command, "-o", program, SOURCE], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    toolchains.c(SOURCE, program)
     return program.read_bytes()
 
 

@@ -6,8 +6,6 @@ import io
 import os
 import resource
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import wasmos
+from tests.personalities.wasi.languages import toolchains
 from tests.system.learn.test_learn import rules, visit
 from tests.system.test_run import SAYS_ARGUMENTS
 from wasmos.servers.args import Args
@@ -75,8 +74,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("learn")
     source, program = folder / "programs.c", folder / "programs.wasm"
     source.write_text(SOURCE)
-    command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-O1"]
-    subprocess.run([*command, "-o", program, source], check=True, capture_output=True)
+    toolchains.c(source, program)
     return str(program)
 
 
