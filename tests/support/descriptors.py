@@ -10,17 +10,31 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def descriptors_left(count: int) -> Iterator[None]:
-    """This process can open so many more."""
+def descriptors_left(count: int) -> Iterator[int]:
+    """This process can open so many more. Gives the first number that it can't have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(each.name) for each in Path("/dev/fd").iterdir())
     fillers = [os.dup(0)]
     while fillers[-1] <= highest:
         fillers.append(os.dup(0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 1 + count, hard))
+    limit = fillers[-1] + 1 + count
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     try:
-        yield
+        yield limit
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for filler in fillers:
             os.close(filler)
+
+
+def highest_of(path: Path) -> int:
+    """The highest descriptor by which this process has a file open."""
+    wanted = path.stat()
+    return max(n for n in map(int, os.listdir("/dev/fd")) if _is_of(n, wanted))
+
+
+def _is_of(descriptor: int, wanted: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), wanted)
+    except OSError:  # the listing's own
+        return False

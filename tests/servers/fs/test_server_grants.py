@@ -14,7 +14,7 @@ import pytest
 import wasmos
 from tests.servers.fs import trees
 from tests.servers.fs.callers import Caller, Grant, User
-from tests.support.descriptors import descriptors_left
+from tests.support.descriptors import descriptors_left, highest_of
 from wasmos import abi
 from wasmos.abi import ErrorCode
 from wasmos.errors import CapabilityDenied, ServiceError
@@ -530,15 +530,13 @@ def test_the_last_descriptors_are_not_for_guests(image: Image, inside: Path) -> 
     fs = Fs(image, max_open_files=1000, max_host_files=1000)
     user = User(fs, Caller(2, Grant(1, {"dir": str(inside)})))
     user.get("f")
-    with descriptors_left(100):
+    with descriptors_left(100) as limit:
         for _ in range(100 - RESERVED):
             user.open("f")
         assert code(user.open, "f") == ErrorCode.NO_RESOURCES
         assert code(fs.fs_open_file, user.caller, "f", EMPTY | TO_WRITE) == ErrorCode.NO_RESOURCES
         assert (inside / "f").read_bytes() == b"file"
-        held = [os.dup(0) for _ in range(RESERVED)]
-        for each in held:
-            os.close(each)
+        assert highest_of(inside / "f") == limit - RESERVED - 1
     fs.task_ended(2)
     fs.stopped()
 
