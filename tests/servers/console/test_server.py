@@ -6,9 +6,11 @@ import io
 import os
 import pty
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+from unittest import mock
 
 import pytest
 
@@ -179,38 +181,6 @@ def test_a_closed_stream_is_an_error(kernel: wasmos.Kernel) -> None:
     kernel.serve(Console(output))
     output.close()
     assert code(write, kernel.client(), b"x") == ErrorCode.UNEXPECTED
-
-
-@pytest.mark.parametrize("buffering", [0, 16, 8192])
-def test_a_full_pipe_that_does_not_block(
-    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO], buffering: int
-) -> None:
-    """Then the guest is told to try again, and what was taken arrives once and whole."""
-    source, sink = pipe
-    os.set_blocking(sink.fileno(), False)
-    os.set_blocking(source.fileno(), False)
-    with open(os.dup(sink.fileno()), "wb", buffering=buffering) as output:
-        kernel.serve(Console(output))
-        client = kernel.client()
-        sent = bytearray()
-        received = bytearray()
-        full = 0
-        for number in range(300):
-            piece = number.to_bytes(2, "big") * 512
-            try:
-                sent += piece[: write(client, piece)]
-            except wasmos.ServiceError as error:
-                assert error.code == ErrorCode.TRY_AGAIN
-                full += 1
-                received += drain(source)
-        assert full
-        received += drain(source)
-        write(client, b"")
-        kernel.kill(kernel.service_id("console"))
-        received += drain(source)
-        output.flush()
-        received += drain(source)
-    assert received == sent
 
 
 def drain(source: BinaryIO) -> bytes:
@@ -575,14 +545,15 @@ def test_put_to_a_full_disk(kernel: wasmos.Kernel) -> None:
         assert code(put, kernel.client(), b"x") == ErrorCode.NO_SPACE
 
 
-class Putting:
-    """A `console_put` that has begun."""
+class Printing:
+    """A `console_put` that has begun, or a `console_write`."""
 
-    def __init__(self, kernel: wasmos.Kernel, data: bytes) -> None:
+    def __init__(self, kernel: wasmos.Kernel, data: bytes, *, older: bool = False) -> None:
         self.kernel = kernel
         self.client = kernel.client()
         self.done = False
-        self.client.begin("console", abi.ConsolePut(1, data), self._over)
+        message = abi.ConsoleWrite(data) if older else abi.ConsolePut(1, data)
+        self.client.begin("console", message, self._over)
         settle(kernel)
 
     def _over(self) -> None:
@@ -590,7 +561,35 @@ class Putting:
 
     def finish(self) -> int:
         self.kernel.run(lambda: self.done)
-        return int(self.client.finish().len)
+        answer = self.client.finish()
+        return int(answer.written_len if isinstance(answer, abi.ConsoleWriteReply) else answer.len)
+
+
+@pytest.mark.parametrize("buffering", [0, 16, 8192])
+def test_a_full_pipe_that_does_not_block(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO], buffering: int
+) -> None:
+    """What was taken arrives once and whole."""
+    source, sink = pipe
+    os.set_blocking(sink.fileno(), False)
+    os.set_blocking(source.fileno(), False)
+    kernel.serve(Pong())
+    with open(os.dup(sink.fileno()), "wb", buffering=buffering) as output:
+        kernel.serve(Console(output))
+        sent = bytearray()
+        received = bytearray()
+        full = 0
+        for number in range(100):
+            piece = number.to_bytes(2, "big") * 512
+            printing = Printing(kernel, piece, older=True)
+            if not printing.done:
+                full += 1
+                received += drain(source)
+            assert printing.finish() == len(piece)
+            sent += piece
+        assert full
+        received += drain(source)
+    assert received == sent
 
 
 @pytest.fixture
@@ -607,13 +606,14 @@ def full_pipe(pipe: tuple[BinaryIO, BinaryIO]) -> tuple[BinaryIO, BinaryIO]:
 
 
 @pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("older", [False, True])
 def test_a_slow_reader_holds_up_its_writers_only(
-    kernel: wasmos.Kernel, full_pipe: tuple[BinaryIO, BinaryIO], terminal: bool
+    kernel: wasmos.Kernel, full_pipe: tuple[BinaryIO, BinaryIO], terminal: bool, older: bool
 ) -> None:
     source, sink = full_pipe
     kernel.serve(Pong())
     kernel.serve(Console(sink, terminal=terminal))
-    one, two = Putting(kernel, b"one "), Putting(kernel, b"two ")
+    one, two = Printing(kernel, b"one ", older=older), Printing(kernel, b"two ")
     assert kernel.call("pong", abi.Ping(1)).value == 42
     assert not one.done and not two.done
     drain(source)
@@ -623,11 +623,13 @@ def test_a_slow_reader_holds_up_its_writers_only(
 
 
 @pytest.mark.parametrize("asks", ["by a flag", "by an unknown flag", "before"])
+@pytest.mark.parametrize("older", [False, True])
 def test_a_pipe_that_blocks_holds_up_its_writers_only(
     kernel: wasmos.Kernel,
     full_pipe: tuple[BinaryIO, BinaryIO],
     monkeypatch: pytest.MonkeyPatch,
     asks: str,
+    older: bool,
 ) -> None:
     """And stays as it is: others have it, too."""
     if asks == "before":
@@ -638,7 +640,7 @@ def test_a_pipe_that_blocks_holds_up_its_writers_only(
     os.set_blocking(sink.fileno(), True)
     kernel.serve(Pong())
     kernel.serve(Console(sink))
-    one, two = Putting(kernel, b"one "), Putting(kernel, b"two ")
+    one, two = Printing(kernel, b"one "), Printing(kernel, b"two ", older=older)
     assert kernel.call("pong", abi.Ping(1)).value == 42
     assert not one.done and not two.done
     drain(source)
@@ -648,6 +650,92 @@ def test_a_pipe_that_blocks_holds_up_its_writers_only(
     assert os.get_blocking(sink.fileno())
 
 
+@pytest.fixture
+def terminal() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """What its reader sees comes out of the first; programs print to the second."""
+    leader, follower = pty.openpty()
+    os.set_blocking(leader, False)
+    with open(leader, "rb", buffering=0) as screen, open(follower, "wb", buffering=0) as output:
+        yield screen, output
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_stopped_terminal_holds_up_its_writers_only(
+    kernel: wasmos.Kernel, terminal: tuple[BinaryIO, BinaryIO], older: bool
+) -> None:
+    """As after Ctrl-S. It stays as it is: others have it, too."""
+    screen, output = terminal
+    kernel.serve(Pong())
+    kernel.serve(Console(output))
+    assert put(kernel.client(), b"before ") == 7
+    termios.tcflow(output.fileno(), termios.TCOOFF)
+    one, two = Printing(kernel, b"one ", older=older), Printing(kernel, b"two ")
+    assert kernel.call("pong", abi.Ping(1)).value == 42
+    assert not one.done and not two.done
+    one.client.kill()
+    termios.tcflow(output.fileno(), termios.TCOON)
+    assert two.finish() == 4
+    assert drain(screen) == b"before one two "
+    assert os.get_blocking(output.fileno())
+
+
+def test_a_terminal_that_nobody_reads(
+    kernel: wasmos.Kernel, terminal: tuple[BinaryIO, BinaryIO]
+) -> None:
+    screen, output = terminal
+    kernel.serve(Pong())
+    kernel.serve(Console(output))
+    printing = Printing(kernel, b"x" * 1_000_000)
+    assert not printing.done
+    received = drain(screen)
+    while not printing.done:
+        settle(kernel)
+        received += drain(screen)
+    assert received == b"x" * printing.finish()
+
+
+@pytest.mark.parametrize("reopens", ["a name", "no name", "another one's name"])
+def test_a_terminal_is_opened_by_its_name(
+    kernel: wasmos.Kernel,
+    terminal: tuple[BinaryIO, BinaryIO],
+    monkeypatch: pytest.MonkeyPatch,
+    reopens: str,
+) -> None:
+    """Without one, it is used as it is."""
+    screen, output = terminal
+    leader, other = pty.openpty()
+    if reopens == "no name":
+        monkeypatch.setattr(os, "ttyname", mock.Mock(side_effect=OSError))
+    elif reopens == "another one's name":
+        monkeypatch.setattr(os, "ttyname", mock.Mock(return_value=os.ttyname(other)))
+    names = len(os.listdir("/dev/fd"))
+    console = Console(output)
+    kernel.serve(console)
+    assert put(kernel.client(), b"hello") == 5
+    assert drain(screen) == b"hello"
+    assert len(os.listdir("/dev/fd")) == names + (reopens == "a name")
+    kernel.kill(kernel.service_id("console"))
+    assert len(os.listdir("/dev/fd")) == names
+    os.close(leader)
+    os.close(other)
+
+
+def test_a_descriptor_that_is_led_elsewhere(
+    kernel: wasmos.Kernel, terminal: tuple[BinaryIO, BinaryIO]
+) -> None:
+    screen, output = terminal
+    leader, other = pty.openpty()
+    os.set_blocking(leader, False)
+    with open(leader, "rb", buffering=0) as screen_of_other:
+        kernel.serve(Console(output))
+        assert put(kernel.client(), b"here") == 4
+        assert drain(screen) == b"here"
+        os.dup2(other, output.fileno())
+        os.close(other)
+        assert put(kernel.client(), b"there") == 5
+        assert drain(screen_of_other) == b"there"
+
+
 def test_a_writer_that_ends_while_it_waits_has_written_nothing(
     kernel: wasmos.Kernel, full_pipe: tuple[BinaryIO, BinaryIO]
 ) -> None:
@@ -655,7 +743,7 @@ def test_a_writer_that_ends_while_it_waits_has_written_nothing(
     kernel.serve(Pong())
     kernel.serve(Console(sink))
     for victim in (0, 1):
-        puttings = [Putting(kernel, b"one "), Putting(kernel, b"two ")]
+        puttings = [Printing(kernel, b"one "), Printing(kernel, b"two ")]
         puttings.pop(victim).client.kill()
         settle(kernel)
         drain(source)
@@ -671,7 +759,7 @@ def test_a_reader_that_leaves_a_writer_waiting(
     source, sink = full_pipe
     kernel.serve(Pong())
     kernel.serve(Console(sink))
-    putting = Putting(kernel, b"x")
+    putting = Printing(kernel, b"x")
     source.close()
     assert code(putting.finish) == ErrorCode.BROKEN_PIPE
 
@@ -688,12 +776,12 @@ def test_a_long_put_to_a_slow_reader(
     kernel.serve(console)
     data = {name: name * 300_000 for name in (b"a", b"b")}
     taken = dict.fromkeys(data, 0)
-    puttings: dict[bytes, Putting] = {}
+    puttings: dict[bytes, Printing] = {}
     received = bytearray()
     while any(taken[name] < len(data[name]) for name in data):
         for name, whole in data.items():
             if name not in puttings and taken[name] < len(whole):
-                puttings[name] = Putting(kernel, whole[taken[name] :])
+                puttings[name] = Printing(kernel, whole[taken[name] :])
             if name in puttings and puttings[name].done:
                 taken[name] += puttings.pop(name).finish()
         received += drain(source)

@@ -1,8 +1,7 @@
 """The console server: prints what guests write, and reads what somebody types for them.
 
 Law: output is never lost without an error, and input that was taken for a task which ended goes
-to the next one that asks. A task that prints waits for its reader, and nobody else does; but
-`console_write`, and a terminal, hold up everybody if the stream itself is one that blocks.
+to the next one that asks. A task that prints waits for its reader, and nobody else does.
 
 Answers of the messages for streams of any length, where they aren't how many bytes:
 
@@ -14,8 +13,7 @@ Answers of the messages for streams of any length, where they aren't how many by
     -34  i/o error         the host said something else
     -38  broken pipe       nobody reads it any more, or the host has closed it
 
-`console_write` and `console_read`, which are older, say -10 unexpected for the last four, and -20
-for a stream that is full.
+`console_write` and `console_read`, which are older, say -10 unexpected for the last four.
 """
 
 from __future__ import annotations
@@ -127,7 +125,7 @@ class Console(Service):
                 return taken
         return self._put(caller.id, stream, data)
 
-    def _put(self, task: int, stream: int, data: Lent) -> int | Coroutine[Any, Any, int]:
+    def _put(self, task: int, stream: int, data: Lent | _Held) -> int | Coroutine[Any, Any, int]:
         sink = self._sinks.get(stream)
         if sink is None:
             raise ServiceError(ErrorCode.INVALID_ARG, f"stream {stream}")
@@ -140,10 +138,10 @@ class Console(Service):
         if taken is None or sink.unsent:
             return self._put_later(task, stream, data, most, taken)
         if sink.is_raw and not sink.terminal and self._limit is None:
-            self._straight[stream] = sink.write_now
+            self._straight[stream] = sink.write
         return taken
 
-    def _put_now(self, task: int, stream: int, data: Lent, most: int) -> int | None:
+    def _put_now(self, task: int, stream: int, data: Lent | _Held, most: int) -> int | None:
         """How many bytes were taken; None if none could be, because the stream is full."""
         sink = self._sinks[stream]
         try:
@@ -152,14 +150,14 @@ class Console(Service):
             if sink.terminal:
                 taken: int | None = self._put_visibly(task, stream, data, most)
             else:
-                taken = sink.write_now(_part(data, most))
+                taken = sink.write(_part(data, most))
         except (OSError, ValueError) as error:
             raise _failure(error) from None
         if taken is not None:
             self._count(task, taken)
         return taken
 
-    def _put_visibly(self, task: int, stream: int, data: Lent, most: int) -> int:
+    def _put_visibly(self, task: int, stream: int, data: Lent | _Held, most: int) -> int:
         """How many bytes were taken; the last of them may be unsent."""
         sink = self._sinks[stream]
         visible = self._visible_of(task, stream)
@@ -172,7 +170,7 @@ class Console(Service):
         return taken
 
     async def _put_later(
-        self, task: int, stream: int, data: Lent, most: int, taken: int | None = None
+        self, task: int, stream: int, data: Lent | _Held, most: int, taken: int | None = None
     ) -> int:
         """Wait until the stream takes something. Nobody goes straight to it meanwhile."""
         sink = self._sinks[stream]
@@ -194,24 +192,36 @@ class Console(Service):
         except (OSError, ValueError) as error:
             raise _failure(error) from None
 
-    def console_write(self, caller: Caller, data: bytes) -> int:
+    def console_write(self, caller: Caller, data: bytes) -> int | Coroutine[Any, Any, int]:
         sink = self._sinks[OUTPUT]
-        if sink.unsent and not self._send(sink):
-            raise ServiceError(ErrorCode.TRY_AGAIN)
         data = data[: self._within_limit(caller.id, len(data))]
-        sink.unsent = self._visible_of(caller.id, OUTPUT).text(data) if sink.terminal else data
+        if not data:
+            return 0
+        taken = None
         try:
-            self._send(sink)
-        finally:
-            self._count(caller.id, len(data))
-        return len(data)
+            if not sink.waiting:
+                taken = self._put_now(caller.id, OUTPUT, _Held(data), len(data))
+        except ServiceError as error:
+            raise _as_older(error) from None
+        if taken == len(data) and not sink.unsent:
+            return taken
+        return self._write_all(caller.id, data, taken)
 
-    def _send(self, sink: Sink) -> bool:
-        self._straight.clear()  # something may be left
+    async def _write_all(self, task: int, data: bytes, taken: int | None) -> int:
+        """Wait until everything is written: who uses the older message rarely looks at how much
+        was."""
+        written = 0
         try:
-            return sink.send()
-        except (OSError, ValueError) as error:
-            raise ServiceError(ErrorCode.UNEXPECTED, str(error)) from None
+            while more := await self._put_later(
+                task, OUTPUT, _Held(data[written:]), len(data) - written, taken
+            ):
+                written += more
+                if written == len(data):
+                    break
+                taken = None
+        except ServiceError as error:
+            raise _as_older(error) from None
+        return written
 
     def _within_limit(self, task: int, size: int) -> int:
         """How many of so many bytes a task may still write. Raises ServiceError (-2)."""
@@ -344,6 +354,23 @@ class Console(Service):
                 sink.send()
             except (OSError, ValueError):
                 pass  # nobody is left to be told
+            sink.close()
+
+
+class _Held:
+    """The bytes of a message, to be had like lent ones."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def read(self, size: int, offset: int) -> bytes:
+        return self._data[offset : offset + size]
+
+    def view(self) -> memoryview:
+        return memoryview(self._data)
 
 
 def _errors_beside(output: Output) -> Output:
@@ -353,7 +380,7 @@ def _errors_beside(output: Output) -> Output:
     return getattr(sys.stderr, "buffer", output)
 
 
-def _part(data: Lent, most: int) -> memoryview:
+def _part(data: Lent | _Held, most: int) -> memoryview:
     """The beginning of lent memory, without a copy."""
     return data.view() if len(data) <= most else data.view()[:most]
 
@@ -362,6 +389,13 @@ def _is_same(one: Output, other: Output) -> bool:
     """One stream that is waited for in two places would be waited for in one only."""
     descriptor = descriptor_of(one)
     return one is other or (descriptor is not None and descriptor == descriptor_of(other))
+
+
+def _as_older(error: ServiceError) -> ServiceError:
+    """What those who use the older messages know."""
+    if error.code in (ErrorCode.NO_RESOURCES, ErrorCode.TRY_AGAIN):
+        return error
+    return ServiceError(ErrorCode.UNEXPECTED, str(error))
 
 
 def _failure(error: OSError | ValueError) -> ServiceError:

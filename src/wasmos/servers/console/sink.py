@@ -1,7 +1,9 @@
 """One stream that guests' bytes go to.
 
 Law: bytes go on in the order in which they were taken, none twice, and at most one short piece is
-held here. Where there is a raw stream, it is written to directly, past the buffer before it.
+held here. Where there is a raw stream, it is written to directly, past the buffer before it. A
+reader that doesn't read must not keep everybody, and every limit on time, waiting: nothing here
+waits for a pipe, a socket or a terminal. They stay as they are, for others have them, too.
 
 Why past the buffer: a guest's bytes have to be out when its call returns, so the buffer would be
 flushed each time, which costs as much as a small write does. What the host itself has printed goes
@@ -33,12 +35,14 @@ if TYPE_CHECKING:
 # What older systems say to a flag that they don't know, or not for pipes.
 _UNKNOWN = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ESPIPE)
 
+_OWN = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
 
 class Sink:
     """A stream, and what it hasn't taken yet.
 
-    write: hand it bytes: how many it took, None if it is full; if the stream blocks, it may wait.
-    write_now: the same without waiting, where a stream that blocks can be asked first.
+    write: hand it bytes: how many it took, None if it is full.
+    close: let go of what was opened to write; what the host gave stays open.
     is_raw: whether `write` takes a view of memory, which it doesn't keep.
     terminal: whether control characters are to be shown instead of sent.
     unsent: what was taken from guests and not yet by the stream.
@@ -50,8 +54,7 @@ class Sink:
         self.terminal = is_terminal(output) if terminal is None else terminal
         self.unsent = b""
         self.waiting = 0
-        self.write, self.is_raw = _writer(output)
-        self.write_now = _patient(output) or self.write
+        self.write, self.is_raw, self.close = _writer(output)
         self._is_fresh = False
         self._turn: asyncio.Lock | None = None
 
@@ -134,36 +137,74 @@ def _flush_host(output: Any) -> None:
         output.flush()
 
 
-def _writer(output: Any) -> tuple[Write, bool]:
-    """See `Sink.write` and `Sink.is_raw`."""
+def _writer(output: Any) -> tuple[Write, bool, Callable[[], None]]:
+    """See `Sink.write`, `Sink.is_raw` and `Sink.close`."""
     raw = output.raw if isinstance(output, io.BufferedWriter) else output
-    if isinstance(raw, io.FileIO | io.BytesIO):
-        return raw.write, True
+    if isinstance(raw, io.FileIO):
+        if raw.isatty():
+            terminal = _Terminal(raw)
+            return terminal.write, True, terminal.close
+        return (_Patient(raw).write if _has_readers(raw) else raw.write), True, _nothing
+    if isinstance(raw, io.BytesIO):
+        return raw.write, True, _nothing
     write = getattr(raw, "write", raw)
     if not callable(write):
         raise UsageError(f"an output is a binary stream or a function, not {output!r}")
     if isinstance(raw, io.RawIOBase):
         # They say None for full. Their code is Python: it gets bytes that it may keep.
-        return lambda data: write(bytes(data)), False
-    return _Flushed(write, getattr(output, "flush", None)).write, False
+        return lambda data: write(bytes(data)), False, _nothing
+    return _Flushed(write, getattr(output, "flush", None)).write, False, _nothing
 
 
-def _patient(output: Any) -> Write | None:
-    """A way to write to a pipe or a socket only what it has room for: a reader that doesn't read
-    must not keep everybody, and every limit on time, waiting."""
+def _nothing() -> None:
+    return
+
+
+class _Terminal:
+    """A terminal, opened once more by its name: whether that blocks is nobody else's business.
+    One that has no name here is written to as it is, and may block."""
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+        self._found: os.stat_result | None = None
+        self._again: io.FileIO | None = None
+
+    def write(self, data: Any) -> int | None:
+        descriptor = self._raw.fileno()  # a ValueError if it is closed
+        found = os.fstat(descriptor)
+        if self._found is None or not os.path.samestat(found, self._found):
+            self.close()
+            self._again = _opened_again(descriptor, found)
+            self._found = found  # a descriptor can be led elsewhere meanwhile
+        return (self._again or self._raw).write(data)
+
+    def close(self) -> None:
+        if self._again is not None:
+            self._again.close()
+        self._found = self._again = None
+
+
+def _opened_again(descriptor: int, found: os.stat_result) -> io.FileIO | None:
+    try:
+        again = os.open(os.ttyname(descriptor), _OWN)
+    except OSError:
+        return None
+    if not os.path.samestat(os.fstat(again), found):
+        os.close(again)
+        return None
+    return io.FileIO(again, "wb")
+
+
+def _has_readers(raw: io.FileIO) -> bool:
+    """Whether it is a pipe or a socket."""
     import stat
 
-    raw = output.raw if isinstance(output, io.BufferedWriter) else output
-    if not isinstance(raw, io.FileIO):
-        return None
     mode = os.fstat(raw.fileno()).st_mode
-    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
-        return None
-    return _Patient(raw).write
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 class _Patient:
-    """A pipe or a socket that may block, and is not to be told otherwise: others have it, too."""
+    """A pipe or a socket that may block: it is given only what it has room for."""
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
