@@ -63,7 +63,8 @@ ENGINE_FEATURES = {
     "wasm_bulk_memory": True,
     "wasm_multi_value": True,
     "wasm_simd": True,
-    "wasm_relaxed_simd": False,
+    "wasm_relaxed_simd": True,
+    "wasm_relaxed_simd_deterministic": True,    # the same results on every machine
     "wasm_reference_types": True,   # what every current toolchain emits
     "wasm_tail_call": True,
     "wasm_threads": True,           # atomic instructions, which one thread can use as well;
