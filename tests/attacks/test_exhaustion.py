@@ -12,8 +12,9 @@ import pytest
 import wasmos
 from tests.attacks.attack import Bank, Scene, attack, serve_vm, settle, wat
 from tests.attacks.test_delegation import offer
+from tests.support import wasmgen as gen
 from tests.support.descriptors import descriptors_left, highest_of
-from wasmos import abi
+from wasmos import _core, abi
 from wasmos.cli import shown
 from wasmos.errors import UsageError
 from wasmos.kernel import pattern
@@ -401,6 +402,41 @@ def test_a_rule_bomb(scene: Scene, bomb: str) -> None:
     assert friend.call("vm", abi.CapAccept(answer.message.cap)).error == 0
     for text in ("a" * 250, "aa." * 80, "b" * 250):
         friend.call("tcpip", abi.TcpipDnsResolve(text))
+
+
+DEEP = 20  # functions, as many as the engine keeps
+NAMES = {
+    # As C++ makes them. Each type is two of the one before: written out, 30 are a gigabyte.
+    "20 types, each of two of the one before": (
+        b"_Z1f1APFvS_S_EPFvS0_S0_EPFvS2_S2_EPFvS4_S4_EPFvS6_S6_EPFvS8_S8_EPFvSA_SA_EPFvSC_SC_E"
+        b"PFvSE_SE_EPFvSG_SG_EPFvSI_SI_EPFvSK_SK_EPFvSM_SM_EPFvSO_SO_EPFvSQ_SQ_EPFvSS_SS_E"
+        b"PFvSU_SU_EPFvSW_SW_EPFvSY_SY_E"
+    ),
+    "a megabyte": b"x" * (1 << 20),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@attack(
+    "functions with names that are dear",
+    "Throws what nobody catches, twenty functions deep, so that all of their names are written out",
+    stopped_by=r"exit evil.*uncaught exception",
+    each="name",
+)
+def test_dear_names(scene: Scene, name: str) -> None:
+    """They cost the engine a second or two, in which nobody else runs, or their length twenty
+    times. It never sees them, and ours are cut."""
+    bodies = "".join(f"(func call {n + 1})" for n in range(DEEP))
+    main = '(func (export "main") (result i32) call 0 i32.const 0)'
+    module = _core.wat2wasm(f"(module (tag) {bodies} (func throw 0) {main})".encode())
+    entries = b"".join(gen.uleb(n) + gen.sized(NAMES[name]) for n in range(DEEP + 1))
+    section = b"\1" + gen.sized(gen.uleb(DEEP + 1) + entries)
+    program = scene.kernel.load(module + gen.custom("name", section), trusted=True)
+    assert program.module is not None and NAMES[name] not in program.module.serialize()
+    ended = scene.kernel.wait(scene.kernel.spawn(program, name="evil"))
+    assert [len(found or "") for _, found, _, _ in ended.backtrace] == [
+        min(len(NAMES[name]), 1024)
+    ] * DEEP
 
 
 @attack(

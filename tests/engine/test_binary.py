@@ -118,7 +118,7 @@ def test_reads_every_section() -> None:
     assert info.globals == [binary.GlobalType("i32", False)]
     assert info.tables == [binary.TableType("funcref", 1, None)]
     assert info.memories[0].min_bytes == 65_536
-    assert info.module_name() == "complete"
+    assert info.names() == info.custom_sections[0]
     assert list(info.strings()) == ["tcpip"]
     assert not info.features
 
@@ -161,20 +161,6 @@ def test_signed_numbers_out_of_range(encoded: bytes, bits: int) -> None:
 
 
 # --- names and strings ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("section", "expected"),
-    [
-        (b"\x00" + gen.sized(gen.name("mine")), "mine"),
-        (b"", None),
-        (b"\x00\x05\x04mi", None),
-        (b"\x00\x02\x01\xff", None),
-        (b"\x01" + gen.sized(gen.vec([])), None),
-    ],
-)
-def test_module_name_is_a_hint(section: bytes, expected: str | None) -> None:
-    assert parse(gen.raw(gen.custom("name", section))).module_name() == expected
 
 
 def strings(*contents: bytes, **limits: int) -> list[str]:
@@ -276,7 +262,8 @@ def read_everything(data: bytes) -> binary.ModuleInfo | None:
         info = parse(data)
         for export in info.exports:
             info.signature(export)
-        info.module_name()
+        info.names()
+        info.without_names()
         list(info.strings())
         binary.compile_cost(info)
     except BinaryError as error:
@@ -450,7 +437,10 @@ def test_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", ["", "wasmos:calls", "x" * 200])
 def test_a_name_section_is_read_back(name: str) -> None:
     module = b"\0asm\x01\0\0\0" + binary.name_section(name)
-    assert binary.parse(module).module_name() == name
+    section = binary.parse(module).names()
+    assert section is not None
+    content = module[section.start : section.end]
+    assert content[0] == 0 and content.endswith(name.encode())
 
 
 def test_where_the_content_of_code_begins() -> None:

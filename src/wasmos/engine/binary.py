@@ -76,6 +76,7 @@ MAX_GROUPS = 2_000_000  # of locals, in all functions: more than a second to rea
 MAX_CONSTANT_STEPS = 1_000  # instructions in one constant expression
 
 MAX_SHOWN_NAME = 60  # characters
+_NAMES = "name"  # what the section of names is called
 
 
 class BinaryError(ModuleRefused):
@@ -258,15 +259,19 @@ class ModuleInfo:
     def imports_from(self, module: str) -> list[Import]:
         return [item for item in self.imports if item.module == module]
 
-    def module_name(self) -> str | None:
-        """The name its compiler gave it. A broken name section is no error: it's only a hint."""
+    def names(self) -> Span | None:
+        """The section that gives its functions names, in a form that nobody has checked."""
+        return next((each for each in self.custom_sections if each.name == _NAMES), None)
+
+    def without_names(self) -> bytes:
+        """The module with everything where it was, but such sections called otherwise."""
+        pieces: list[bytes] = []
+        last = 0
         for section in self.custom_sections:
-            if section.name == "name":
-                try:
-                    return _module_name(_Reader(self.data, section.start, section.end, {}))
-                except BinaryError:
-                    return None
-        return None
+            if section.name == _NAMES:
+                pieces += self.data[last : section.start - len(_NAMES)], b"none"
+                last = section.start
+        return b"".join([*pieces, self.data[last:]]) if pieces else self.data
 
     def data_segments(self) -> Iterator[DataSegment]:
         """Raises `BinaryError` where the data section is malformed: `parse` only counted it."""
@@ -898,15 +903,6 @@ def _sized(data: bytes) -> bytes:
         rest += bytes([size & 0x7F | 0x80])
         size >>= 7
     return rest + bytes([size]) + data
-
-
-def _module_name(reader: _Reader) -> str | None:
-    """The name section's first subsection, if it is there: it has to be the first."""
-    if reader.pos == reader.end or reader.byte("subsection") != 0:
-        return None
-    length = reader.u32("subsection's length")
-    start = reader.skip(length, "subsection")
-    return _Reader(reader.data, start, reader.pos, {}).name("module name")
 
 
 def _data_segment(reader: _Reader) -> DataSegment:

@@ -359,3 +359,56 @@ def wat2wasm(bytes text not None):
     cdef bytes wasm = PyBytes_FromStringAndSize(vec.data, <Py_ssize_t>vec.size)
     api.byte_vec_delete(&vec)
     return wasm
+
+
+# --- names of functions -------------------------------------------------------
+
+cdef enum:
+    MAX_NAMES = 1_000_000       # that are looked through: some 5 ms
+    MAX_NAME_LENGTH = 1024      # bytes; the rest isn't shown
+    MAX_WANTED = 32
+
+
+def names_of(bytes module not None, size_t start, size_t stop, wanted):
+    """What the name section there calls the first 32 functions of `wanted`:
+    index → name. From where it is damaged on it names nothing."""
+    cdef const uint8_t *at = <const uint8_t *><const char *>module + start
+    cdef const uint8_t *end = at + (stop - start)
+    cdef uint32_t indices[MAX_WANTED]
+    cdef uint32_t kind = 0, size = 0, count = 0, index, i
+    cdef int n = 0
+    cdef dict found = {}
+    for index in wanted[:MAX_WANTED]:
+        indices[n] = index
+        n += 1
+    while kind != 1:            # the subsection of functions
+        at += size
+        if not (leb(&at, end, &kind) and leb(&at, end, &size) and size <= end - at):
+            return found
+    end = at + size
+    leb(&at, end, &count)
+    for i in range(min(count, <uint32_t>MAX_NAMES)):
+        if not (leb(&at, end, &index) and leb(&at, end, &size) and size <= end - at):
+            break
+        for each in indices[:n]:
+            if each == index:
+                found[index] = name_text(at, size)
+        at += size
+    return found
+
+
+cdef str name_text(const uint8_t *at, size_t size):
+    return at[:min(size, <size_t>MAX_NAME_LENGTH)].decode("utf-8", "replace")
+
+
+cdef inline bint leb(const uint8_t **at, const uint8_t *end, uint32_t *value) noexcept nogil:
+    """Read a number of the format. False if there is none before `end`."""
+    cdef int shift = 0
+    value[0] = 0
+    while at[0] < end and shift < 35:
+        value[0] |= <uint32_t>(at[0][0] & 0x7F) << shift
+        at[0] += 1
+        if at[0][-1] < 0x80:
+            return True
+        shift += 7
+    return False

@@ -5,7 +5,7 @@ Law: every end has a cause and names its task; nobody just disappears.
 
 from __future__ import annotations
 
-from wasmos import errors
+from wasmos import _core, errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,12 +153,21 @@ class Exit:
 def whose(
     frames: list[tuple[int, str | None, int, str | None]], program: Program | None
 ) -> tuple[Frame, ...]:
-    """The engine's frames, told apart. A program that calls itself like one of ours gets all of
-    them as its own: it only deceives whoever debugs it."""
-    name = None if program is None else program.info.module_name()
-    is_liar = name is not None and name.startswith(OURS)
-    found = []
-    for index, function, offset, owner in frames:
-        ours = owner is not None and owner.startswith(OURS) and not is_liar
-        found.append((index, function, offset, (owner or "").removeprefix(OURS) if ours else ""))
-    return tuple(found)
+    """The engine's frames, told apart, and the program's with the names that it gives them. Of
+    those the engine knows nothing: it would write them down whole, and decipher what C++ and Rust
+    made of them, for seconds and for gigabytes if their author likes."""
+    own = [index for index, _, _, owner in frames if owner is None]
+    names = {} if program is None else _names(program.info, own)
+    return tuple(
+        (index, names.get(index), offset, "")
+        if owner is None
+        else (index, function, offset, owner.removeprefix(OURS))
+        for index, function, offset, owner in frames
+    )
+
+
+def _names(info: ModuleInfo, functions: list[int]) -> dict[int, str]:
+    section = info.names()
+    if section is None:
+        return {}
+    return _core.names_of(info.data, section.start, section.end, functions)

@@ -98,6 +98,11 @@ class Program:
         return self._info
 
     @property
+    def _unnamed(self) -> bytes:
+        """What the engine gets; `whose` has the reason."""
+        return self.info.without_names()
+
+    @property
     def is_reactor(self) -> bool:
         """Whether it is initialized and then over, as whose functions others call."""
         return self.shape.entry == policy.INITIALIZE
@@ -147,7 +152,7 @@ class Program:
             self.finish(self.begin())
         elif not self._find():
             try:
-                self.module = _core.Module.compile(self._kernel.engine, self.data)
+                self.module = _core.Module.compile(self._kernel.engine, self._unnamed)
             except ValueError as error:
                 raise ModuleRefused(f"{self.name}: {reason(str(error))}") from None
             if self._kept_as is not None:
@@ -158,7 +163,8 @@ class Program:
         if self._find():
             return None
         kernel = self._kernel
-        return Compilation(self.data, kernel.engine_options, kernel.library, self.compile_limits)
+        options = kernel.engine_options
+        return Compilation(self._unnamed, options, kernel.library, self.compile_limits)
 
     def finish(self, compilation: Compilation | None) -> None:
         """Wait for the compiler's child, and load what it made."""
