@@ -20,7 +20,6 @@ from tests.system.learn.test_learn import visit
 from wasmos import abi
 
 WEBSERVER = str(GUESTS / "webserver.wasm")
-PING = str(GUESTS / "ping.wasm")
 
 
 @contextmanager

@@ -32,7 +32,6 @@ from tests.support.wat import (
 from wasmos import _core, abi
 
 NOT_ALLOWED, NOT_SUPPORTED, ABORTED = -8, -9, -21
-PING, TOLD = 9, 21
 
 
 class NestPing(abi.Ping):

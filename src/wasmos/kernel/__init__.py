@@ -24,7 +24,7 @@ from wasmos.kernel.program import (
     inspect,
     read,
 )
-from wasmos.kernel.rule import Rule, covered, exactly, missing
+from wasmos.kernel.rule import Rule, covered, exactly
 from wasmos.kernel.rule import split as split_rules
 from wasmos.kernel.service import Caller, Service
 from wasmos.kernel.task import Client, Task
@@ -66,7 +66,6 @@ __all__ = [
     "exit_on_signal",
     "file_name",
     "inspect",
-    "missing",
     "read",
     "split_rules",
     "user_cache",

@@ -303,10 +303,10 @@ def add_files(image: Image, files: Mapping[str, str]) -> None:
                 raise UsageError(f"{name!r}: {error}") from None
 
 
-def unset(env: Iterable[str], origin: str = "--env") -> list[str]:
+def unset(env: Iterable[str]) -> list[str]:
     """A note for each variable that was to be the host's, and isn't there."""
     return [
-        f"note: {getattr(text, 'origin', origin)}: {text} isn't set here"
+        f"note: {getattr(text, 'origin', '--env')}: {text} isn't set here"
         for text in env
         if "=" not in text and text not in os.environ
     ]

@@ -36,10 +36,10 @@ def fake(world: World) -> FakeNetwork:
     return world.side.fake
 
 
-def offering(world: World, *addresses: str, port: int = 443) -> None:
+def offering(world: World, *addresses: str) -> None:
     """Somebody waits at these addresses."""
     for address in addresses:
-        fake(world).offer(address, port)
+        fake(world).offer(address, 443)
 
 
 def code(guest: Guest, address: str, port: int = 443) -> int:

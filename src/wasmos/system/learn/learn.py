@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from wasmos.system.learn.learner import Ask
     from wasmos.system.learn.learnt import Line
 
-SERVICES = ("console", "args", "env", "fs", "tcpip", "clock", "random", "echo", "pong", "vm")
-
 
 class Learnt:
     """What came of a run.
