@@ -509,6 +509,24 @@ def test_a_passive_service_needs_the_right_to_its_name(tmp_path: Path, use: str,
     drive(manifest, work, virtual=True)
 
 
+@pytest.mark.parametrize(("denied", "said"), [("other", SPAWNED), ("plus", DENIED)])
+def test_what_its_giver_is_denied_is_no_right_to_a_name(
+    tmp_path: Path, denied: str, said: str
+) -> None:
+    text = "[spawn]\nuse = ['vm.spawn_task']\n"
+    manifest = started_by_guests(tmp_path, text, "plus", plus=wat.PASSIVE)
+
+    async def work(booted: Booted) -> None:
+        kernel = booted.system.kernel
+        giver = kernel.client("giver", allow=['vm.service_register(name="*")'])
+        kernel.deny(giver, f'vm.service_register(name="{denied}")')
+        booted.system.on_task = lambda task: giver.grants[0].delegate(task)
+        assert said in await booted.do("start spawns")
+        assert ("plus" in kernel.services) == (said == SPAWNED)
+
+    drive(manifest, work, virtual=True)
+
+
 def test_a_child_is_not_told_what_its_section_tells_its_own_task(tmp_path: Path) -> None:
     """Variables may be secrets, and whom the child may tell them to, its parent has chosen."""
     gets = wat.program(
