@@ -1,4 +1,4 @@
-"""What the tests of grants share: addresses, who waits there, and a look into the server."""
+"""What the tests of grants share: addresses, and who waits there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from ipaddress import IPv4Address
 from tests.servers.tcpip.harness import FakeSide, Guest, World
 from wasmos.kernel import Grant
 from wasmos.servers.tcpip.fake import FakeNetwork
-from wasmos.servers.tcpip.sockets import Link
 
 PUBLIC = "93.184.215.14"
 OTHER = "1.1.1.1"
@@ -35,25 +34,5 @@ def code(guest: Guest, address: str, port: int = 443) -> int:
     return guest.error(guest.connect, port, number(address))
 
 
-def link(world: World, sock: int) -> Link:
-    found = world.tcpip._sockets._sockets[sock]
-    assert isinstance(found, Link)
-    return found
-
-
 def grant(guest: Guest, index: int = 0) -> Grant:
     return guest.client.grants[index]
-
-
-def nothing_is_left(world: World) -> bool:
-    server = world.tcpip
-    sockets = server._sockets
-    return not (
-        sockets._sockets
-        or sockets._owners
-        or sockets._under
-        or server._farewells
-        or server._unsaid
-        or server.bound
-        or server._mapped_ports
-    )

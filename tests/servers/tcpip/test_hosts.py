@@ -12,11 +12,11 @@ from tests.servers.tcpip.grants import (
     code,
     fake,
     grant,
-    link,
     number,
     offering,
 )
 from tests.servers.tcpip.harness import Guest, World
+from tests.servers.tcpip.inside import link
 from wasmos.abi import ErrorCode
 from wasmos.servers.tcpip import Bounds
 

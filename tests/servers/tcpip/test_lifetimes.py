@@ -13,12 +13,11 @@ from tests.servers.tcpip.grants import (
     code,
     fake,
     grant,
-    link,
-    nothing_is_left,
     number,
     offering,
 )
 from tests.servers.tcpip.harness import Guest, World, receive_all
+from tests.servers.tcpip.inside import link, nothing_is_left
 from wasmos import abi
 from wasmos.abi import ErrorCode
 

@@ -8,13 +8,13 @@ import os
 import pytest
 
 import wasmos
-from tests.servers.tcpip.grants import PUBLIC, USE, grant, link, nothing_is_left, number
-from tests.servers.tcpip.harness import Guest, HostSide, Peer, World, receive_all
+from tests.servers.tcpip.grants import PUBLIC, USE, grant, number
+from tests.servers.tcpip.harness import Guest, HostSide, Peer, Void, World, receive_all
+from tests.servers.tcpip.inside import fill, link, nothing_is_left
 from wasmos import abi
 from wasmos.abi import ErrorCode
 from wasmos.servers.tcpip import Bounds
-from wasmos.servers.tcpip.fake import FakeNetwork, FakeStream
-from wasmos.servers.tcpip.network import Endpoint, Events, Stream
+from wasmos.servers.tcpip.fake import FakeNetwork
 
 # --- the end of a grant ---
 
@@ -109,12 +109,6 @@ def test_revoking_takes_what_was_passed_on(world: World) -> None:
     giver.listen(80)
     grant(giver).revoke()
     assert nothing_is_left(world)
-
-
-def fill(guest: Guest, sock: int) -> None:
-    """Write until the next write would wait."""
-    while not link(guest.world, sock).connection.stream.full:
-        guest.write(sock, bytes(1024))
 
 
 @pytest.mark.parametrize("more", [False, True])
@@ -271,17 +265,6 @@ def test_what_an_ended_task_had_lingers_until_its_giver_loses_it(world: World) -
     grant(giver).revoke()
     assert nothing_is_left(world)
     world.do(receive_all(peer))
-
-
-class Void(FakeNetwork):
-    """Whatever is sent there disappears."""
-
-    def connect(
-        self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, events: Events
-    ) -> Stream:
-        stream, _ = FakeStream.pair(loop)
-        stream.events = events
-        return stream
 
 
 def test_a_connect_that_nobody_answers_ends_by_revocation(fake_world: World) -> None:
