@@ -33,7 +33,7 @@ from wasmos.kernel.vocabulary import Vocabulary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from wasmos.engine.binary import ModuleInfo as ModuleInfo
+    from wasmos.engine.info import ModuleInfo as ModuleInfo
     from wasmos.kernel.kernel import Progress as Progress
     from wasmos.kernel.program import Source as Source
     from wasmos.kernel.timers import Timer as Timer

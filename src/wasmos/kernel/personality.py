@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wasmos.engine.binary import Descriptor
+    from wasmos.engine.info import Descriptor
     from wasmos.kernel.kept import Kept
 
 
