@@ -225,11 +225,14 @@ def test_a_port_has_to_be_one_of_the_hosts_too(made: Make) -> None:
 )  # fmt: skip
 def test_who_may_do_all_of_tcpip_has_any_free_port(flags: list[str], host: str) -> None:
     """Nothing is refused by the advice of `check`, and where the port is is said."""
-    done = wasmos_("run", *flags, "--timeout", "300ms", GUESTS / "webserver.wasm")
-    assert (done.returncode, done.stdout) == (124, "webserver: listening on port 80\n")
-    (said,) = [line for line in done.stderr.splitlines() if line.startswith("tcpip: ")]
+    with running("run", *flags, GUESTS / "webserver.wasm") as guest:
+        assert guest.read() == "webserver: listening on port 80\n"
+        guest.signal(signal.SIGINT)
+        status, stdout, stderr = guest.end()
+    assert (status, stdout) == (130, "")
+    (said,) = [line for line in stderr.splitlines() if line.startswith("tcpip: ")]
     assert re.fullmatch(f"tcpip: port 80 is {host}", said)
-    assert "refused" not in done.stderr
+    assert "refused" not in stderr
 
 
 def test_a_denial_of_ports_holds_for_any_free_one(tmp_path: Path) -> None:
