@@ -10,8 +10,8 @@ from unittest import mock
 import pytest
 
 import wasmos
+from tests.attacks.agent import offer
 from tests.attacks.attack import Bank, Scene, attack, serve_vm, settle, wat
-from tests.attacks.test_delegation import offer
 from tests.support import wasmgen as gen
 from tests.support.descriptors import descriptors_left, highest_of
 from wasmos import _core, abi

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.attacks.agent import RECV, raw
+from tests.attacks.agent import RECV, offer, raw
 from tests.attacks.attack import Bank, Scene, Slow, attack, serve_vm, settle, wat
-from tests.attacks.test_delegation import offer
 from tests.attacks.test_network import OTHER, PUBLIC, connect, serve
 from wasmos import abi
 from wasmos.servers.fs import Fs

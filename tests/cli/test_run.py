@@ -12,8 +12,8 @@ import pytest
 import wasmos
 from tests.support import talkers, wat
 from tests.support.command import HELLO, WASMOS, Make, environment, running, wasmos_
-from tests.support.talkers import WAITS, printer, reader
-from tests.system.test_run import EXIT_1, SAYS_ARGUMENTS, looks
+from tests.support.talkers import SAYS_ARGUMENTS, WAITS, printer, reader
+from tests.system.test_run import EXIT_1, looks
 from wasmos import abi
 
 # --- arguments ----------------------------------------------------------------------------------

@@ -71,6 +71,25 @@ WASI = """(module
   (data (i32.const 8) "\\10\\00\\00\\00\\06\\00\\00\\00Hello\\n")
   (func (export "_start") {}))"""
 
+# Another one: prints what it is called, and its arguments, a space after each.
+SAYS_ARGUMENTS = """(module
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 17)
+  (func (export "_start") (local $at i32)
+    (drop (call $sizes (i32.const 0) (i32.const 20)))
+    (drop (call $get (i32.const 64) (i32.const 1024)))
+    (local.set $at (i32.const 1024))
+    (loop $each
+      (if (i32.eqz (i32.load8_u (local.get $at)))
+        (then (i32.store8 (local.get $at) (i32.const 32))))
+      (br_if $each (i32.lt_u
+        (local.tee $at (i32.add (local.get $at) (i32.const 1)))
+        (i32.add (i32.const 1024) (i32.load (i32.const 20))))))
+    (i32.store (i32.const 16) (i32.const 1024))
+    (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)))))"""
+
 
 def connecting(port: int) -> str:
     """Connects to 127.0.0.1. Exit code: the type of the answer, or of the call's failure."""

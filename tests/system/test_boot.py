@@ -13,8 +13,7 @@ import pytest
 
 from tests.support import talkers, wat
 from tests.support.command import SYSTEM, folder
-from tests.support.talkers import printer, reader
-from tests.system.test_run import SAYS_ARGUMENTS
+from tests.support.talkers import SAYS_ARGUMENTS, printer, reader
 from wasmos import CapabilityDenied, ManifestError, ModuleRefused, Task, _core, abi
 from wasmos.errors import NotGranted
 from wasmos.kernel.aio import AsyncKernel
