@@ -134,6 +134,22 @@ def test_only_the_engine_knows_wasmtime(path: Path) -> None:
     assert not re.search(r"_libwasmtime|wasmtime_|wasm_engine", path.read_text())
 
 
+def test_every_module_is_imported_by_another() -> None:
+    """But for what is run, the verbs, which are imported by their names, and what is shipped for
+    other people's tests."""
+    used = {module for path in SOURCES for _, module in imports_of(path)}
+    used |= {"wasmos.engine.compile_child", "wasmos.servers.tcpip.fake"}
+    verbs = "".join(path.read_text() for path in PACKAGE.glob("cli/parser*.py"))
+    alone = [
+        module_of(path)
+        for path in SOURCES
+        if path.stem not in ("__init__", "__main__")
+        and module_of(path) not in used
+        and not (layer_of(path) == "cli" and f'"{path.stem}"' in verbs)
+    ]
+    assert alone == []
+
+
 def test_the_symbols_of_the_library_are_in_one_file() -> None:
     """Apart from settings that are looked up by name."""
     for path in PACKAGE.rglob("*.p[xy][xi]"):

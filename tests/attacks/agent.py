@@ -203,3 +203,9 @@ def settle(kernel: wasmos.Kernel) -> None:
     """Until nothing happens any more: then the virtual clock runs to the timeout at once."""
     for _ in range(4):
         kernel.run(timeout=0.001)
+
+
+def offer(giver: Agent, receiver: Agent, rule: str) -> int:
+    """The number of what was offered."""
+    cap: int = giver.call("vm", abi.CapGrant(receiver.id, rule)).message.cap
+    return cap

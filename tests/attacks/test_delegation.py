@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.attacks.agent import offer
 from tests.attacks.attack import Agent, Bank, Scene, attack, serve_vm
 from wasmos import abi
 
 LISTEN = "tcpip.listen(listen_port=80)"
-
-
-def offer(giver: Agent, receiver: Agent, rule: str) -> int:
-    """The number of what was offered."""
-    cap: int = giver.call("vm", abi.CapGrant(receiver.id, rule)).message.cap
-    return cap
 
 
 def refused(giver: Agent, receiver: Agent | int, rule: str) -> int:

@@ -10,8 +10,8 @@ from unittest import mock
 import pytest
 
 import wasmos
+from tests.attacks.agent import offer
 from tests.attacks.attack import Bank, Scene, attack, serve_vm, settle, wat
-from tests.attacks.test_delegation import offer
 from tests.support import wasmgen as gen
 from tests.support.descriptors import descriptors_left, highest_of
 from wasmos import _core, abi
@@ -495,3 +495,17 @@ def test_a_pool_of_tasks(scene: Scene) -> None:
         with pytest.raises(wasmos.ServiceError) as refused:
             kernel.spawn(wat.SLEEP, trusted=True)
     scene.say(refused.value)
+
+
+def test_left_offers(scene: Scene) -> None:
+    """Offers end with who made them, and what one task is given by others has a bound."""
+    serve_vm(scene)
+    evil, victim = scene.agent("evil", "vm", "bank.ping"), scene.agent("victim", "vm")
+    for _ in range(6):
+        id = evil.call("vm", abi.SpawnTask("child")).message.task
+        child = scene.adopt(scene.kernel.find(id))
+        for _ in range(256):
+            child.call("vm", abi.CapGrant(victim.id, "bank.ping"))
+        child.exit()
+        settle(scene.kernel)
+    assert len(scene.kernel.grants) < 600, len(scene.kernel.grants)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.attacks.agent import RECV, raw
+from tests.attacks.agent import RECV, offer, raw
 from tests.attacks.attack import Bank, Scene, Slow, attack, serve_vm, settle, wat
-from tests.attacks.test_delegation import offer
+from tests.attacks.test_network import OTHER, PUBLIC, connect, serve
 from wasmos import abi
 from wasmos.servers.fs import Fs
 
@@ -228,3 +228,46 @@ def test_a_message_kept_for_later(scene: Scene) -> None:
     scene.kernel.revoke(evil.task, "victim")
     victim.begin(RECV)
     assert not victim.is_back
+
+
+@pytest.mark.parametrize("how", ["grant", "parent", "expiry", "task", "deny"])
+def test_spent_in_flight(scene: Scene, how: str) -> None:
+    """A call by a grant's last use ends when that grant, or what it came from, is taken back."""
+    scene.serve(Slow())
+    giver, evil = scene.agent("giver", "slow"), scene.agent("evil")
+    parent = giver.grants[0]
+    grant = parent.delegate(evil.task, uses=1, seconds=60 if how == "expiry" else None)
+    evil.begin_call("slow", abi.Ping(1))
+    if how == "grant":
+        grant.revoke()
+    elif how == "parent":
+        parent.revoke()
+    elif how == "expiry":
+        scene.kernel.run(timeout=61)
+    elif how == "deny":
+        scene.kernel.deny(evil.task, "slow")
+    else:
+        scene.kernel.revoke(evil.task, "slow")
+    settle(scene.kernel)
+    assert evil.is_back and evil.result().error == -8
+
+
+@pytest.mark.parametrize("how", ["parent", "grant", "expiry"])
+def test_a_spent_socket(scene: Scene, how: str) -> None:
+    """So does what was opened by a last use."""
+    serve(scene)
+    giver = scene.agent("giver", "tcpip")
+    evil = scene.agent("evil", f'tcpip.connect(dst_addr="{OTHER}")')
+    parent = giver.grants[0]
+    rule = f'tcpip.connect(dst_addr="{PUBLIC}")'
+    grant = parent.delegate(evil.task, rule, uses=1, seconds=60 if how == "expiry" else None)
+    assert connect(evil, PUBLIC) == 0
+    sock = evil.result().message.sock
+    if how == "parent":
+        parent.revoke()
+    elif how == "grant":
+        grant.revoke()
+    else:
+        scene.kernel.run(timeout=61)
+    settle(scene.kernel)
+    assert evil.call("tcpip", abi.TcpipWrite(sock, b"x")).error != 0

@@ -7,9 +7,8 @@ import ipaddress
 
 import pytest
 
-from tests.attacks.agent import raw
+from tests.attacks.agent import offer, raw
 from tests.attacks.attack import Agent, Scene, attack, serve_vm, settle
-from tests.attacks.test_delegation import offer
 from wasmos import abi
 from wasmos.servers.tcpip import Tcpip
 from wasmos.servers.tcpip.fake import FakeNetwork

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.agent import raw
+from tests.attacks.agent import offer, raw
 from tests.attacks.attack import Agent, Scene, attack, serve_vm
-from tests.attacks.test_delegation import offer
 from tests.servers.fs import trees
 from wasmos import abi
 from wasmos.servers.fs import Fs

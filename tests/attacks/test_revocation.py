@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.attacks.agent import CALL, raw
+from tests.attacks.agent import CALL, offer, raw
 from tests.attacks.attack import Bank, Scene, Slow, attack, serve_vm, settle, wat
-from tests.attacks.test_delegation import offer
 from wasmos import abi
 from wasmos.servers.fs import Fs, Image
 from wasmos.system.operator import SharedVm

@@ -273,10 +273,12 @@ error: pong asks for what no policy grants
         ("[task.a]\nuse = ['consol']", 2, "system.toml:2: rule \"consol\": no service 'consol'; "),
         ("[task.a]\nmodule = 'nothing'", 2, "system.toml:2: [task.a] no program 'nothing' in "),
         ("[task.a]\nmodule = './x.wasm'", 2, "system.toml:2: [task.a] "),
+        (f"[task.pong]\nargs = ['{'x' * 1024}']", 2,
+         "system.toml:1: [task.pong] argument 1 has 1,024 bytes, the most is 1,023 for a program"),
         ("[task.pong]\nmemory = 1", 126, "system.toml:1: [task.pong] pong: "),
         ("[system]\npolicy = 'none'", 2, "none: no such file or directory"),
     ],
-)
+)  # fmt: skip
 def test_what_is_wrong_in_a_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manifest: str, status: int, error: str
 ) -> None:

@@ -20,7 +20,6 @@ from tests.system.learn.test_learn import visit
 from wasmos import abi
 
 WEBSERVER = str(GUESTS / "webserver.wasm")
-PING = str(GUESTS / "ping.wasm")
 
 
 @contextmanager
@@ -256,7 +255,13 @@ def test_the_guests_own_code_passes_through(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status"), [(["nowhere.wasm"], 127), (["--deny", "nothing.x", HELLO], 2), ([], 2)]
+    ("arguments", "status"),
+    [
+        (["nowhere.wasm"], 127),
+        (["--deny", "nothing.x", HELLO], 2),
+        ([], 2),
+        ([HELLO, "x" * 1024], 2),  # more than it could ask for
+    ],
 )
 def test_what_goes_wrong(tmp_path: Path, arguments: list[str], status: int) -> None:
     done = wasmos_("learn", *arguments, cwd=tmp_path)

@@ -14,7 +14,20 @@ from hypothesis import strategies as st
 
 from tests.support import wasmgen as gen
 from wasmos.engine import binary
-from wasmos.engine.binary import BinaryError, parse
+from wasmos.engine.binary import parse
+from wasmos.engine.cost import compile_cost
+from wasmos.engine.info import (
+    FUNC,
+    GLOBAL,
+    MEMORY,
+    TABLE,
+    Export,
+    GlobalType,
+    MemoryType,
+    ModuleInfo,
+    TableType,
+)
+from wasmos.engine.reader import NUMBERS, BinaryError
 from wasmos.errors import ModuleRefused
 
 # No signature here has a vector or a typed reference in it: the engine's Python package aborts the
@@ -74,20 +87,20 @@ def engine_view(found: object) -> object:
     if isinstance(found, wasmtime.FuncType):
         return tuple(map(value_view, found.params)), tuple(map(value_view, found.results))
     if isinstance(found, wasmtime.TableType):
-        return binary.TableType(value_view(found.element), found.limits.min, found.limits.max)
+        return TableType(value_view(found.element), found.limits.min, found.limits.max)
     if isinstance(found, wasmtime.MemoryType):
-        return binary.MemoryType(found.limits.min, found.limits.max)
+        return MemoryType(found.limits.min, found.limits.max)
     assert isinstance(found, wasmtime.GlobalType)
-    return binary.GlobalType(value_view(found.content), found.mutable)
+    return GlobalType(value_view(found.content), found.mutable)
 
 
-def our_view(info: binary.ModuleInfo, export: binary.Export) -> object:
-    if export.kind == binary.FUNC:
+def our_view(info: ModuleInfo, export: Export) -> object:
+    if export.kind == FUNC:
         return info.signature(export.name)
     spaces: dict[str, list[object]] = {
-        binary.TABLE: list(info.tables),
-        binary.MEMORY: list(info.memories),
-        binary.GLOBAL: list(info.globals),
+        TABLE: list(info.tables),
+        MEMORY: list(info.memories),
+        GLOBAL: list(info.globals),
     }
     return spaces[export.kind][export.index]
 
@@ -106,7 +119,7 @@ def test_agrees_with_the_engine(source: str, engine: wasmtime.Engine) -> None:
         (e.name, engine_view(e.type)) for e in theirs.exports
     ]
     list(info.strings())
-    binary.compile_cost(info)
+    compile_cost(info)
 
 
 def test_reads_every_section() -> None:
@@ -115,8 +128,8 @@ def test_reads_every_section() -> None:
     assert info.signature("main") == ((), ("i32",))
     assert info.signature("memory") is None and info.signature("other") is None
     assert info.imports_from("env") == info.imports and not info.imports_from("wasi")
-    assert info.globals == [binary.GlobalType("i32", False)]
-    assert info.tables == [binary.TableType("funcref", 1, None)]
+    assert info.globals == [GlobalType("i32", False)]
+    assert info.tables == [TableType("funcref", 1, None)]
     assert info.memories[0].min_bytes == 65_536
     assert info.names() == info.custom_sections[0]
     assert list(info.strings()) == ["tcpip"]
@@ -129,84 +142,6 @@ def test_padded_numbers_are_legal() -> None:
     assert parse(gen.raw(types)).types == [((), ())]
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 5))
-def test_unsigned_numbers_round_trip(value: int, width: int) -> None:
-    encoded = gen.uleb(value, width)
-    reader = binary._Reader(encoded, 0, len(encoded), {})
-    assert reader.u32("number") == value and reader.pos == len(encoded)
-
-
-@given(st.sampled_from([32, 33, 64]), st.data())
-def test_signed_numbers_round_trip(bits: int, data: st.DataObject) -> None:
-    value = data.draw(st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1))
-    encoded = gen.sleb(value)
-    reader = binary._Reader(encoded, 0, len(encoded), {})
-    assert reader.signed(bits, "number") == value and reader.pos == len(encoded)
-
-
-@pytest.mark.parametrize(
-    ("encoded", "bits"),
-    [
-        (b"\x80\x80\x80\x80\x08", 32),
-        (b"\xff\xff\xff\xff\x77", 32),
-        (b"\x80\x80\x80\x80\x10", 33),
-        (b"\x80" * 9 + b"\x02", 64),
-        (b"\x80" * 5 + b"\x00", 32),
-        (b"\x80" * 10 + b"\x00", 64),
-    ],
-)
-def test_signed_numbers_out_of_range(encoded: bytes, bits: int) -> None:
-    with pytest.raises(BinaryError):
-        binary._Reader(encoded, 0, len(encoded), {}).signed(bits, "number")
-
-
-# --- names and strings ------------------------------------------------------------------------
-
-
-def strings(*contents: bytes, **limits: int) -> list[str]:
-    info = parse(gen.module(memories=[gen.PAGE], datas=[gen.data(c) for c in contents]))
-    return list(info.strings(**limits))
-
-
-def test_strings_are_printable_and_end_with_nul() -> None:
-    assert strings(b"fs\0\x01\x02tcpip\0no\x07\0two words\0\0\0x\0end") == [
-        "fs", "tcpip", "two words", "end",
-    ]  # fmt: skip
-    assert strings("naïve\0".encode(), b"\xffafter\0") == ["ve", "after"]
-
-
-def test_strings_are_bounded() -> None:
-    assert strings(b"a\0" * 10, min_length=1, max_strings=3) == ["a"] * 3
-    assert strings(b"x" * 300 + b"\0ok\0") == ["ok"]
-    assert strings(b"one\0two\0", b"three\0", max_bytes=8) == ["one", "two"]
-
-
-def test_strings_of_a_large_segment() -> None:
-    """Strings lie across the windows in which a segment is read."""
-    window = binary._WINDOW
-    for shift in range(6):
-        assert strings(b"\x01" * (window - shift) + b"fs\0") == ["fs"]
-        assert strings(bytes(window - shift) + b"tcpip\0") == ["tcpip"]
-    assert strings(b"y" * (2 * window + 17) + b"\0fs\0") == ["fs"]
-
-
-@given(st.binary(max_size=2_000))
-def test_strings_find_what_a_plain_search_finds(content: bytes) -> None:
-    expected = []
-    for piece in content.split(b"\0"):
-        tail = piece[len(piece) - _printable_tail(piece) :]
-        if 2 <= len(tail) <= 255:
-            expected.append(tail.decode())
-    assert strings(content) == expected
-
-
-def _printable_tail(piece: bytes) -> int:
-    length = 0
-    while length < len(piece) and 0x20 <= piece[-1 - length] < 0x7F:
-        length += 1
-    return length
-
-
 def test_data_segments_say_where_they_go() -> None:
     info = parse(bytes(wasmtime.wat2wasm(SOURCES["passive_data"])))
     later, now = info.data_segments()
@@ -215,48 +150,15 @@ def test_data_segments_say_where_they_go() -> None:
     assert info.data[now.start : now.end] == b"now\0"
 
 
-def test_broken_data_is_an_error_when_asked_for() -> None:
-    info = parse(gen.raw(gen.section(11, b"\x01\x00\x41\x00\x0b\x7fxx")))
-    with pytest.raises(BinaryError, match="127 bytes long, but 2 remain"):
-        list(info.data_segments())
-
-
-# --- cost -------------------------------------------------------------------------------------
-
-
-def test_cost_counts_locals_and_parameters() -> None:
-    info = parse(
-        gen.module(
-            types=[gen.functype(gen.I32 * 3), gen.NOTHING],
-            imports=[gen.imported("env", "f", gen.FUNC, b"\x01")],
-            functions=[0, 1],
-            code=[gen.body(b"\x01", [(5, gen.I64), (2, gen.V128)]), gen.body(b"\x01" * 50)],
-        )
-    )
-    cost = binary.compile_cost(info)
-    assert (cost.functions, cost.types, cost.locals_total, cost.most_locals) == (3, 2, 10, 10)
-    assert cost.largest_body == 52
-    assert cost.hardest_body == 10 * 7
-    assert cost.widest_type == 3
-
-
-@pytest.mark.parametrize(
-    "code", [b"\x01\x7f\x00\x0b", b"\x01\x02\x01\x0b", b"\x01\x02\x00\x0b\x00", b"\x01\x00\x0b\x0b"]
-)
-def test_cost_of_broken_code(code: bytes) -> None:
-    sections = gen.section(1, b"\x01" + gen.NOTHING), gen.section(3, b"\x01\x00")
-    with pytest.raises(BinaryError):
-        binary.compile_cost(parse(gen.raw(*sections, gen.section(10, code))))
-
-
 # --- hostile input ----------------------------------------------------------------------------
+
 
 ANYTHING = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )  # how long an example takes is bounded by the tests of time below
 
 
-def read_everything(data: bytes) -> binary.ModuleInfo | None:
+def read_everything(data: bytes) -> ModuleInfo | None:
     """Everything this file can be asked about some bytes; only `BinaryError` may come of it."""
     try:
         info = parse(data)
@@ -265,7 +167,7 @@ def read_everything(data: bytes) -> binary.ModuleInfo | None:
         info.names()
         info.without_names()
         list(info.strings())
-        binary.compile_cost(info)
+        compile_cost(info)
     except BinaryError as error:
         assert 0 <= error.offset <= len(data)
         assert error.what in str(error) and len(str(error)) < 400
@@ -326,7 +228,7 @@ def test_what_the_engine_accepts_was_understood(
         module = wasmtime.Module(engine, data)
     except wasmtime.WasmtimeError:
         return
-    plain = binary.NUMBERS | {"funcref", "externref"}
+    plain = NUMBERS | {"funcref", "externref"}
     for item in info.imports:
         if isinstance(item.descriptor, tuple) and not plain.issuperset(sum(item.descriptor, ())):
             return
@@ -366,12 +268,6 @@ def test_errors_say_where_and_what() -> None:
     with pytest.raises(ModuleRefused, match="at byte 10: 2 types can't be in the 1 bytes") as seen:
         parse(gen.raw(gen.section(1, b"\x02\x60")))
     assert isinstance(seen.value, BinaryError) and seen.value.offset == 10
-
-
-def test_names_are_shown_harmlessly() -> None:
-    assert binary.quote("main") == "'main'"
-    assert binary.quote("\x1b[31m\n\u202e") == r"'\x1b[31m\n\u202e'"
-    assert len(binary.quote("x" * 1_000)) < 70
 
 
 # --- time -------------------------------------------------------------------------------------

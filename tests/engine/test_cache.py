@@ -121,15 +121,6 @@ def fifo(file: Path, _: Path) -> None:
     os.mkfifo(file, 0o600)
 
 
-def socket_(file: Path, _: Path) -> None:
-    import socket
-
-    file.unlink()
-    with socket.socket(socket.AF_UNIX) as listening:
-        os.chdir(file.parent)
-        listening.bind(file.name)
-
-
 def device(file: Path, _: Path) -> None:
     file.unlink()
     file.symlink_to("/dev/zero")

@@ -11,7 +11,17 @@ import pytest
 import wasmtime
 
 from tests.support import wasmgen as gen
-from wasmos.engine import binary, policy
+from wasmos.engine import policy
+from wasmos.engine.info import GlobalType, MemoryType, TableType
+from wasmos.engine.reader import (
+    _HEAP,
+    GC,
+    MEMORY64,
+    PAGE_SIZES,
+    SHARED_MEMORY,
+    STACK_SWITCHING,
+    TYPED_REFS,
+)
 from wasmos.errors import CompileLimitExceeded, ModuleRefused
 
 I32 = ("i32",)
@@ -334,9 +344,9 @@ def test_an_interface_that_is_only_elsewhere() -> None:
 @pytest.mark.parametrize(
     ("field", "offer"),
     [
-        ("(global i32)", binary.GlobalType("i32", False)),
-        ("(memory 1)", binary.MemoryType(1, None)),
-        ("(table 1 funcref)", binary.TableType("funcref", 1, None)),
+        ("(global i32)", GlobalType("i32", False)),
+        ("(memory 1)", MemoryType(1, None)),
+        ("(table 1 funcref)", TableType("funcref", 1, None)),
     ],
 )
 def test_other_imports_have_to_be_offered(field: str, offer: Any) -> None:
@@ -345,7 +355,7 @@ def test_other_imports_have_to_be_offered(field: str, offer: Any) -> None:
         source = f'(import "env" "it" {field}) {MEMORY}' + MAIN
     assert "provided by nobody" in refused(source)
     assert admit(source, imports={("env", "it"): offer}).kind == policy.ACTIVE
-    other = binary.GlobalType("i64", True)
+    other = GlobalType("i64", True)
     assert "is wanted as" in refused(source, imports={("env", "it"): other})
 
 
@@ -472,11 +482,11 @@ def test_hostile_modules_are_refused(name: str) -> None:
 
 def test_every_feature_has_its_advice() -> None:
     names = {
-        binary.GC, binary.TYPED_REFS, binary.STACK_SWITCHING,
-        binary.MEMORY64, binary.SHARED_MEMORY, binary.PAGE_SIZES,
+        GC, TYPED_REFS, STACK_SWITCHING,
+        MEMORY64, SHARED_MEMORY, PAGE_SIZES,
     }  # fmt: skip
     assert set(policy._ADVICE) == names
-    assert {kind[1] for kind in binary._HEAP.values()} <= {*names, ""}
+    assert {kind[1] for kind in _HEAP.values()} <= {*names, ""}
 
 
 def test_vectors_and_references_are_welcome_inside() -> None:

@@ -11,7 +11,7 @@ from wasmos import abi
 
 BOTH_CLOCKS = True
 
-NOT_ALLOWED, INVALID_ARG, INVALID_TASK, ABORTED = -8, -11, -12, -21
+NOT_ALLOWED = -8
 SORTS = {"active": wat.SERVER, "passive": wat.PASSIVE, "fibre": wat.PASSIVE_FIBRE}
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import wasmos
 from tests.support.wat import program
+from tests.test_layering import PACKAGE, imports_of
 from wasmos import _core
 from wasmos.engine import compiler
 from wasmos.engine.cache import Cache
@@ -23,6 +24,16 @@ PAGES = '(module (memory (export "memory") 3) (table 5 funcref) (func (export "m
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
     return Cache(str(tmp_path / "cache"), str(tmp_path / "secrets"))
+
+
+def test_all_who_judge_are_asked_about() -> None:
+    """A verdict of before is nothing worth when one of them has changed."""
+    judges = ["wasmos.engine.policy"]
+    for judge in judges:
+        path = PACKAGE.parent.joinpath(*judge.split(".")).with_suffix(".py")
+        imported = {module for _, module in imports_of(path) if ".engine." in module}
+        judges += imported.difference(judges)
+    assert {*judges, "wasmos._core"} == {module.__name__ for module in kept._JUDGES}
 
 
 @pytest.fixture

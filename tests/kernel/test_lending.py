@@ -18,7 +18,7 @@ from wasmos.kernel.rule import Rule
 from wasmos.servers.vm import Vm
 
 BOTH_CLOCKS = True
-NOT_FOUND, NOT_ALLOWED, UADDR, TOO_LARGE, ABORTED = -7, -8, -15, -17, -21
+NOT_FOUND, NOT_ALLOWED, UADDR, ABORTED = -7, -8, -15, -21
 PAGE = 1 << 16
 
 # The number in the answer, or the error that there was instead.
@@ -41,8 +41,8 @@ def fill(at: int, size: int, to: str = "taker") -> str:
       (call $result (call $call @{to} #{M}))"""
 
 
-def lender(body: str, pages: str = "1 3") -> str:
-    return program(body, fields=RESULT + TEXT, pages=pages)
+def lender(body: str) -> str:
+    return program(body, fields=RESULT + TEXT, pages="1 3")
 
 
 def spawn(kernel: wasmos.Kernel, source: str, *allow: str, **options: Any) -> wasmos.Task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from tests.support.rules import LAB, Bare, Mix, Told, vocabulary
+from tests.support.rules import Bare, Mix, Told, vocabulary
 from wasmos import abi
 from wasmos.kernel.vocabulary import Vocabulary, nearest
 
@@ -69,22 +69,22 @@ def test_an_own_name_has_every_parameter() -> None:
     assert set(words.badges("mine")) == {b for badges in abi.BADGES.values() for b in badges}
 
 
-def test_adding() -> None:
-    words = Vocabulary()
-    assert not words.knows("lab")
-    assert "lab_mix" not in words.takes("lab")
-    assert words.guarded("lab") != ()
-    assert words.covers(1001) == {1001}
-    for _ in range(2):
-        words.add(LAB)
+def test_what_it_was_made_of() -> None:
+    words = vocabulary()
     assert words.knows("lab")
     assert list(words.takes("lab2")) == ["lab_mix", "ping"]
-    assert words.covers(1001) == {1001, 1005, 1007}
     assert words.message(1001) is Mix
     assert words.message(99999) is None
     assert words.guarded("lab") == (1001, 1003, 1005)
     assert words.guarded("console") == ()
-    assert not Vocabulary.default().knows("lab")
+
+
+def test_what_it_was_not_made_of() -> None:
+    words = Vocabulary()
+    assert not words.knows("lab")
+    assert "lab_mix" not in words.takes("lab")
+    assert words.covers(1001) == {1001}
+    assert words.message(1001) is None
 
 
 def test_a_module_of_before_badges_will_do() -> None:

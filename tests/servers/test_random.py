@@ -28,8 +28,8 @@ def take(client: wasmos.Client, size: int) -> bytes:
     return bytes(room)
 
 
-def seeded(kernel: wasmos.Kernel, seed: str, name: str = "seeded") -> wasmos.Client:
-    return kernel.client(name, allow=[f'random(seed="{seed}")'])
+def seeded(kernel: wasmos.Kernel, seed: str) -> wasmos.Client:
+    return kernel.client("seeded", allow=[f'random(seed="{seed}")'])
 
 
 @pytest.fixture

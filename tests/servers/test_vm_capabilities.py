@@ -27,7 +27,7 @@ from wasmos import abi
 from wasmos.abi import ErrorCode
 from wasmos.servers.vm import Vm
 
-GET, GRANT, ACCEPT, REVOKE, BADGE = 73, 75, 77, 79, 81
+GET, GRANT, ACCEPT, BADGE = 73, 75, 77, 81
 
 
 class Nursery:

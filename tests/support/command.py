@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ WASMOS = [sys.executable, "-m", "wasmos"]
 GUESTS = Path(wasmos.__file__).parent / "guests"
 HELLO = str(GUESTS / "hello.wasm")
 SECONDS = 40  # a process that takes longer hangs
+Make = Callable[..., Path]  # the fixture `made` of tests/cli
 
 # A system with all there is and nothing that another one could be in the way of.
 SYSTEM = """

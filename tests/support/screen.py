@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from tests.support.command import SECONDS, environment
 
 ROWS, COLUMNS = 50, 100
-UP, DOWN, TAB, CTRL_C, CTRL_D, ENTER = "\x1b[A", "\x1b[B", "\t", "\x03", "\x04", "\r"
+UP, TAB, CTRL_C, CTRL_D, ENTER = "\x1b[A", "\t", "\x03", "\x04", "\r"
 # Makes the pty the terminal that Ctrl-C comes from, then becomes the command.
 LAUNCH = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"

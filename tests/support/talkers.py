@@ -1,4 +1,4 @@
-"""Guests that talk on the console, for tests of the shell and the command line."""
+"""Guests that talk, on the console above all, for tests of the shell and the command line."""
 
 from __future__ import annotations
 
@@ -57,3 +57,44 @@ def reader(prompt: str = "", *, at_end: int = 0, once: bool = False) -> str:
 
 
 ENDLESS = printer("round and round\n", then=wat.forever())
+WAITS = "(drop (call $recv #0 #1024)) #0"  # for a message that nobody sends
+
+# A program for WASI, whose `_start` does what is put in.
+WASI = """(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_filestat_set_size"
+    (func $resize (param i32 i64) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 8) "\\10\\00\\00\\00\\06\\00\\00\\00Hello\\n")
+  (func (export "_start") {}))"""
+
+# Another one: prints what it is called, and its arguments, a space after each.
+SAYS_ARGUMENTS = """(module
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 17)
+  (func (export "_start") (local $at i32)
+    (drop (call $sizes (i32.const 0) (i32.const 20)))
+    (drop (call $get (i32.const 64) (i32.const 1024)))
+    (local.set $at (i32.const 1024))
+    (loop $each
+      (if (i32.eqz (i32.load8_u (local.get $at)))
+        (then (i32.store8 (local.get $at) (i32.const 32))))
+      (br_if $each (i32.lt_u
+        (local.tee $at (i32.add (local.get $at) (i32.const 1)))
+        (i32.add (i32.const 1024) (i32.load (i32.const 20))))))
+    (i32.store (i32.const 16) (i32.const 1024))
+    (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)))))"""
+
+
+def connecting(port: int) -> str:
+    """Connects to 127.0.0.1. Exit code: the type of the answer, or of the call's failure."""
+    return wat.program(f"""
+        (i32.store #1024 #{abi.TcpipConnect.TYPE}) (i32.store offset=8 #1024 #0x7f000001)
+        (i32.store16 offset=12 #1024 #{port})
+        (local.set $i (call $call @tcpip #1024))
+        (select (local.get $i) (i32.load #1024) (local.get $i))""")

@@ -23,7 +23,7 @@ MAX_BYTES = 8 << 20
 I32, I64, F32, F64, V128 = b"\x7f", b"\x7e", b"\x7d", b"\x7c", b"\x7b"
 FUNCREF, EXTERNREF, ANYREF, EXNREF = b"\x70", b"\x6f", b"\x6e", b"\x69"
 FUNC, TABLE, MEMORY, GLOBAL, TAG = range(5)
-EMPTY, END = b"\x40", b"\x0b"
+END = b"\x0b"
 
 # --- encoding ---------------------------------------------------------------------------------
 
@@ -204,8 +204,9 @@ def many_locals() -> bytes:
     return _many([body(touch + i32_const(0), [(50_000, I64)])] * 20_000)
 
 
-def live_locals(locals_: int = 10_000) -> bytes:
+def live_locals() -> bytes:
     """Many locals set in many loops: every loop head may join every local."""
+    locals_ = 10_000
     sets = b"".join(
         b"\x03\x40" + b"\x20" + uleb(n) + ONE + b"\x6a\x21" + uleb(n) for n in range(locals_)
     )

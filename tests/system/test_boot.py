@@ -13,8 +13,7 @@ import pytest
 
 from tests.support import talkers, wat
 from tests.support.command import SYSTEM, folder
-from tests.support.talkers import printer, reader
-from tests.system.test_run import SAYS_ARGUMENTS
+from tests.support.talkers import SAYS_ARGUMENTS, printer, reader
 from wasmos import CapabilityDenied, ManifestError, ModuleRefused, Task, _core, abi
 from wasmos.errors import NotGranted
 from wasmos.kernel.aio import AsyncKernel
@@ -250,6 +249,32 @@ def test_a_section_counts_for_start_too(tmp_path: Path) -> None:
     assert drive(manifest, work).output.getvalue().count(b"said ") == 2  # at boot, and by name
 
 
+def test_arguments_that_a_program_could_not_be_told(tmp_path: Path) -> None:
+    """Too long for the message that one for WASI doesn't need."""
+    text = SYSTEM + f"[task.x]\nmodule = 'MODULE'\nuse = ['console']\nargs = ['', '{'x' * 1024}']\n"
+    programs = {"ours": wat.program("#0"), "wasi": SAYS_ARGUMENTS}
+    error = r"toml:\d+: \[task.x\] argument 2 has 1,024 bytes, the most is 1,023 for a program that"
+    with pytest.raises(ManifestError, match=error):
+        drive(folder(tmp_path, text.replace("MODULE", "ours"), **programs), nothing)
+    drive(folder(tmp_path, text.replace("MODULE", "wasi"), **programs), nothing)  # it comes up
+
+
+def test_arguments_of_start_are_checked_too(tmp_path: Path) -> None:
+    manifest = folder(tmp_path, SYSTEM, ours=wat.program("#0"))
+
+    async def work(booted: Booted) -> None:
+        tasks = len(booted.system.kernel.tasks)
+        said = await booted.do(f"start ours {'x' * 1024}", "start ours a\0b")
+        assert said == (
+            "!start: argument 1 has 1,024 bytes, the most is 1,023 for a program that isn't for "
+            "WASI; pass it in a file or as input\n"
+            "!start: argument 1 has a NUL in it, where a program would take it to end\n"
+        )
+        assert len(booted.system.kernel.tasks) == tasks
+
+    drive(manifest, work)
+
+
 def test_programs_for_wasi_are_called_as_their_files(tmp_path: Path) -> None:
     """Even if they are the same program: it may choose by that what it does."""
     text = SYSTEM + "[task.first]\nmodule = 'ls'\nuse = ['console', 'args']\n"
@@ -479,6 +504,24 @@ def test_a_passive_service_needs_the_right_to_its_name(tmp_path: Path, use: str,
     async def work(booted: Booted) -> None:
         assert said in await booted.do("start spawns")
         assert ("plus" in booted.system.kernel.services) == (said == SPAWNED)
+
+    drive(manifest, work, virtual=True)
+
+
+@pytest.mark.parametrize(("denied", "said"), [("other", SPAWNED), ("plus", DENIED)])
+def test_what_its_giver_is_denied_is_no_right_to_a_name(
+    tmp_path: Path, denied: str, said: str
+) -> None:
+    text = "[spawn]\nuse = ['vm.spawn_task']\n"
+    manifest = started_by_guests(tmp_path, text, "plus", plus=wat.PASSIVE)
+
+    async def work(booted: Booted) -> None:
+        kernel = booted.system.kernel
+        giver = kernel.client("giver", allow=['vm.service_register(name="*")'])
+        kernel.deny(giver, f'vm.service_register(name="{denied}")')
+        booted.system.on_task = lambda task: giver.grants[0].delegate(task)
+        assert said in await booted.do("start spawns")
+        assert ("plus" in kernel.services) == (said == SPAWNED)
 
     drive(manifest, work, virtual=True)
 

@@ -17,7 +17,7 @@ import wasmos
 from tests.support import talkers, wat
 from tests.support.command import HELLO
 from tests.support.sender import sends
-from tests.support.talkers import printer, reader
+from tests.support.talkers import SAYS_ARGUMENTS, printer, reader
 from wasmos import _core, abi
 from wasmos.errors import NotGranted
 from wasmos.system.allowance import Said
@@ -562,23 +562,6 @@ def test_what_may_only_be_read_is_what_refuses_a_new_file(tmp_path: Path) -> Non
 # --- what a program is called -------------------------------------------------------------------
 
 # Prints its arguments, a space behind each.
-SAYS_ARGUMENTS = """(module
-  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "args_get" (func $get (param i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 17)
-  (func (export "_start") (local $at i32)
-    (drop (call $sizes (i32.const 0) (i32.const 20)))
-    (drop (call $get (i32.const 64) (i32.const 1024)))
-    (local.set $at (i32.const 1024))
-    (loop $each
-      (if (i32.eqz (i32.load8_u (local.get $at)))
-        (then (i32.store8 (local.get $at) (i32.const 32))))
-      (br_if $each (i32.lt_u
-        (local.tee $at (i32.add (local.get $at) (i32.const 1)))
-        (i32.add (i32.const 1024) (i32.load (i32.const 20))))))
-    (i32.store (i32.const 16) (i32.const 1024))
-    (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)))))"""
 # Ends with the first letter of what it is called.
 NATIVE = wat.program(f"(drop (call $ask @args #{abi.ArgsGet.TYPE} #0)) (i32.load8_u #{wat.M + 12})")
 

@@ -54,6 +54,7 @@ def _check_module(manifest: Manifest, programs: Programs, plan: TaskPlan) -> Non
     try:
         name, data = read(plan.path or programs.path(plan.module))
         _, shape = admit(name, data, plan.limits, outfit.personalities())
+        outfit.check_lengths(shape.dialect, plan.args)
         if shape.dialect is not None:
             _note_missing(where, plan, shape.dialect, data)
     except OSError as error:

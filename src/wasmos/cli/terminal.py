@@ -27,7 +27,6 @@ from prompt_toolkit.history import FileHistory
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
-    from types import TracebackType
     from typing import BinaryIO, TextIO
 
     from prompt_toolkit.document import Document
@@ -64,12 +63,7 @@ class Terminal:
             sys.stderr = sys.stdout
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         sys.stdout, sys.stderr = self._replaced
 
     async def read_line(self) -> str | None:

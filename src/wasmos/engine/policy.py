@@ -20,14 +20,17 @@ from __future__ import annotations
 from wasmos.errors import CompileLimitExceeded, ModuleRefused
 
 from . import binary
-from .binary import FUNC, GLOBAL, MAX_SHOWN_NAME, MEMORY, NUMBERS, TAG, quote, show_type
+from .cost import compile_cost
+from .info import FUNC, GLOBAL, MAX_SHOWN_NAME, MEMORY, TAG, GlobalType, quote, show_type
+from .reader import GC, MEMORY64, NUMBERS, PAGE_SIZES, SHARED_MEMORY, STACK_SWITCHING, TYPED_REFS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Protocol, TypeAlias
 
-    from .binary import CompileCost, Descriptor, FuncType, Import, ModuleInfo
+    from .cost import CompileCost
+    from .info import Descriptor, FuncType, Import, ModuleInfo
 
     Offer: TypeAlias = Mapping[tuple[str, str], Descriptor]
 
@@ -53,12 +56,12 @@ _PASSIVE_EXPORTS: dict[str, FuncType] = {HANDLE: (("i32",), ()), BUFFER: _CODE}
 
 _NOUN = {FUNC: "function"}
 _ADVICE = {
-    binary.GC: "build for a linear memory, not for a wasm-gc target",
-    binary.TYPED_REFS: "build without the function-references feature",
-    binary.STACK_SWITCHING: "build without the stack-switching feature",
-    binary.MEMORY64: "build for wasm32 instead of wasm64",
-    binary.SHARED_MEMORY: "build without threads (no -pthread, no atomics with shared memory)",
-    binary.PAGE_SIZES: "build with the ordinary page size of 64 KiB",
+    GC: "build for a linear memory, not for a wasm-gc target",
+    TYPED_REFS: "build without the function-references feature",
+    STACK_SWITCHING: "build without the stack-switching feature",
+    MEMORY64: "build for wasm32 instead of wasm64",
+    SHARED_MEMORY: "build without threads (no -pthread, no atomics with shared memory)",
+    PAGE_SIZES: "build with the ordinary page size of 64 KiB",
 }
 
 # What a message has of names: its own imports, and what there is instead.
@@ -144,7 +147,7 @@ def admit(
         elsewhere=elsewhere,
         library=library,
     )
-    check_cost(binary.compile_cost(info), cost_limits)
+    check_cost(compile_cost(info), cost_limits)
     return info, shape
 
 
@@ -256,7 +259,7 @@ def _check_boundary(descriptor: Descriptor | None, kind: str, what: str) -> None
     values: tuple[str, ...] = ()
     if isinstance(descriptor, tuple):
         values = descriptor[0] + descriptor[1]
-    elif isinstance(descriptor, binary.GlobalType):
+    elif isinstance(descriptor, GlobalType):
         values = (descriptor.value,)
     for value in values:
         if value not in NUMBERS:

@@ -24,7 +24,7 @@ from wasmos.kernel.program import (
     inspect,
     read,
 )
-from wasmos.kernel.rule import Rule, covered, exactly, missing
+from wasmos.kernel.rule import Rule, covered, exactly
 from wasmos.kernel.rule import split as split_rules
 from wasmos.kernel.service import Caller, Service
 from wasmos.kernel.task import Client, Task
@@ -33,7 +33,7 @@ from wasmos.kernel.vocabulary import Vocabulary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from wasmos.engine.binary import ModuleInfo as ModuleInfo
+    from wasmos.engine.info import ModuleInfo as ModuleInfo
     from wasmos.kernel.kernel import Progress as Progress
     from wasmos.kernel.program import Source as Source
     from wasmos.kernel.timers import Timer as Timer
@@ -66,7 +66,6 @@ __all__ = [
     "exit_on_signal",
     "file_name",
     "inspect",
-    "missing",
     "read",
     "split_rules",
     "user_cache",

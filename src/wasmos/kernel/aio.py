@@ -17,7 +17,6 @@ from wasmos.kernel.program import Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Any
 
     from wasmos import abi
@@ -56,12 +55,7 @@ class AsyncKernel:
             await asyncio.wait((self._pump,))
             self._pump.result()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:

@@ -316,7 +316,7 @@ class Authority:
 
     # --- taking back ---
 
-    def revoke(self, grant: Grant, state: str = states.REVOKED, by: int = 0) -> None:
+    def revoke(self, grant: Grant, state: str = states.REVOKED) -> None:
         """Take a grant back, and all that was derived from it."""
         if grant.id not in self.live:
             return
@@ -327,7 +327,7 @@ class Authority:
         if grant.deny:
             self._lift(grant)
         for each, was_held in held:
-            self.report.grant(_ENDS[state], each, by=by)
+            self.report.grant(_ENDS[state], each)
             if was_held and not each.deny:
                 self._kernel.grant_ended(each)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from wasmos.engine.binary import ModuleInfo
+    from wasmos.engine.info import ModuleInfo
     from wasmos.kernel.program import Program
 
     Frame: TypeAlias = tuple[int, str | None, int, str]

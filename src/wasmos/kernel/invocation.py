@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from wasmos.engine.binary import quote
+from wasmos.engine.info import quote
 from wasmos.engine.policy import LIBRARY
 from wasmos.errors import UsageError
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from wasmos import _core
-from wasmos.engine import binary, library, policy
+from wasmos.engine import binary, cost, info, library, policy, reader
 from wasmos.engine.cache import Cache, digest, key
 from wasmos.engine.policy import Shape
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Verdict: TypeAlias = tuple[Shape, tuple[int, ...]]
 
 # Their files say what code and verdicts are worth, so code that older ones made isn't found.
-_JUDGES = (_core, binary, policy)
+_JUDGES = (_core, binary, cost, info, policy, reader)
 _NEEDS = ("memory_bytes", "table_elements")  # as `policy.needs`
 _FLAGS = ("direct", "has_memory", "returns_code")
 

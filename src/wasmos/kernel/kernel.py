@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine, Iterable, Sequence
     from contextlib import AbstractContextManager
-    from types import TracebackType
     from typing import Any, TypeAlias
 
     from wasmos.engine.cache import Cache
@@ -727,10 +726,5 @@ class Kernel(Hooks):
     def __enter__(self) -> Kernel:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -20,17 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wasmos.engine.binary import Descriptor
+    from wasmos.engine.info import Descriptor
     from wasmos.kernel.kept import Kept
-
-_I32 = "i32"
-# What an adapter may import besides the four calls.
-PROGRAM_CALLS = {
-    ("env", "program_read"): ((_I32, _I32, _I32), (_I32,)),
-    ("env", "program_write"): ((_I32, _I32, _I32), (_I32,)),
-    ("env", "program_lookup"): ((_I32,), (_I32,)),
-    ("env", "program_exit"): ((_I32,), ()),
-}
 
 
 class Personality:

@@ -12,6 +12,7 @@ import os
 from wasmos import _core
 from wasmos.engine import binary, policy
 from wasmos.engine.compiler import Compilation, CompileLimits, reason
+from wasmos.engine.info import FUNC, quote, show_type
 from wasmos.engine.library import open_library
 from wasmos.errors import InternalError, ModuleRefused, UsageError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, TypeAlias
 
-    from wasmos.engine.binary import FuncType, ModuleInfo
+    from wasmos.engine.info import FuncType, ModuleInfo
     from wasmos.engine.policy import Shape
     from wasmos.kernel.kept import Verdict
     from wasmos.kernel.kernel import Kernel
@@ -111,7 +112,7 @@ class Program:
     def functions(self) -> list[str]:
         """The names of those that it exports, but for what is called anyway."""
         exports = self.info.exports.values()
-        names = [item.name for item in exports if item.kind == binary.FUNC]
+        names = [item.name for item in exports if item.kind == FUNC]
         return [name for name in names if name != policy.INITIALIZE]
 
     @property
@@ -124,12 +125,10 @@ class Program:
         takes `count` arguments. Raises UsageError."""
         found = self.info.signature(name)
         if found is None:
-            raise UsageError(
-                f"{self.name} exports no function {binary.quote(name)}; {self._near(name)}"
-            )
+            raise UsageError(f"{self.name} exports no function {quote(name)}; {self._near(name)}")
         if len(found[0]) != count:
             takes = f"({', '.join(found[0])})" if found[0] else "no arguments"
-            raise UsageError(f"{binary.quote(name)} takes {takes}, and was given {count or 'none'}")
+            raise UsageError(f"{quote(name)} takes {takes}, and was given {count or 'none'}")
         return found
 
     def _near(self, name: str) -> str:
@@ -140,9 +139,9 @@ class Program:
             return f"that is a {self.info.exports[name].kind}"
         names = self.functions
         if near := difflib.get_close_matches(name, names[:MAX_COMPARED], 1):
-            return f"did you mean {binary.quote(near[0])}?"
+            return f"did you mean {quote(near[0])}?"
         more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-        shown = ", ".join(map(binary.quote, names[:MAX_NAMES]))
+        shown = ", ".join(map(quote, names[:MAX_NAMES]))
         return f"there are: {shown}{more}" if names else "it exports none"
 
     def compile(self, trusted: bool = False) -> None:
@@ -294,13 +293,13 @@ def inspect(data: bytes) -> dict[str, Any]:
     and the `strings` in its data. Raises ModuleRefused for what isn't one."""
     info = binary.parse(data)
     imports = [
-        {"name": f"{item.module}.{item.name}", "type": binary.show_type(item.descriptor)}
+        {"name": f"{item.module}.{item.name}", "type": show_type(item.descriptor)}
         for item in info.imports
     ]
     exports = []
     for item in info.exports.values():
         signature = info.signature(item.name)
-        kind = item.kind if signature is None else binary.show_type(signature)
+        kind = item.kind if signature is None else show_type(signature)
         exports.append({"name": item.name, "type": kind})
     return {"imports": imports, "exports": exports, "strings": list(info.strings())}
 

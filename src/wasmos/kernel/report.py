@@ -61,7 +61,7 @@ class Report:
         """The deny rule that hides a service from a task."""
         return next((grant for grant in task.grants if _shuts(grant, name)), None)
 
-    def grant(self, event: str, grant: Grant, *, by: int = 0) -> None:
+    def grant(self, event: str, grant: Grant) -> None:
         """Something happened to a grant: `event` says what."""
         if not self.sinks:
             return
@@ -76,8 +76,8 @@ class Report:
         }
         if grant.parent is not None:
             entry["parent"] = grant.parent.id
-        if by or grant.by:
-            entry["by"] = by or grant.by
+        if grant.by:
+            entry["by"] = grant.by
         self.tell([entry])
 
     def tell(self, entries: list[Entry]) -> None:

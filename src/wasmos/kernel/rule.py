@@ -310,11 +310,6 @@ def covered(
     )
 
 
-def missing(rules: Iterable[Rule], rule: Rule, own_name: str = "") -> list[str]:
-    """The rules, as text, that would have to be added to cover one."""
-    return [] if covered(rules, rule, own_name) else [str(rule)]
-
-
 def exactly(service: str, sent: Sent, vocabulary: Vocabulary | None = None) -> Rule | None:
     """The rule for a message and no other values of the fields that stand for something: addresses,
     ports, paths, names. None if there can be none: for a path with ".." in it, or a message that

@@ -40,14 +40,6 @@ class Vocabulary:
             cls._default = cls()
         return cls._default
 
-    def add(self, interface: Any) -> None:
-        """From now on, the messages of this module, too."""
-        if interface not in self._interfaces:
-            self._interfaces += (interface,)
-            self._takes.clear()
-            self._covers.clear()
-            self._guarded.clear()
-
     @property
     def services(self) -> tuple[str, ...]:
         return tuple({name: None for module in self._interfaces for name in module.SERVICES})

@@ -105,7 +105,8 @@ class System:
 
     async def start(self, name: str, arguments: list[str]) -> Task:
         """Start a program by name, as a section of the manifest says, or as
-        [spawn] does. Raises LookupError, ModuleRefused."""
+        [spawn] does. Raises LookupError, ModuleRefused, UsageError."""
+        arguments = outfit.words(arguments)
         plan = self._plan_of(name)
         supervised = self._supervised.get(name)
         if supervised is None or supervised.task is not None:
@@ -276,6 +277,7 @@ class System:
         service = plan.service or (plan.name if passive else None)
         if parent is not None and service is not None and not self._may_name(parent, service):
             raise CapabilityDenied(f"{plan.name} would be the service {service}")
+        outfit.check_lengths(program.shape.dialect, arguments)
         own = self._own(plan, arguments)
         rules: list[Rule | str] = [*(right.rule for right in plan.allow), *own]
         task = self.kernel.spawn(

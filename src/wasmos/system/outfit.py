@@ -85,10 +85,15 @@ def words(args: Sequence[Any], argv0: str | None = None) -> list[str]:
     return found
 
 
-def numbered(words: Sequence[str], argv0: str | None) -> dict[str, str]:
+def numbered(words: Sequence[str], argv0: str | None = None) -> dict[str, str]:
     """Arguments by what they are called in an error."""
     first = {} if argv0 is None else {"argv0": argv0}
     return first | {f"argument {number}": word for number, word in enumerate(words, 1)}
+
+
+def assigned(variables: Mapping[str, str]) -> dict[str, str]:
+    """Variables as a program is told them, by what they are called in an error."""
+    return {f"variable {name}": f"{name}={value}" for name, value in variables.items()}
 
 
 def check_strings(kind: str, strings: Mapping[str, str]) -> None:
@@ -115,6 +120,21 @@ def check_strings(kind: str, strings: Mapping[str, str]) -> None:
             f"the {kind} have {total:,} bytes together, the most is {MAX_STRINGS_BYTES:,}; "
             "pass some in a file or as input"
         )
+
+
+def check_lengths(dialect: str | None, words: Sequence[str], argv0: str | None = None) -> None:
+    """Whether the arguments fit what a program asks by. Raises UsageError. One of ours asks for one
+    at a time, and would take one that it can't be told for none at all."""
+    from wasmos.servers.args import MAX_ARGUMENT_BYTES
+    from wasmos.servers.strings import bytes_of
+
+    for name, word in numbered(words, argv0).items():
+        size = len(bytes_of(word))
+        if dialect is None and size > MAX_ARGUMENT_BYTES:
+            raise UsageError(
+                f"{name} has {size:,} bytes, the most is {MAX_ARGUMENT_BYTES:,} for a program that "
+                "isn't for WASI; pass it in a file or as input"
+            )
 
 
 def args(arguments: Mapping[int, Sequence[str]]) -> Service:
@@ -303,10 +323,10 @@ def add_files(image: Image, files: Mapping[str, str]) -> None:
                 raise UsageError(f"{name!r}: {error}") from None
 
 
-def unset(env: Iterable[str], origin: str = "--env") -> list[str]:
+def unset(env: Iterable[str]) -> list[str]:
     """A note for each variable that was to be the host's, and isn't there."""
     return [
-        f"note: {getattr(text, 'origin', origin)}: {text} isn't set here"
+        f"note: {getattr(text, 'origin', '--env')}: {text} isn't set here"
         for text in env
         if "=" not in text and text not in os.environ
     ]

@@ -137,8 +137,7 @@ def run(
             log(note)
     if dirs or listen or connect or env:
         authority.add_flags(dirs, listed(listen), listed(connect), env)
-        said = authority.variables.items()
-        outfit.check_strings("variables", {f"variable {n}": f"{n}={value}" for n, value in said})
+        outfit.check_strings("variables", outfit.assigned(authority.variables))
     limits = limits or LIMITS
     if timeout is not None:
         if not isinstance(timeout, int | float):
@@ -182,8 +181,8 @@ def run(
         try:
             program = kernel.prepare(source, limits, library=invoke is not None)
             _check_kind(program)
-            if program.shape.dialect is None and invoke is None:
-                _check_lengths(outfit.numbered(words, argv0))
+            if invoke is None:
+                outfit.check_lengths(program.shape.dialect, words, argv0)
             values, result_types = _called(program, invoke, words)
             if policy is not None:
                 authority.add_policy(policy, name or program.name, needed=ask is None)
@@ -339,18 +338,3 @@ def _text(argument: Any) -> Any:
     """A number for a function that is called, as it is written."""
     is_number = isinstance(argument, int | float) and not isinstance(argument, bool)
     return repr(argument) if is_number else argument
-
-
-def _check_lengths(words: Mapping[str, str]) -> None:
-    """Raises UsageError. A program of ours asks for one at a time, and would take one that it can't
-    be told for none at all."""
-    from wasmos.servers.args import MAX_ARGUMENT_BYTES
-    from wasmos.servers.strings import bytes_of
-
-    for name, word in words.items():
-        size = len(bytes_of(word))
-        if size > MAX_ARGUMENT_BYTES:
-            raise UsageError(
-                f"{name} has {size:,} bytes, the most is {MAX_ARGUMENT_BYTES:,} for a program that "
-                "isn't for WASI; pass it in a file or as input"
-            )

@@ -5,7 +5,7 @@ at, size = calls.text("file")
 calls.add("path_open", 3, 0, at, size, 0, RIGHTS, RIGHTS, 0, 8)
 calls.add("fd_close", Loaded(8))
 result = machine.run(calls)
-result.errnos, result.u32(8), result.output
+result.errnos, result.u32(8)
 """
 
 from __future__ import annotations
@@ -90,9 +90,8 @@ class Calls:
 
 
 class Result:
-    def __init__(self, calls: Calls, ended: wasmos.Exit, output: bytes, memory: bytes) -> None:
+    def __init__(self, calls: Calls, ended: wasmos.Exit, memory: bytes) -> None:
         self.exit = ended
-        self.output = output
         self.memory = memory
         self.errnos = [
             int.from_bytes(memory[at : at + 4], "little")

@@ -72,18 +72,13 @@ class Machine:
         """Needs the console: what is in the memory in the end comes over it."""
         ended = self.start(calls.source, allow)
         *_, memory = self.console.printed[2] or [b"\xff" * 65536]
-        return Result(calls, ended, b"".join(self.console.printed[1]), memory)
+        return Result(calls, ended, memory)
 
     def start(self, source: str | bytes, allow: Sequence[str] = EVERYTHING) -> wasmos.Exit:
         self.serve()
         rules = [text for rule in allow for text in (self.fs_rules if rule == "fs" else [rule])]
         task = self.kernel.spawn(source, allow=rules, trusted=True)
         return self.kernel.wait(task)
-
-    def denials(self, service: str) -> int:
-        return sum(
-            event.kind == "denial" and service in str(event) for event in self.kernel.events()
-        )
 
 
 @pytest.fixture

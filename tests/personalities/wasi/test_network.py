@@ -350,11 +350,10 @@ class Watched:
         self._program = program
         self.arguments: list[str] = []
 
-    def start(self, *arguments: str, rule: str = "tcpip.listen(listen_port=80)") -> wasmos.Task:
+    def start(self, *arguments: str) -> wasmos.Task:
         self.arguments = list(arguments)
-        return self.kernel.spawn(
-            self._program, allow=["args", "clock", "console", rule], trusted=True
-        )
+        rules = ["args", "clock", "console", "tcpip.listen(listen_port=80)"]
+        return self.kernel.spawn(self._program, allow=rules, trusted=True)
 
     def waits(self, task: wasmos.Task, after: Callable[[], object] = lambda: True) -> None:
         """Go on until a task waits for the network, and something else is so."""

@@ -25,8 +25,8 @@ def clock(
     return first + struct.pack("<I4xQQH6x", id, timeout_ns, 0, absolute)
 
 
-def descriptor(userdata: int, kind: int, fd: int, *, old: bool = False) -> bytes:
-    return struct.pack("<QB7xI4x24x", userdata, kind, fd) + bytes(8 if old else 0)
+def descriptor(userdata: int, kind: int, fd: int) -> bytes:
+    return struct.pack("<QB7xI4x24x", userdata, kind, fd)
 
 
 def waiting(*subscriptions: bytes, personality: Personality = wasi.PREVIEW1) -> Calls:

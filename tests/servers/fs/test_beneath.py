@@ -25,19 +25,6 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of Linu
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Path]:
-    outside = trees.make_outside(tmp_path)
-    before = trees.digest(outside)
-    yield outside
-    assert trees.digest(outside) == before
-
-
-@pytest.fixture
-def inside(tmp_path: Path) -> Path:
-    return trees.make_inside(tmp_path)
-
-
-@pytest.fixture
 def beneath(inside: Path, outside: Path, resolver: Resolver) -> Iterator[Beneath]:
     before = trees.open_descriptors()
     found = Beneath(inside, resolver=resolver)

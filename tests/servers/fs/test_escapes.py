@@ -46,19 +46,6 @@ OPENINGS = [
 ]
 
 
-@pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Path]:
-    outside = trees.make_outside(tmp_path)
-    before = trees.digest(outside)
-    yield outside
-    assert trees.digest(outside) == before
-
-
-@pytest.fixture
-def inside(tmp_path: Path) -> Path:
-    return trees.make_inside(tmp_path)
-
-
 @pytest.fixture(params=trees.RESOLVERS, ids=trees.NAMES)
 def kernel(request: pytest.FixtureRequest) -> Iterator[wasmos.Kernel]:
     resolver: Resolver = request.param

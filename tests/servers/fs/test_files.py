@@ -94,11 +94,6 @@ def entries(data: bytes) -> list[tuple[int, int, int, str]]:
 
 
 @pytest.fixture
-def inside(tmp_path: Path) -> Path:
-    return trees.make_inside(tmp_path)
-
-
-@pytest.fixture
 def fs() -> Fs:
     image = Image()
     image.put("i", b"image")

@@ -12,7 +12,7 @@ import pytest
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
 from wasmos.servers.fs.beneath import Beneath
-from wasmos.servers.fs.hosterrors import FIRST_CODES as CODES
+from wasmos.servers.fs.hosterrors import CODES
 from wasmos.servers.fs.hosterrors import first_code_of as code_of
 from wasmos.servers.fs.hostworld import Budget, HostWorld
 from wasmos.servers.fs.mounts import Mount
@@ -39,11 +39,17 @@ EXPECTED = {
     "ENOMEM": -2,
     "ENAMETOOLONG": -17,
     "EFBIG": -17,
+    "EOVERFLOW": -17,
     "EINVAL": -11,
     "EILSEQ": -11,
     "EBUSY": -6,
+    "ETXTBSY": -6,
     "EAGAIN": -20,
     "EIO": -10,
+    "EBADF": -10,
+    "EOPNOTSUPP": -10,
+    "ENOTSUP": -10,
+    "ENOSYS": -10,
     "ESTALE": -10,
 }
 

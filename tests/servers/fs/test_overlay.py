@@ -24,11 +24,6 @@ FULL = ErrorCode.NO_SPACE
 
 
 @pytest.fixture
-def inside(tmp_path: Path) -> Path:
-    return trees.make_inside(tmp_path)
-
-
-@pytest.fixture
 def host(inside: Path) -> Iterator[HostWorld]:
     before = trees.open_descriptors()
     host = HostWorld(Beneath(inside), Budget(100))

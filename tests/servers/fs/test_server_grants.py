@@ -27,19 +27,6 @@ DENIED, INVALID, NOT_FOUND = ErrorCode.NOT_ALLOWED, ErrorCode.INVALID_ARG, Error
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Path]:
-    outside = trees.make_outside(tmp_path)
-    before = trees.digest(outside)
-    yield outside
-    assert trees.digest(outside) == before
-
-
-@pytest.fixture
-def inside(tmp_path: Path) -> Path:
-    return trees.make_inside(tmp_path)
-
-
-@pytest.fixture
 def image() -> Image:
     image = Image()
     image.put("i", b"image")

@@ -333,8 +333,8 @@ def test_status(world: World) -> None:
         assert world.status(path, follow=False)[0] == SYMBOLIC_LINK
 
 
-def times(world: World, path: str, *, follow: bool = False) -> tuple[int, ...]:
-    return world.status(path, follow=follow)[5:7]
+def times(world: World, path: str) -> tuple[int, ...]:
+    return world.status(path, follow=False)[5:7]
 
 
 def test_times(world: World) -> None:

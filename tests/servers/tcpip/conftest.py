@@ -29,3 +29,11 @@ def host_world(no_leaks: None) -> Iterator[World]:
 @pytest.fixture
 def fake_world(no_leaks: None) -> Iterator[World]:
     yield from make_world(FakeSide())
+
+
+@pytest.fixture
+def timed_world(no_leaks: None) -> Iterator[World]:
+    """In memory, and in virtual time."""
+    side = FakeSide()
+    with wasmos.Kernel(virtual_clock=True) as kernel:
+        yield World(kernel, side)

@@ -16,9 +16,9 @@ from typing import Any, Protocol, TypeVar
 import wasmos
 from wasmos import abi
 from wasmos.servers.tcpip import Tcpip
-from wasmos.servers.tcpip.fake import FakeNetwork
+from wasmos.servers.tcpip.fake import FakeNetwork, FakeStream
 from wasmos.servers.tcpip.host import HostNetwork
-from wasmos.servers.tcpip.network import Network
+from wasmos.servers.tcpip.network import Endpoint, Events, Network, Stream
 
 T = TypeVar("T")
 SECONDS = 30.0  # far more than anything here takes: the net below a hang
@@ -124,6 +124,21 @@ class FakeSide:
 
     def close(self) -> None:
         pass
+
+
+class Void(FakeNetwork):
+    """Whatever is sent there disappears."""
+
+    def connect(
+        self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, events: Events
+    ) -> Stream:
+        stream, _ = FakeStream.pair(loop)
+        stream.events = events
+        return stream
+
+    async def resolve(self, hostname: str) -> list[str]:
+        await asyncio.Event().wait()
+        return []
 
 
 Side = HostSide | FakeSide

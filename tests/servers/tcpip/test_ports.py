@@ -8,6 +8,10 @@ from wasmos.errors import UsageError
 from wasmos.servers.tcpip.ports import PortMap, parse
 
 
+def chosen(ports: PortMap, guest_port: int) -> list[list[str]]:
+    return [[str(each) for each in choice] for choice in ports.choices(guest_port)]
+
+
 @pytest.mark.parametrize(
     ("text", "endpoint", "guest_port"),
     [
@@ -36,7 +40,8 @@ def test_a_range() -> None:
     found, port = parse("[::1]:8080-8082:80")
     assert [str(each) for each in found] == ["[::1]:8080", "[::1]:8081", "[::1]:8082"]
     assert port == 80
-    assert [str(each) for each in PortMap(["8080-8082:80"]).endpoints(80)] == ["127.0.0.1:8080"]
+    [choice] = chosen(PortMap(["8080-8082:80"]), 80)
+    assert choice == ["127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:8082"]
 
 
 @pytest.mark.parametrize(
@@ -58,14 +63,14 @@ def test_not_meant(text: str) -> None:
 
 def test_several_endpoints_for_one_guest_port() -> None:
     ports = PortMap(["8080:80", "[::1]:8080:80", "8443:443", "0:80", "0:80"])
-    assert [str(each) for each in ports.endpoints(80)] == [
-        "127.0.0.1:8080",
-        "[::1]:8080",
-        "127.0.0.1:0",
-        "127.0.0.1:0",
+    assert chosen(ports, 80) == [
+        ["127.0.0.1:8080"],
+        ["[::1]:8080"],
+        ["127.0.0.1:0"],
+        ["127.0.0.1:0"],
     ]
     assert ports.guest_ports == [80, 443]
-    assert ports.endpoints(81) == []
+    assert ports.choices(81) == []
 
 
 def test_one_text_is_no_list_of_letters() -> None:
@@ -78,9 +83,9 @@ def test_the_same_endpoint_twice() -> None:
 
 
 def test_unmapped() -> None:
-    assert [str(each) for each in PortMap(unmapped="loopback").endpoints(81)] == ["127.0.0.1:81"]
+    assert chosen(PortMap(unmapped="loopback"), 81) == [["127.0.0.1:81"]]
     any_free = PortMap(["8080:80"], unmapped="any")
-    assert [str(each) for each in any_free.endpoints(81)] == ["127.0.0.1:0"]
-    assert [str(each) for each in any_free.endpoints(80)] == ["127.0.0.1:8080"]
+    assert chosen(any_free, 81) == [["127.0.0.1:0"]]
+    assert chosen(any_free, 80) == [["127.0.0.1:8080"]]
     with pytest.raises(UsageError, match="unmapped"):
         PortMap(unmapped="all")

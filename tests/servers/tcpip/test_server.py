@@ -10,12 +10,10 @@ from collections import Counter
 import pytest
 
 import wasmos
-from tests.servers.tcpip.harness import Guest, Peer, World, receive_all, receive_exactly
+from tests.servers.tcpip.harness import Guest, Peer, Void, World, receive_all, receive_exactly
+from tests.servers.tcpip.inside import fill, link
 from wasmos import abi
 from wasmos.servers.tcpip import Bounds, PortMap
-from wasmos.servers.tcpip.fake import FakeNetwork, FakeStream
-from wasmos.servers.tcpip.network import Endpoint, Events, Stream
-from wasmos.servers.tcpip.sockets import Link
 
 ANY_PORT = "0:80"
 LOOPBACK = "127.0.0.0/8"
@@ -26,13 +24,6 @@ def listening(world: World, **options: object) -> Guest:
     guest = world.guest()
     guest.listen()
     return guest
-
-
-def link(world: World, sock: int) -> Link:
-    """The server's own idea of a socket, for waiting until it has one."""
-    found = world.tcpip._sockets._sockets[sock]
-    assert isinstance(found, Link)
-    return found
 
 
 # --- bytes ---
@@ -400,12 +391,6 @@ def test_write_waits_for_the_peer(world: World) -> None:
     assert received.result() == data * (held + 1)
 
 
-def fill(guest: Guest, sock: int) -> None:
-    """Write until the next write would wait."""
-    while not link(guest.world, sock).connection.stream.full:
-        guest.write(sock, bytes(1024))
-
-
 def test_write_gives_up_and_nothing_of_it_was_sent(world: World) -> None:
     guest = listening(world, bounds=Bounds(write_seconds=0))
     peer = world.dial()
@@ -690,21 +675,6 @@ def test_a_name_that_turns_private_is_not_connected_to(fake_world: World) -> Non
 
 
 # --- a network that never answers ---
-
-
-class Void(FakeNetwork):
-    """Whatever is sent there disappears."""
-
-    def connect(
-        self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, events: Events
-    ) -> Stream:
-        stream, _ = FakeStream.pair(loop)
-        stream.events = events
-        return stream
-
-    async def resolve(self, hostname: str) -> list[str]:
-        await asyncio.Event().wait()
-        return []
 
 
 def test_nobody_answers(fake_world: World) -> None:

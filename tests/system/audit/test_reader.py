@@ -12,7 +12,7 @@ from tests.support.audit import call, log_files, rows, written
 from wasmos.errors import AuditError
 from wasmos.system.audit import AuditLog
 from wasmos.system.audit import files as files_module
-from wasmos.system.audit.reader import Follower, Line, follow, lines, read
+from wasmos.system.audit.reader import Follower, Line, lines, read
 
 
 @pytest.fixture
@@ -125,21 +125,16 @@ def test_rotations_that_never_end(path: Path, monkeypatch: pytest.MonkeyPatch) -
 # --- following --------------------------------------------------------------------------------
 
 
-class Poll:
-    """Does one thing after the other instead of waiting; then it is over."""
-
-    def __init__(self, *steps: Callable[[], object]) -> None:
-        self._steps = iter(steps)
-
-    def __call__(self) -> bool:
-        for step in self._steps:
+def followed(
+    path: Path, *steps: Callable[[], object], damaged: Callable[[Line], object] | None = None
+) -> list[int]:
+    """What is new for somebody who looks before the first step, and after each."""
+    with Follower(path, history=False) as follower:
+        found = [*follower.records(damaged)]
+        for step in steps:
             step()
-            return True
-        return False
-
-
-def followed(path: Path, *steps: Callable[[], object]) -> list[int]:
-    return [record["seq"] for record in follow(path, Poll(*steps))]
+            found += follower.records(damaged)
+    return [record["seq"] for record in found]
 
 
 @pytest.fixture
@@ -253,7 +248,7 @@ def test_the_place_of_what_is_damaged(path: Path) -> None:
         with path.open("ab") as file:
             file.write(b"garbage\n")
 
-    assert list(follow(path, Poll(spoil), told.append)) == []
+    assert followed(path, spoil, damaged=told.append) == []
     assert [str(line) for line in told] == [f"{path}:4"]
 
 

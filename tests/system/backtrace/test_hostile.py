@@ -117,8 +117,8 @@ def test_sections_of_anything(sections: dict[str, bytes]) -> None:
     asked(sections)
 
 
-def unit(body: bytes, *, version: int = 4) -> bytes:
-    rest = version.to_bytes(2, "little") + bytes(4) + b"\x04" + body
+def unit(body: bytes) -> bytes:
+    rest = (4).to_bytes(2, "little") + bytes(4) + b"\x04" + body
     return len(rest).to_bytes(4, "little") + rest
 
 

@@ -12,6 +12,8 @@ from wasmos.system.manifest.manifest import SERVERS, Manifest, load, registers
 from wasmos.system.manifest.manifest import read as read_manifest
 from wasmos.system.supervisor import Restart
 
+LONGEST = (128 << 10) - 1  # bytes that a program can be told at once
+
 EVERYTHING = """
 [system]
 name = "a name"
@@ -256,6 +258,24 @@ CASES = {
     "env": ("[task.a]\nenv = ['A']", "2: env is a table: env = "),
     "env number": ("[task.a.env]\nA = 'x'\nB = 1", "3: B is a string"),
     "env name": ("[task.a]\nenv = { 'A=' = 'x' }", "2: 'A=' can't be a variable's name"),
+    "env nul": ("[task.a.env]\nA = 'x'\nB = \"\\u0000\"", "3: variable B has a NUL in it, where a"),
+    "env too long": (
+        f"[task.a.env]\nA = '{'x' * LONGEST}'",
+        "2: variable A has 131,073 bytes, the",
+    ),
+    "args": ("[task.a]\nargs = 'x'", "2: args is a list of strings"),
+    "args nul": (
+        '[task.a]\nargs = ["x",\n"a\\u0000b"]',
+        "3: argument 2 has a NUL in it, where a program would take it to end",
+    ),
+    "args too long": (
+        f"[task.a]\nargs = ['x', 'x',\n'{'x' * (LONGEST + 1)}']",
+        "3: argument 3 has 131,072 bytes, the most is 131,071; pass it in a file or as input",
+    ),
+    "args too many": (
+        f"[task.a]\nargs = {['x' * LONGEST] * 9}",
+        "2: the arguments have 1,179,648 bytes together, the most is 1,048,576",
+    ),
     "restart": (
         '[task.a]\nrestart = "on-failur"',
         "2: unknown restart 'on-failur'; did you mean 'on-failure'?",

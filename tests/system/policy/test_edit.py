@@ -21,8 +21,8 @@ LINE = f"    '{RULE}',  # why\n"
 ARRAY = f"allow = [\n{LINE}]\n"
 
 
-def edited(text: str, task: str = "a", **options: Any) -> str:
-    found = added(text, task, RULE, comment="why", **options)
+def edited(text: str) -> str:
+    found = added(text, "a", RULE, comment="why")
     assert found is not None
     return found
 

@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
 MAX_MOVED = 1 << 20  # bytes by one message
 MAX_LISTED_BYTES = 16 << 20  # of listings that are kept, for all tasks together
-MAX_PATH_BYTES = 1023
 _FLAGS = 2047
 _CHANGING = CREATE | EMPTY | TO_WRITE
 _HOW = APPEND | DATA_SYNC | SYNC | NO_WAIT

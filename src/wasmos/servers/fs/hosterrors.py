@@ -1,6 +1,6 @@
 """The host's errors in the system's codes.
 
-Law: guests get codes, never the host's words. What isn't in a table is UNEXPECTED.
+Law: guests get codes, never the host's words. What isn't in the table is UNEXPECTED.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 
 from wasmos.abi import ErrorCode
+from wasmos.servers.fs.world import first_code
 
 CODES = {
     errno.ENOENT: ErrorCode.NOT_FOUND,
@@ -42,34 +43,6 @@ CODES = {
     errno.ENOSYS: ErrorCode.NOT_SUPPORTED,
 }
 
-# To the first generation of messages.
-FIRST_CODES = {
-    errno.ENOENT: ErrorCode.NOT_FOUND,
-    errno.EEXIST: ErrorCode.ALREADY_EXISTS,
-    errno.ENOTDIR: ErrorCode.NOT_A_DIR,
-    errno.EISDIR: ErrorCode.NOT_A_FILE,
-    errno.ENOTEMPTY: ErrorCode.NOT_EMPTY,
-    errno.EACCES: ErrorCode.NOT_ALLOWED,
-    errno.EPERM: ErrorCode.NOT_ALLOWED,
-    errno.EROFS: ErrorCode.NOT_ALLOWED,
-    errno.EXDEV: ErrorCode.NOT_ALLOWED,  # out of the directory, see resolve.py
-    errno.ELOOP: ErrorCode.NOT_ALLOWED,
-    errno.ENXIO: ErrorCode.NOT_ALLOWED,  # a socket, or a device that isn't there
-    errno.ENODEV: ErrorCode.NOT_ALLOWED,
-    errno.ENOSPC: ErrorCode.NO_RESOURCES,
-    errno.EDQUOT: ErrorCode.NO_RESOURCES,
-    errno.EMFILE: ErrorCode.NO_RESOURCES,
-    errno.ENFILE: ErrorCode.NO_RESOURCES,
-    errno.EMLINK: ErrorCode.NO_RESOURCES,
-    errno.ENOMEM: ErrorCode.NO_RESOURCES,
-    errno.ENAMETOOLONG: ErrorCode.TOO_LARGE,
-    errno.EFBIG: ErrorCode.TOO_LARGE,
-    errno.EINVAL: ErrorCode.INVALID_ARG,
-    errno.EILSEQ: ErrorCode.INVALID_ARG,
-    errno.EBUSY: ErrorCode.STILL_USED,
-    errno.EAGAIN: ErrorCode.TRY_AGAIN,
-}
-
 
 def code_of(error: OSError) -> ErrorCode:
     """What a guest is told of a host's error."""
@@ -78,4 +51,4 @@ def code_of(error: OSError) -> ErrorCode:
 
 def first_code_of(error: OSError) -> ErrorCode:
     """The same, by a message of the first generation."""
-    return FIRST_CODES.get(error.errno or 0, ErrorCode.UNEXPECTED)
+    return first_code(code_of(error))

@@ -182,9 +182,9 @@ class Image:
 
     # --- looking ---
 
-    def find(self, path: str, *, follow: bool = True) -> Node:
+    def find(self, path: str) -> Node:
         """What `path` names. Raises ServiceError: not found, not a directory, invalid."""
-        node = self.resolve(path, follow=follow).node
+        node = self.resolve(path, follow=True).node
         if node is None:
             raise ServiceError(ErrorCode.NOT_FOUND, path)
         return node

@@ -87,6 +87,20 @@ def _headers(file: BinaryIO, kinds: str) -> Iterator[bytes]:
         raise ImageError("the archive is cut off")
 
 
+def _members(file: BinaryIO, kinds: str, extensions: bytes) -> Iterator[_Member]:
+    """What is in an archive, each with what extensions of these kinds say about it."""
+    extended: dict[str, str] = {}  # about the member that follows
+    for block in _headers(file, kinds):
+        member = _Member(block)
+        if member.kind in extensions:
+            _extend(extended, member, _extension(file, member))
+            continue
+        member.path = extended.pop("path", member.path)
+        member.target = extended.pop("linkpath", member.target)
+        member.size = _decimal(extended.pop("size", str(member.size)), member.path)
+        yield member
+
+
 def _compressed(begin: bytes) -> str:
     for magic, name in _COMPRESSED:
         if begin.startswith(magic):
@@ -97,19 +111,12 @@ def _compressed(begin: bytes) -> str:
 def scan_tar(file: BinaryIO, size: int, members: Members) -> None:
     """Tell `members` what is in an archive of `size` bytes, and read no contents. Raises
     ImageError, which names the member."""
-    extended: dict[str, str] = {}
-    for block in _headers(file, "a zip or tar file"):
-        member = _Member(block)
-        if member.kind in b"xgLK":
-            _extend(extended, member, _extension(file, member))
-            continue
-        path = extended.pop("path", member.path)
-        target = extended.pop("linkpath", member.target)
-        length = _decimal(extended.pop("size", str(member.size)), path)
+    for member in _members(file, "a zip or tar file", b"xgLK"):
+        path, length = member.path, member.size
         if member.kind == b"2":
             if length:
                 raise ImageError(f"{path}: a link with contents")
-            members.link(path, target, member.modified_s)
+            members.link(path, member.target, member.modified_s)
         elif _is_directory(member.kind, path, length):
             members.directory(path, member.modified_s)
         else:
@@ -124,21 +131,14 @@ def scan_tar(file: BinaryIO, size: int, members: Members) -> None:
 def read_tar(file: BinaryIO, image: Image) -> None:
     """Fill an image from an archive. Raises ImageError, which names the member."""
     seen: set[str] = set()
-    extended: dict[str, str] = {}  # what an extension says about the member that follows
-    for block in _headers(file, "a tar file"):
-        member = _Member(block)
-        if member.kind in b"xgL":
-            _extend(extended, member, _extension(file, member))
-            continue
-        path = extended.pop("path", member.path)
-        extended.pop("linkpath", None)
-        size = _decimal(extended.pop("size", str(member.size)), path)
+    for member in _members(file, "a tar file", b"xgL"):
+        path = member.path
         names = _names(path)
         try:
-            if _is_directory(member.kind, path, size):
+            if _is_directory(member.kind, path, member.size):
                 _add_directory(image, names, path, seen)
             else:
-                _add_file(image, names, path, file, size, seen)
+                _add_file(image, names, path, file, member.size, seen)
         except ServiceError as error:
             raise ImageError(f"{path}: {error}") from None
 

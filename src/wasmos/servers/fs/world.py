@@ -46,20 +46,28 @@ KEEP, NOW = -1, -2
 _FIRST = {
     ErrorCode.NAME_TOO_LONG: ErrorCode.TOO_LARGE,
     ErrorCode.NO_SPACE: ErrorCode.NO_RESOURCES,
+    ErrorCode.NO_MEMORY: ErrorCode.NO_RESOURCES,
     ErrorCode.NOT_PERMITTED: ErrorCode.NOT_ALLOWED,
     ErrorCode.READ_ONLY: ErrorCode.NOT_ALLOWED,
     ErrorCode.CROSS_DEVICE: ErrorCode.NOT_ALLOWED,
     ErrorCode.TOO_MANY_LINKS: ErrorCode.NOT_ALLOWED,
     ErrorCode.BUSY: ErrorCode.STILL_USED,
     ErrorCode.IO_ERROR: ErrorCode.UNEXPECTED,
+    ErrorCode.BAD_FILE: ErrorCode.UNEXPECTED,
+    ErrorCode.NOT_SUPPORTED: ErrorCode.UNEXPECTED,
     ErrorCode.ILLEGAL_SEQUENCE: ErrorCode.INVALID_ARG,
 }
 
 
+def first_code(code: ErrorCode) -> ErrorCode:
+    """The same in the codes of the first generation."""
+    return _FIRST.get(code, code)
+
+
 def as_first(error: ServiceError) -> ServiceError:
     """An error in the codes of the first generation."""
-    code = _FIRST.get(ErrorCode(error.code))
-    return error if code is None else ServiceError(code, str(error))
+    code = first_code(ErrorCode(error.code))
+    return error if code == error.code else ServiceError(code, str(error))
 
 
 class Opened:

@@ -46,12 +46,8 @@ class PortMap:
         for text in ports:
             self._add(text)
 
-    def endpoints(self, guest_port: int) -> list[Endpoint]:
-        """Where this guest port is; empty: nowhere."""
-        return [choice[0] for choice in self.choices(guest_port)]
-
     def choices(self, guest_port: int) -> list[list[Endpoint]]:
-        """The same, with what else each can be if it is taken."""
+        """Where this guest port is, with what else each can be if it is taken; empty: nowhere."""
         if guest_port in self._choices:
             return self._choices[guest_port]
         if self._unmapped == "refuse":

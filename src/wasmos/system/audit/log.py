@@ -23,7 +23,6 @@ from wasmos.system.units import nearest
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
-    from types import TracebackType
     from typing import TypeAlias
 
     from wasmos.system.audit.schema import Record
@@ -130,12 +129,7 @@ class AuditLog:
     def __enter__(self) -> AuditLog:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # --- lines --------------------------------------------------------------------------------

@@ -59,17 +59,6 @@ def read(path: Path, damaged: Damaged | None = None) -> Iterator[Record]:
         yield from _records(line, damaged)
 
 
-def follow(
-    path: Path, poll: Callable[[], bool], damaged: Damaged | None = None
-) -> Iterator[Record]:
-    """The records that are written from now on, in files that begin meanwhile too. When there
-    is nothing, `poll` waits, and says whether to go on."""
-    with Follower(path, history=False) as follower:
-        yield from follower.records(damaged)
-        while poll():
-            yield from follower.records(damaged)
-
-
 class Follower:
     """A place in a log that is being written: each `records` goes on where the last one ended.
     With `history` it begins with the oldest file, otherwise at the end."""

@@ -49,8 +49,6 @@ EVENTS = {
 BEGINS = ("grant", "deny", "delegate", "offer", "accept")
 ENDS = ("revoke", "expire", "spend")
 
-DECISIONS = ("allowed", "denied", "asked")
-
 # Why a message was refused.
 CAUSES = {
     "no_capability": "it holds no capability for this service",

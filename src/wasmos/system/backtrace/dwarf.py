@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 MAX_SECTION_BYTES = 64 << 20
 MAX_ATTRIBUTES = 256  # of one kind of entry
 MAX_ABBREVIATIONS = 100_000  # of one table
-MAX_TABLES = 64  # that are remembered
 
 # Kinds of entries.
 COMPILE_UNIT, PARTIAL_UNIT, SKELETON_UNIT = 0x11, 0x3C, 0x4A

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from wasmos.system.learn.learner import Ask
     from wasmos.system.learn.learnt import Line
 
-SERVICES = ("console", "args", "env", "fs", "tcpip", "clock", "random", "echo", "pong", "vm")
-
 
 class Learnt:
     """What came of a run.
@@ -118,6 +116,7 @@ def learn(
         program = kernel.load(source, limits=limits, compile_limits=compile_limits)
         if program.shape.kind == "passive":
             raise UsageError(f"{program.name} is a passive service, which does nothing by itself")
+        outfit.check_lengths(program.shape.dialect, words, argv0)
         denied = [kernel.parse_rule(rule) for rule in deny]
         approved = [kernel.parse_rule(rule) for rule in allow]
         world = _World(kernel, dirs, files, max_open_files, listen, network, log)

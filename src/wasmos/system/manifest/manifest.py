@@ -22,7 +22,7 @@ from wasmos.system.supervisor import MODES, Restart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any, NoReturn
 
     from wasmos.kernel import Rule, Task
@@ -220,10 +220,7 @@ class _Reader:
         from wasmos.system.outfit import check_open_files
 
         count = self.tables.whole(place, value, MAX_COUNT)
-        try:
-            check_open_files(count)
-        except UsageError as error:
-            self.tables.fail(place, str(error))
+        self._judge(place, check_open_files, count)
         return count
 
     def _tcpip(self, table: dict[str, Any]) -> None:
@@ -246,12 +243,12 @@ class _Reader:
     ) -> None:
         """What the server takes: each alone, so that the line is found, and all together."""
         for number, text in enumerate(texts):
-            try:
-                judge([text])
-            except UsageError as error:
-                self.tables.fail((*place, number), str(error))
+            self._judge((*place, number), judge, [text])
+        self._judge(place, judge, texts)
+
+    def _judge(self, place: Place, judge: Callable[..., object], *values: object) -> None:
         try:
-            judge(texts)
+            judge(*values)
         except UsageError as error:
             self.tables.fail(place, str(error))
 
@@ -270,7 +267,7 @@ class _Reader:
         tables = self.tables
         setters: dict[str, Callable[[Place, Any], None]] = {
             "module": lambda at, v: self._module(plan, at, tables.text(at, v)),
-            "args": lambda at, v: setattr(plan, "args", tables.texts(at, v)),
+            "args": lambda at, v: setattr(plan, "args", self._args(at, v)),
             "env": lambda at, v: setattr(plan, "env", self._env(at, v)),
             "use": lambda at, v: setattr(plan, "use", rights.read(tables, at, v)),
             "service": lambda at, v: setattr(plan, "service", self._service(at, v)),
@@ -299,13 +296,34 @@ class _Reader:
             f"as `allow` of {heading(*place)} in {policy}",
         )
 
+    def _args(self, at: Place, value: object) -> list[str]:
+        from wasmos.system.outfit import numbered
+
+        words = self.tables.texts(at, value)
+        self._tellable("arguments", at, range(len(words)), numbered(words))
+        return words
+
+    def _tellable(
+        self, kind: str, at: Place, keys: Iterable[str | int], strings: Mapping[str, str]
+    ) -> None:
+        """Whether a program can be told these, as `wasmos.run` has it: each alone, so that the line
+        is found, and all together."""
+        from wasmos.system.outfit import check_strings
+
+        for key, (name, text) in zip(keys, strings.items(), strict=True):
+            self._judge((*at, key), check_strings, kind, {name: text})
+        self._judge(at, check_strings, kind, strings)
+
     def _env(self, at: Place, value: object) -> dict[str, str]:
+        from wasmos.system.outfit import assigned
+
         tables = self.tables
         entries = tables.table(at, value, 'env is a table: env = { NAME = "value" }')
         for name, text in entries.items():
             if not name or "=" in name or not name.isprintable():
                 tables.fail((*at, name), f"{name!r} can't be a variable's name")
             tables.text((*at, name), text)
+        self._tellable("variables", at, entries, assigned(entries))
         return entries
 
     def _restart(self, plan: TaskPlan, at: Place, value: object) -> None:
