@@ -22,11 +22,8 @@ class CompileCost(Record):
         "exports",
         "functions",
         "groups",
-        "hardest_body",
         "largest_body",
         "locals_total",
-        "most_locals",
-        "segments",
         "types",
         "widest_type",
     )
@@ -38,14 +35,9 @@ class CompileCost(Record):
         self.functions = len(info.functions)
         self.exports = len(info.exports)
         self.element_bytes = info.element_bytes
-        self.segments = info.element_count + info.data_count
         self.code_bytes = 0
         self.largest_body = 0  # bytes: nesting, stack depth and jump tables can't exceed it
         self.locals_total = 0  # parameters included, as the compiler sees them
-        self.most_locals = 0  # in one function
-        # Locals times bytes of one function. Joining many locals at many loops is what takes the
-        # compiler longest for its size: the cube of the locals, and no other number here shows it.
-        self.hardest_body = 0
         self.groups = 0  # of locals, empty ones too: each costs us a look, whatever it declares
 
 
@@ -60,12 +52,9 @@ def compile_cost(info: ModuleInfo) -> CompileCost:
     for function in info.functions[len(info.functions) - defined_functions(info) :]:
         length = reader.u32("function body's length")
         start = reader.skip(length, "function body")
-        count = params[function] + _count_locals(reader, start, reader.pos, cost)
+        cost.locals_total += params[function] + _count_locals(reader, start, reader.pos, cost)
         reader.pos = start + length
-        cost.locals_total += count
-        cost.most_locals = max(cost.most_locals, count)
         cost.largest_body = max(cost.largest_body, length)
-        cost.hardest_body = max(cost.hardest_body, count * length)
     reader.finish("code section")
     return cost
 
