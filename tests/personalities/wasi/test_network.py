@@ -328,7 +328,7 @@ def test_a_visitor_that_breaks_off(servers: Path) -> None:
 
 def test_a_deadline_in_accept(servers: Path) -> None:
     """The port opens with the first accept, and nobody comes."""
-    done, _, places = run(servers, "echo", timeout=0.2)
+    done, _, places = run(servers, "echo", timeout=1.0)
     assert (done.exit.cause, done.returncode) == ("deadline", 124)
     assert is_free(places[80])
 
