@@ -165,9 +165,11 @@ OTHERS = [
     # The newer encoding with another version, without an end, with more than an end, and so on.
     "_R0NvC1m1f", "_RNvC1m2f", "_RNvC1m1f_1", "_RNvC1m1fC", "_RN1C1m1f", "_RZvC1m1f", "_RNvC1mu1f",
     "_RNvC1mu1__", "_RNvC1mu6n84aOf", "_RNvCsZZZZZZZZZZZ_1m1f",
-    "_RNvC1mu2_f", "_RNvC1mu6d8001a", "_RNvC1m2\udcff", "_RNvC1m1ö", "_RNvC1m" + "9" * 5000 + "f",
-    "_RNvCsaaaaaaaaaaaa_1m1f", "_RNvB_1f", "_RNvB2_1f", "_RNvBzzzzz_1f", "_RINvC1m1fRL0_hE",
-    "_RINvC1m1fL0_E", "_RINvC1m1fDNtC1m1AEE", "_RINvC1m1fDNtC1m1AEL0_E", "_RINvC1m1fFGzzzzz_EuE",
+    "_RNvC1mu2_f", "_RNvC1mu4ib9b", "_RNvC1m2\udcff", "_RNvC1m1ö", "_RNvC1m" + "9" * 5000 + "f",
+    "_RNvCsaaaaaaaaaaaa_1m1f", "_RNvB_1f", "_RNvB2_1f", "_RNvBzzzzz_1f", "_RINvC1m1fTBb_hEE",
+    "_RINvC1m1fRL0_hE",
+    "_RINvC1m1fL0_E", "_RINvC1m1fDNtC1m1AEE", "_RINvC1m1fDNtC1m1AE_E",
+    "_RINvC1m1fDNtC1m1AEL0_E", "_RINvC1m1fFGzzzzz_EuE",
     "_RINvC1m1fKb2_E", "_RINvC1m1fKc110000_E", "_RINvC1m1fKcd800_E", "_RINvC1m1fKe6_E",
     "_RINvC1m1fKeff_E", "_RINvC1m1fKh1E", "_RINvC1m1fKzE", "_RINvC1m1fKVC1mE", "_RINvC1m1fKC1mE",
     "_RINvC1m1fk", "_RINvC1m1f", "_RINvC1m1fTh", "_RINvC1m1fKj" + "f" * 5000 + "_E",
@@ -501,9 +503,9 @@ def test_damaged(engine: Engine, name: str, data: st.DataObject) -> None:
         ]
 
 
-def references(depth: int) -> str:
+def references(depth: int, start: str = "") -> str:
     """A pair of the type before, and so on."""
-    text, last = "INvC1m1f", "u"
+    text, last = f"{start}INvC1m1f", "u"
     for _ in range(depth):
         last, text = "B" + base_62(len(text)), f"{text}T{last}{last}E"
     return f"_R{text}E"
@@ -536,6 +538,15 @@ def test_a_bomb_that_goes_off() -> None:
     said = "((), ())", "(((), ()), ((), ()))", "((((), ()), ((), ())), (((), ()), ((), ())))"
     assert read(references(3)) == f"m::f::<{', '.join(said)}>"
     assert read(references(60)) == references(60)
+
+
+def test_what_is_not_shown_is_read_once() -> None:
+    assert read(f"{references(60, 'NvM')}h1f") == "<u8>::f"
+
+
+def test_long_numbers_are_paid_for() -> None:
+    """Whoever counts calls doesn't see them."""
+    assert spent(BOMBS["zeros"](300)) > 300 * 600 // 64
 
 
 DEEP = {
