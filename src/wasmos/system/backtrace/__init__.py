@@ -2,7 +2,7 @@
 
 Law: reading what a program says about itself never raises, and takes a bounded number of steps.
 Reading order: `frame` (what is told), `symbols` (who is asked), `dwarf`, `ranges`, `scopes` and
-`lines` (what is read), `cursor` (how), `show` (for people).
+`lines` (what is read), `cursor` (how), `rust` (names that a compiler made), `show` (for people).
 """
 
 from wasmos.system.backtrace.frame import Frame, backtrace, build_id, has_debug_information

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from weakref import WeakKeyDictionary
 
+from wasmos.system.backtrace import rust
+from wasmos.system.backtrace.cursor import Budget
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -24,11 +27,11 @@ _symbols: WeakKeyDictionary[ModuleInfo, Symbols] = WeakKeyDictionary()
 class Frame:
     """One function of a backtrace.
 
-    function: its name, "" if there is none. file, line, column: where in its source, "" and 0 if
-        that isn't known; `directory` is where the compiler ran. inlined: into the next one, which
-        it is a part of. index, offset: the function's number, and the place in the module, None if
-        the engine doesn't know it. part: "" for the program's own, else which part of wasmos
-        it is.
+    function: its name as people write it, "" if there is none. file, line, column: where in its
+        source, "" and 0 if that isn't known; `directory` is where the compiler ran. inlined: into
+        the next one, which it is a part of. index, offset: the function's number, and the place in
+        the module, None if the engine doesn't know it. part: "" for the program's own, else which
+        part of wasmos it is.
     """
 
     __slots__ = (
@@ -82,10 +85,12 @@ def backtrace(exit: Exit) -> list[Frame]:
     symbols = None if info is None else _of(info)
     offsets = [offset for _, _, offset, part in exit.backtrace if offset < UNKNOWN and not part]
     known = {} if symbols is None else symbols.places(offsets)
+    budget = Budget(rust.STEPS)
     frames: list[Frame] = []
     for index, name, offset, part in exit.backtrace:
         known_offset = offset if offset < UNKNOWN else None
-        own = name or ("" if info is None or part else _exported(info, index))
+        raw = name or ("" if info is None or part else _exported(info, index))
+        own = rust.deciphered(raw, budget)
         places = [] if part else known.get(offset, [])
         frames += [_placed(place, own, index, known_offset) for place in places]
         if not places:
