@@ -135,6 +135,31 @@ def test_older_exceptions_are_told_what_to_do(kernel: wasmos.Kernel, trusted: bo
 
 
 @pytest.mark.parametrize(
+    ("instructions", "reason"),
+    [
+        (
+            "(drop (i8x16.relaxed_swizzle (i8x16.splat #1) (i8x16.splat #1)))",
+            "module: it uses relaxed SIMD, which is not available here; build with plain SIMD "
+            "(-msimd128 without -mrelaxed-simd; Rust: without +relaxed-simd)",
+        ),
+        (
+            "(i64.mul_wide_u (i64.const 1) (i64.const 1)) (drop) (drop)",
+            "module: it uses wide arithmetic, which is not available here; build without it "
+            "(no -mwide-arithmetic; Rust: without +wide-arithmetic)",
+        ),
+    ],
+    ids=["relaxed SIMD", "wide arithmetic"],
+)
+def test_proposals_found_inside_functions(
+    kernel: wasmos.Kernel, instructions: str, reason: str
+) -> None:
+    """These, too, name what the author can leave out."""
+    with pytest.raises(wasmos.ModuleRefused) as seen:
+        kernel.load(program(f"{instructions} #0"))
+    assert str(seen.value) == reason
+
+
+@pytest.mark.parametrize(
     ("said", "reason"),
     [
         ("unknown local 5 (at offset 0x30)", "unknown local 5 (at offset 0x30)"),

@@ -161,8 +161,10 @@ WASI_TESTSUITE=/path/to/it make test ARGS=tests/personalities/wasi/test_suite.py
 
 Tried by hand, in November 2026, against the engine's own WASI on the same machine, with the same
 results: CPython 3.11 and 3.12, Ruby 3.2, PHP 8.2, Yosys 0.70 and nextpnr (the same files, byte for
-byte), clang 22, GCC 15 for AVR, resvg, Boolector. And clang 8, lld and SQLite for `wasi_unstable`,
-which the engine doesn't know.
+byte), clang 22, GCC 15 for AVR, resvg, Boolector; Lua 5.5, QuickJS (optimized and not), Wren,
+Trealla Prolog, Chibi Scheme; Go's compiler, assembler, linker, `vet` and `gofmt`, esbuild, goawk,
+pdfcpu; Zig's bootstrap compiler (C to the byte); uutils; the test programs of wazero and wasm3. And
+clang 8, lld, SQLite, brotli and cowsay for `wasi_unstable`, which the engine doesn't know.
 
 CPython's own tests say more than any script: 29 modules of them (`test_os`, `test_io`,
 `test_fileio`, `test_pathlib`, `test_shutil`, `test_tempfile`, `test_zipfile`, `test_tarfile` and
@@ -171,7 +173,9 @@ interpreter's stack included.
 
 What doesn't run: programs that import functions besides WASI's (WasmEdge's sockets, WASIX, what
 JavaScript is to provide), that share memory between threads, or that use the older encoding of
-exceptions.
+exceptions. Nor, though the engine can run them, those that are built for its garbage collector
+(Kotlin, Dart, Java) or typed function references, with several memories, one of 64 bits, relaxed
+SIMD or wide arithmetic; few are.
 """
 
 
