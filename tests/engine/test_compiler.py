@@ -134,6 +134,16 @@ def test_older_exceptions_are_told_what_to_do(kernel: wasmos.Kernel, trusted: bo
     )
 
 
+def test_wide_arithmetic_is_told_what_to_do(kernel: wasmos.Kernel) -> None:
+    """It shows only inside functions."""
+    with pytest.raises(wasmos.ModuleRefused) as seen:
+        kernel.load(program("(i64.mul_wide_u (i64.const 1) (i64.const 1)) (drop) (drop) #0"))
+    assert str(seen.value) == (
+        "module: it uses wide arithmetic, which is not available here; build without it "
+        "(no -mwide-arithmetic; Rust: without +wide-arithmetic)"
+    )
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [

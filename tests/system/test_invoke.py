@@ -145,6 +145,28 @@ def test_a_reactor_says_what_it_is() -> None:
     assert log == ["note: lib is a reactor, which was initialized and does nothing more by itself"]
 
 
+ARGUED = """(module
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func (param i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func $count (result i32) (drop (call $sizes (i32.const 0) (i32.const 4)))
+    (i32.load (i32.const 0)))
+  (func (export "_initialize"))
+  (func (export "main") (result i32) (call $count))
+  (func (export "more") (param i32) (result i32) (i32.add (local.get 0) (call $count))))"""
+
+
+def test_a_function_that_takes_nothing_of_a_program_that_reads_arguments() -> None:
+    """They are the program's then, whatever they are: a reactor whose work is a `main`."""
+    assert wasmos.run(ARGUED, ["/d/a.png", "--fast"], invoke="main").exit.results == (3,)
+    assert wasmos.run(ARGUED, invoke="main").exit.results == (1,)
+    assert wasmos.run(ARGUED, ["40"], invoke="more").exit.results == (42,)
+    with pytest.raises(wasmos.UsageError, match=r"'more' takes \(i32\), and was given 2"):
+        wasmos.run(ARGUED, ["1", "2"], invoke="more")
+    with pytest.raises(wasmos.UsageError, match="'ready' takes no arguments, and was given 1"):
+        wasmos.run(REACTOR, ["1"], invoke="ready")
+
+
 def test_numbers_as_arguments() -> None:
     """As a Python program has them."""
     done = wasmos.run(LIBRARY, [1, -2, 0.5, float("inf")], invoke="turn")

@@ -32,6 +32,10 @@ _ADVICE = {
         "it uses the older encoding of exceptions, which is not available here; build with the "
         "standard one (-mllvm -wasm-use-legacy-eh=false; Binaryen: --translate-to-exnref)"
     ),
+    "wide arithmetic support is not enabled": (
+        "it uses wide arithmetic, which is not available here; build without it "
+        "(no -mwide-arithmetic; Rust: without +wide-arithmetic)"
+    ),
 }
 _WAITING_SECONDS = 0.1  # between two calls of who shows that it takes its time
 # What a child of the AddressSanitizer build can't do without. Its shadow memory is terabytes of

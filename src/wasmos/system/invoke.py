@@ -33,6 +33,8 @@ _WANTED = {
 
 def arguments(program: Program, name: str, texts: Sequence[str]) -> list[int | float]:
     """The values to call a function of a program with. Raises UsageError."""
+    if _leaves_them_to_the_program(program, name):
+        return []
     parameters, _ = program.signature(name, len(texts))
     found = []
     for number, (type, text) in enumerate(zip(parameters, texts, strict=True), 1):
@@ -44,6 +46,15 @@ def arguments(program: Program, name: str, texts: Sequence[str]) -> list[int | f
             )
         found.append(value)
     return found
+
+
+def _leaves_them_to_the_program(program: Program, name: str) -> bool:
+    """Of a reactor whose work is a `main`: the function takes nothing, and the program reads its
+    arguments, whatever they are."""
+    found = program.info.signature(name)
+    if program.shape.dialect is None or found is None or found[0]:
+        return False
+    return any(item.name == "args_get" for item in program.info.imports)
 
 
 def _value(type: str, text: str) -> int | float | None:

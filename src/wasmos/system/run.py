@@ -249,7 +249,7 @@ def _called(
     from wasmos.system.invoke import arguments
 
     values = arguments(program, invoke, texts)
-    return values, program.signature(invoke, len(texts))[1]
+    return values, program.signature(invoke, len(values))[1]
 
 
 def _lacked(

@@ -121,6 +121,7 @@ opened below it. Neither kind is what protects the host: that is what the capabi
 | paths as long as the host takes | 1,023 bytes, two of 735 | what a message has room for |
 | arguments of any length | 128 KiB each, 1 MiB together, else E2BIG | as in Linux |
 | variables of any length | the same, but a longer one is left out | as in Linux |
+| `poll_oneoff` doesn't find input ready that is at its end | it does | a read wouldn't wait: POSIX |
 | flags of `fd_advise` and others that don't exist trap | EINVAL | a program can handle it |
 | a directory has the name that was said: `.` | `/`, or [both](#names-of-directories) | one tree |
 | with two wrong arguments, often the other one is reported | | their order is nobody's promise |
@@ -161,8 +162,10 @@ WASI_TESTSUITE=/path/to/it make test ARGS=tests/personalities/wasi/test_suite.py
 
 Tried by hand, in November 2026, against the engine's own WASI on the same machine, with the same
 results: CPython 3.11 and 3.12, Ruby 3.2, PHP 8.2, Yosys 0.70 and nextpnr (the same files, byte for
-byte), clang 22, GCC 15 for AVR, resvg, Boolector. And clang 8, lld and SQLite for `wasi_unstable`,
-which the engine doesn't know.
+byte), clang 22, GCC 15 for AVR, resvg, Boolector; Lua 5.5, QuickJS (optimized and not), Wren,
+Trealla Prolog, Chibi Scheme; Go's compiler, assembler, linker, `vet` and `gofmt`, esbuild, goawk,
+pdfcpu; Zig's bootstrap compiler (C to the byte); uutils; the test programs of wazero and wasm3. And
+clang 8, lld, SQLite, brotli and cowsay for `wasi_unstable`, which the engine doesn't know.
 
 CPython's own tests say more than any script: 29 modules of them (`test_os`, `test_io`,
 `test_fileio`, `test_pathlib`, `test_shutil`, `test_tempfile`, `test_zipfile`, `test_tarfile` and
@@ -171,7 +174,9 @@ interpreter's stack included.
 
 What doesn't run: programs that import functions besides WASI's (WasmEdge's sockets, WASIX, what
 JavaScript is to provide), that share memory between threads, or that use the older encoding of
-exceptions.
+exceptions. Nor, though the engine can run them, those that are built for its garbage collector
+(Kotlin, Dart, Java) or typed function references, with several memories, one of 64 bits, or wide
+arithmetic; few are.
 """
 
 
