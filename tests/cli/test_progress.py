@@ -91,6 +91,22 @@ def test_names_play_no_tricks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(line) == 39
 
 
+def test_ctrl_c_while_it_is_drawn() -> None:
+    """What shows is erased, however little was done since."""
+
+    class Interrupted(Screen):
+        def flush(self) -> None:
+            if ERASE not in self.getvalue()[len(ERASE) :]:
+                raise KeyboardInterrupt
+
+    screen = Interrupted()
+    make = progress(False, stream=screen, environment=TERMINAL)
+    assert make is not None
+    with pytest.raises(KeyboardInterrupt), make("prog", 1_000) as waiting:
+        waiting(2)
+    assert screen.getvalue().endswith(ERASE)
+
+
 def test_on_a_terminal(tmp_path: Path) -> None:
     """Of a program that takes long; Ctrl-C ends it, and the line is empty again."""
     path = tmp_path / "slow.wasm"

@@ -58,8 +58,8 @@ class Bar:
         if seconds < AFTER_SECONDS or not self._is_free():
             return
         line = f"{self._label} [{_blocks(seconds)}] {seconds:.0f} s"
+        self._is_shown = True  # first: Ctrl-C may come as soon as it shows
         self._write(ERASE + line[: _columns(self._stream) - 1])
-        self._is_shown = True
 
     def __exit__(self, *_error: object) -> None:
         if self._is_shown:
