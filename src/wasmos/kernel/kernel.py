@@ -636,11 +636,6 @@ class Kernel(Hooks):
             timer.cancel()
 
     @property
-    def pooled(self) -> bool:
-        """Whether it was made with `pool_tasks`."""
-        return self._pool_tasks is not None
-
-    @property
     def uptime(self) -> float:
         """Seconds of the kernel's clock since it was made."""
         return (self.now_ns - self.started_ns) / 1e9
@@ -701,6 +696,11 @@ class Kernel(Hooks):
         self._watchers.remove(watcher)
 
     # --- looking ---
+
+    @property
+    def pooled(self) -> bool:
+        """Whether it was made with `pool_tasks`."""
+        return self._pool_tasks is not None
 
     def events(self, since: int = 0) -> list[Event]:
         """What happened, oldest first, as far as the bounded ring still has

@@ -53,8 +53,8 @@ class Completed:
         if exit.backtrace:  # now: who keeps this doesn't keep the module
             from wasmos.system.backtrace import backtrace, trace
 
-            self.backtrace = backtrace(exit)
-            self._trace = [trace(exit), trace(exit, details=True)]
+            frames = self.backtrace = backtrace(exit)
+            self._trace = [trace(exit, frames, details=details) for details in (False, True)]
 
     def trace(self, *, details: bool = False) -> list[str]:
         """The backtrace as people read it, a line for each function."""

@@ -47,6 +47,13 @@ def test_a_name_plays_no_tricks() -> None:
     )
 
 
+def test_a_long_name_keeps_its_end() -> None:
+    frames = ((0, "app::Table<" + "x" * 500 + ">::insert", 10, ""),)
+    [line] = trace(Exit(2, "prog", "trapped", backtrace=frames))
+    name = line.split()[1]
+    assert name.startswith("app::Table<x") and name.endswith("x>::insert") and len(name) == 100
+
+
 def test_a_long_one_is_cut() -> None:
     frames = tuple((index, f"f{index}", 10, "") for index in range(20))
     exit = Exit(2, "prog", "trapped", backtrace=frames)

@@ -24,11 +24,13 @@ ENGINE_FRAMES = 20  # so many are kept
 HINT = "for files and lines compile the program with -g, and don't strip it"
 
 
-def trace(exit: Exit, *, details: bool = False) -> list[str]:
-    """A line for each function that a task was in, and with `details` all that is known."""
+def trace(exit: Exit, frames: list[Frame] | None = None, *, details: bool = False) -> list[str]:
+    """A line for each function that a task was in, and with `details` all that is known. `frames`:
+    its backtrace, if that is there already."""
     if not exit.backtrace:
         return []
-    frames = backtrace(exit)
+    if frames is None:
+        frames = backtrace(exit)
     more = 0 if details else max(len(frames) - MAX_LINES, 0)
     shown = frames[: len(frames) - more]
     rows = [
@@ -60,7 +62,7 @@ def _details(exit: Exit) -> list[str]:
 def _row(frame: Frame, details: bool) -> tuple[str, str]:
     """Who, and where."""
     number = f"function {frame.index}"
-    name = _short(_one_line(frame.function), MAX_NAME) if frame.function else number
+    name = _short(_one_line(frame.function)) if frame.function else number
     if frame.part:
         return name, f"(wasmos: {_one_line(frame.part)})"
     where = f"byte {frame.offset:#x}" if frame.offset is not None else "its entry"
@@ -92,5 +94,7 @@ def _one_line(text: str) -> str:
     return line.replace("\r", "^M").replace("\n", "^J").replace("\t", "^I")
 
 
-def _short(text: str, size: int) -> str:
-    return text if len(text) <= size else f"{text[: size - 1]}…"
+def _short(text: str) -> str:
+    """Its beginning, which says whose it is, and its end, which often says what it does."""
+    half = MAX_NAME // 2
+    return text if len(text) <= MAX_NAME else f"{text[:half]}…{text[1 - half :]}"
