@@ -12,6 +12,7 @@ import pytest
 import wasmos
 from tests.support import talkers, wat
 from tests.support.command import HELLO, WASMOS, Make, environment, running, wasmos_
+from tests.support.screen import person
 from tests.support.talkers import SAYS_ARGUMENTS, WAITS, printer, reader
 from tests.system.test_run import EXIT_1, looks
 from wasmos import abi
@@ -338,3 +339,15 @@ def test_a_program_that_failed_is_told_what_it_was_not_given(
     given = wasmos_("run", "--dir", ".::/d", "--listen", "0:80", program, "d/x")
     assert "was given" not in given.stderr
     assert wasmos_("run", made(looks("", *imports)), "d/x").stderr == ""
+
+
+def test_control_characters_on_a_terminal(tmp_path: Path) -> None:
+    """They are shown, unless somebody wants colours and takes the rest as well."""
+    path = tmp_path / "colours.wat"
+    path.write_text(printer(b"\x1b[31mred\x1b[0m\n"))
+    with person("run", "--allow", "console", path) as you:
+        assert you.status() == 0
+        assert "^[[31mred^[[0m" in you.raw
+    with person("run", "--raw", "--allow", "console", path) as you:
+        assert you.status() == 0
+        assert "\x1b[31mred\x1b[0m" in you.raw

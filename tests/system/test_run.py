@@ -295,6 +295,44 @@ def test_ctrl_c_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _core.live_objects() == before
 
 
+@pytest.mark.parametrize("error", [ValueError, OSError, RuntimeError])
+@pytest.mark.parametrize("stream", ["output", "errors"])
+def test_what_a_function_for_output_raises(
+    caplog: pytest.LogCaptureFixture, error: type[Exception], stream: str
+) -> None:
+    """It is the host's mistake, and ends the program: no guest could make anything of it."""
+
+    def take(data: bytes) -> None:
+        taken.append(data)
+        raise error("mine")
+
+    taken: list[bytes] = []
+    number = {"output": 1, "errors": 2}[stream]
+    program = (
+        '(module (import "wasi_snapshot_preview1" "fd_write" (func $w (param i32 i32 i32 i32)'
+        ' (result i32))) (memory (export "memory") 1) (data (i32.const 8) "hello")'
+        ' (func (export "_start") (i32.store (i32.const 0) (i32.const 8))'
+        " (i32.store (i32.const 4) (i32.const 5)) (loop $again (drop (call $w"
+        f" (i32.const {number}) (i32.const 0) (i32.const 1) (i32.const 16))) (br $again))))"
+    )
+    with pytest.raises(error, match="mine"):
+        wasmos.run(program, **{stream: take})
+    assert taken == [b"hello"] and not caplog.records
+
+
+def test_a_function_for_output() -> None:
+    taken: list[bytes] = []
+    wasmos.run(printer("into it"), allow=["console"], output=taken.append)
+    assert taken == [b"into it"]
+
+
+def test_an_output_of_text_is_none() -> None:
+    with pytest.raises(
+        wasmos.UsageError, match=r"an output takes bytes, and <_io.StringIO .* takes text"
+    ):
+        wasmos.run(printer("x"), allow=["console"], output=io.StringIO())
+
+
 @pytest.mark.parametrize("broken", [OSError(28, "full"), ValueError("closed"), BrokenPipeError()])
 def test_an_output_that_is_broken_is_the_guests_error(broken: Exception) -> None:
     class Broken(io.BytesIO):

@@ -220,6 +220,9 @@ def _run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _limit(parser, "--cpu", units.seconds, "TIME", None, "end it after so much processor time")
     _memory(parser)
     _limit(parser, "--max-output", units.size, "SIZE", None, "how much it may print")
+    add("--raw", action="store_true",
+        help="send what it prints to the terminal as it is: colours, and all else that a terminal "
+        "obeys")  # fmt: skip
     _limit(parser, "--max-files", units.size, "SIZE", 64 << 20,
            "its files in memory together (default 64MiB)")  # fmt: skip
     _text(

@@ -59,6 +59,7 @@ def main(options: argparse.Namespace) -> int:
         limits=limits(options),
         compile_limits=compile_limits(options),
         input=sys.stdin.buffer,
+        terminal=False if options.raw else None,
         output_limit=None if options.max_output is None else int(options.max_output),
         files_limit=int(options.max_files),
         clock=options.clock,

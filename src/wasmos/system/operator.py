@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address
     from typing import Any, BinaryIO, Literal
 
+    from wasmos.servers.console.sink import Output
     from wasmos.servers.tcpip.addresses import Destinations
 
 
@@ -27,7 +28,7 @@ class SharedConsole(Console):
     who may not is at the end of its input at once."""
 
     def __init__(
-        self, output: BinaryIO | None, source: BinaryIO | None, may_read: Callable[[int], bool]
+        self, output: Output | None, source: BinaryIO | None, may_read: Callable[[int], bool]
     ) -> None:
         super().__init__(output, source)
         self._may_read = may_read

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Source,
         Task,
     )
+    from wasmos.servers.console.sink import Output
     from wasmos.servers.fs import Image
     from wasmos.servers.tcpip import PortMap
     from wasmos.servers.tcpip.addresses import Destinations
@@ -57,17 +58,25 @@ def vm(
 
 
 def console(
-    output: BinaryIO | None,
+    output: Output | None,
     source: BinaryIO | None,
     may_read: Callable[[int], bool] | None = None,
     output_limit: int | None = None,
     on_cut: Callable[[int], object] = lambda _: None,
-    errors: BinaryIO | None = None,
+    errors: Output | None = None,
+    terminal: bool | None = None,
 ) -> Service:
     if may_read is None:
         from wasmos.servers.console import Console
 
-        return Console(output, source, errors=errors, output_limit=output_limit, on_cut=on_cut)
+        return Console(
+            output,
+            source,
+            errors=errors,
+            terminal=terminal,
+            output_limit=output_limit,
+            on_cut=on_cut,
+        )
     from wasmos.system.operator import SharedConsole
 
     return SharedConsole(output, source, may_read)

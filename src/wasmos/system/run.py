@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Source,
         Task,
     )
+    from wasmos.servers.console.sink import Output
     from wasmos.system.flags import Directories
 
     # Makes what `Kernel.ask` takes.
@@ -64,8 +65,9 @@ def run(
     compile_limits: CompileLimits | None = None,
     input: BinaryIO | bytes | str | None = None,  # noqa: A002 - as in subprocess.run
     capture_output: bool = False,
-    output: BinaryIO | None = None,
-    errors: BinaryIO | None = None,
+    output: Output | None = None,
+    errors: Output | None = None,
+    terminal: bool | None = None,
     clock: str | None = None,
     seed: str | int | None = None,
     output_limit: int | None = None,
@@ -103,7 +105,11 @@ def run(
     timeout: seconds until it is ended, whatever it waits for.
     input: what it reads from `console`, bytes, a text or a binary stream; nothing by default.
     capture_output: return what it prints as `stdout` and `stderr` instead of printing it.
-    output, errors: binary streams for what it prints, instead of this process's own.
+    output, errors: binary streams for what it prints, or functions of the bytes, instead of this
+        process's own; `output` alone takes both. What a function raises ends the program, and is
+        raised here.
+    terminal: whether control characters that it prints are to be shown instead of sent; by default
+        if the stream is a terminal.
     clock: "fixed:2026-01-02T03:04:05" or so: clocks begin then, and go on only when it waits.
     seed: its randomness is what this decides; with both, and no other input, a run repeats.
     output_limit: how many bytes it may print: then a WASI program is ended, and any other hears
@@ -123,6 +129,12 @@ def run(
     says nothing of it, other ManifestErrors, OSError.
     """
     import io
+
+    failures: list[Exception] = []
+
+    def fail(error: Exception) -> None:
+        failures.append(error)
+        kernel.kill(task, f"its output can't be taken: {error!r}")
 
     words = outfit.words(args if invoke is None else [_text(each) for each in args], argv0)
     authority = Allowance()
@@ -155,9 +167,10 @@ def run(
     given = _Given(words, authority.variables, argv0)
     makers: dict[str, Callable[[], Service]] = {
         "console": lambda: outfit.console(
-            output,
+            _guarded(output, fail),
             stdin,
-            errors=errors,
+            errors=_guarded(errors, fail),
+            terminal=terminal,
             output_limit=output_limit,
             on_cut=lambda _: _cut(kernel, task, program, output_limit or 0, log),
         ),
@@ -207,6 +220,8 @@ def run(
             if book is not None:
                 kernel.close()  # so that it has everybody's end
                 book.close()
+    if failures:
+        raise failures[0]
     stdout, stderr = (each.getvalue() for each in captured) if captured else (None, None)
     denied = tuple(sorted(task.denied))
     has_files = files is not None or authority.has_directories
@@ -216,18 +231,34 @@ def run(
     )
 
 
+def _guarded(output: Output | None, fail: Callable[[Exception], None]) -> Output | None:
+    """An output of which `fail` hears what it raises, if it is a function: a mistake of the host's
+    is no answer to a program. Streams do say what is for programs: that a disk is full."""
+    if not callable(output) or hasattr(output, "write"):
+        return output
+
+    def write(data: bytes) -> object:
+        try:
+            return output(data)
+        except Exception as error:
+            fail(error)
+            raise BrokenPipeError from None
+
+    return write
+
+
 def _cut(
     kernel: Kernel, task: Task, program: Program, most: int, log: Callable[[str], object]
 ) -> None:
     """A program has printed all that it may, and wants to go on. Those of other systems couldn't
     tell why they can't, and few would stop for it."""
     if program.shape.dialect is not None:
-        reason = f"{most:,} bytes; to allow more: --max-output"
+        reason = f"{most:,} bytes; to allow more: --max-output, or output_limit"
         kernel.kill(task, reason, cause="output_limit")
     else:
         log(
             f"note: {task.name} may print {most:,} bytes, and the rest was left out; "
-            "to allow more: --max-output"
+            "to allow more: --max-output, or output_limit"
         )
 
 

@@ -492,6 +492,18 @@ def test_a_real_terminal_is_noticed_by_stream(kernel: wasmos.Kernel, tmp_path: P
         assert (tmp_path / "out").read_bytes() == b"\x1b[2J"
 
 
+def test_a_terminal_that_is_to_get_all(
+    kernel: wasmos.Kernel, terminal: tuple[BinaryIO, BinaryIO]
+) -> None:
+    screen, output = terminal
+    kernel.serve(Console(output, terminal=False))
+    client = kernel.client()
+    assert client.call("console", abi.ConsoleTerminals()).bits == 0b110
+    assert put(client, b"\x1b[31m") == 5
+    assert write(client, b"\x1b[2J") == 4
+    assert drain(screen) == b"\x1b[31m\x1b[2J"
+
+
 def test_terminals_by_hand(kernel: wasmos.Kernel) -> None:
     kernel.serve(Console(io.BytesIO(), b"", terminal=True))
     assert kernel.call("console", abi.ConsoleTerminals()).bits == 0b110

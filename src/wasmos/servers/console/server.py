@@ -98,7 +98,7 @@ class Console(Service):
             ERRORS: sink if _is_same(output, errors) else Sink(errors, terminal),
         }
         self._terminals = is_terminal(input) | sum(
-            each.terminal << number for number, each in self._sinks.items()
+            each.is_terminal << number for number, each in self._sinks.items()
         )
         # Streams to which bytes go as they are, with nothing before them: how to write to each.
         self._straight: dict[int, Write] = {}

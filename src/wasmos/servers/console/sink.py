@@ -44,6 +44,7 @@ class Sink:
     write: hand it bytes: how many it took, None if it is full.
     close: let go of what was opened to write; what the host gave stays open.
     is_raw: whether `write` takes a view of memory, which it doesn't keep.
+    is_terminal: whether guests are to be told that it is one.
     terminal: whether control characters are to be shown instead of sent.
     unsent: what was taken from guests and not yet by the stream.
     waiting: how many calls wait for it.
@@ -51,7 +52,8 @@ class Sink:
 
     def __init__(self, output: Output, terminal: bool | None = None) -> None:
         self.output = output
-        self.terminal = is_terminal(output) if terminal is None else terminal
+        self.is_terminal = is_terminal(output) or bool(terminal)
+        self.terminal = self.is_terminal if terminal is None else terminal
         self.unsent = b""
         self.waiting = 0
         self.write, self.is_raw, self.close = _writer(output)
@@ -140,6 +142,10 @@ def _flush_host(output: Any) -> None:
 def _writer(output: Any) -> tuple[Write, bool, Callable[[], None]]:
     """See `Sink.write`, `Sink.is_raw` and `Sink.close`."""
     raw = output.raw if isinstance(output, io.BufferedWriter) else output
+    if isinstance(raw, io.TextIOBase):
+        raise UsageError(
+            f"an output takes bytes, and {raw!r} takes text; most such have a `buffer`"
+        )
     if isinstance(raw, io.FileIO):
         if raw.isatty():
             terminal = _Terminal(raw)
