@@ -77,10 +77,13 @@ class AsyncKernel:
         trusted: bool = False,
         library: bool = False,
     ) -> Program:
-        """As `Kernel.load`; the compiler's child is waited for in a thread."""
+        """As `Kernel.load`; in a thread it is judged, which can take seconds, and the compiler's
+        child is waited for."""
         if isinstance(source, Program):
             return source
-        program = self.sync.prepare(source, limits or Limits(), library=library)
+        program = await asyncio.to_thread(
+            self.sync.prepare, source, limits or Limits(), library=library
+        )
         if program.module is None:
             await asyncio.to_thread(program.compile, trusted)
         return self.sync.finish_loading(program)
