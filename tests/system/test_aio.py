@@ -13,6 +13,7 @@ import wasmos
 from tests.support import wat
 from wasmos import _core, abi
 from wasmos.kernel import kernel as kernel_module
+from wasmos.kernel.aio import JUDGED_AT_ONCE_BYTES
 from wasmos.servers.pong import Pong
 
 
@@ -356,7 +357,8 @@ def test_others_go_on_while_a_program_is_judged(monkeypatch: pytest.MonkeyPatch)
 
     async def work(kernel: wasmos.AsyncKernel) -> None:
         monkeypatch.setattr(kernel_module, "read", slow_read)
-        loading = asyncio.ensure_future(kernel.load(wat.program("#7")))
+        large = wat.program("#7") + " " * JUDGED_AT_ONCE_BYTES
+        loading = asyncio.ensure_future(kernel.load(large))
         kernel.serve(Pong())
         assert (await kernel.call("pong", abi.Ping(1))).value == 42
         goes_on.set()

@@ -154,7 +154,8 @@ class System:
         """The lines that say where a task was when it failed. What a program says about its own
         functions can take seconds to read, so that is done in a thread; one after the other, for
         what was read of a program is kept."""
-        from wasmos.system.backtrace import trace
+        # All of it here: on a busy system a thread that imports waits for its turn again and again.
+        from wasmos.system.backtrace import symbols, trace  # noqa: F401
 
         async with self._tracing:
             return await asyncio.to_thread(trace, exit)
