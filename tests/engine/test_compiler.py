@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import re
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -370,3 +372,14 @@ def test_limits_by_the_size_of_the_module() -> None:
     assert [limits.code_for(mib << 20) >> 20 for mib in (1, 64, 100)] == [256, 256, 400]
     given = wasmos.CompileLimits(1, 2, 3)
     assert (given.seconds_for(9), given.memory_for(9), given.code_for(9)) == (1, 2, 3)
+
+
+def test_a_process_that_may_use_less_than_the_child_is_given() -> None:
+    """`ulimit -t`: a hard limit can't be raised, which isn't the module's fault."""
+    script = (
+        "import resource, wasmos\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
+        "wasmos.Kernel().load('(module (func (export \"main\")))')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -208,3 +208,15 @@ def test_without_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, off: s
 def test_a_pool_finds_what_others_compiled(cache: Cache) -> None:
     assert code_of(cache, SEVEN) == code_of(cache, SEVEN, pool_tasks=4) == 7
     assert compiled(cache) == 1
+
+
+def test_a_trap_of_a_kept_program_reads_nothing_of_it_but_names(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Declarations can take more than a second to read, and nobody runs meanwhile."""
+    source = '(module (func $boom (export "main") unreachable))'
+    code_of(cache, source)
+    monkeypatch.setattr(program_module.binary, "parse", None)
+    with wasmos.Kernel(cache=cache) as kernel:
+        exit = kernel.wait(kernel.spawn(source))
+    assert [name for _, name, _, _ in exit.backtrace] == ["boom"]

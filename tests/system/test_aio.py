@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -11,6 +12,9 @@ import pytest
 import wasmos
 from tests.support import wat
 from wasmos import _core, abi
+from wasmos.kernel import kernel as kernel_module
+from wasmos.kernel.aio import JUDGED_AT_ONCE_BYTES
+from wasmos.servers.pong import Pong
 
 
 class Slow(wasmos.Service):
@@ -340,3 +344,25 @@ def test_the_synchronous_calls_say_what_to_use_instead() -> None:
             kernel.sync.call("slow", abi.Ping(1))
 
     drive(work)
+
+
+def test_others_go_on_while_a_program_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its author may have seen to it that this takes seconds."""
+    goes_on, saw = threading.Event(), []
+    read = kernel_module.read
+
+    def slow_read(source: str) -> tuple[str, bytes]:
+        saw.append(goes_on.wait(10))
+        return read(source)
+
+    async def work(kernel: wasmos.AsyncKernel) -> None:
+        monkeypatch.setattr(kernel_module, "read", slow_read)
+        large = wat.program("#7") + " " * JUDGED_AT_ONCE_BYTES
+        loading = asyncio.ensure_future(kernel.load(large))
+        kernel.serve(Pong())
+        assert (await kernel.call("pong", abi.Ping(1))).value == 42
+        goes_on.set()
+        assert (await kernel.wait(await kernel.spawn(await loading))).code == 7
+
+    drive(work)
+    assert saw == [True]

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import tarfile
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -14,10 +15,11 @@ import pytest
 from tests.support import talkers, wat
 from tests.support.command import SYSTEM, folder
 from tests.support.talkers import SAYS_ARGUMENTS, printer, reader
-from wasmos import CapabilityDenied, ManifestError, ModuleRefused, Task, _core, abi
+from wasmos import CapabilityDenied, Exit, ManifestError, ModuleRefused, Task, _core, abi
 from wasmos.errors import NotGranted
 from wasmos.kernel.aio import AsyncKernel
-from wasmos.system.boot import System
+from wasmos.system import backtrace
+from wasmos.system.boot import MAX_TRACES, System
 from wasmos.system.manifest.manifest import load
 from wasmos.system.shell.shell import Shell
 
@@ -661,6 +663,31 @@ def test_restart_of_what_trapped(tmp_path: Path) -> None:
             await booted.logged(" t (again)")
 
     drive(manifest, work, virtual=True)
+
+
+def test_others_go_on_while_a_backtrace_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program may have so much debug information that it takes seconds."""
+    goes_on, saw = threading.Event(), []
+
+    def slow_trace(exit: Exit) -> list[str]:
+        saw.append(all(saw) and goes_on.wait(10))
+        return [f"  at {exit.name}"]
+
+    monkeypatch.setattr(backtrace, "trace", slow_trace)
+    manifest = folder(tmp_path, SYSTEM, t=wat.TRAP)
+
+    async def work(booted: Booted) -> None:
+        for _ in range(MAX_TRACES + 1):
+            await booted.do("start t &")
+            await booted.logged("'t' trapped")
+        assert "answers" in await booted.do("ping 1")
+        goes_on.set()
+
+    log = drive(manifest, work).log  # those that are still to come are waited for
+    assert saw == [True] * MAX_TRACES
+    assert sum("'t' was:" in line for line in log) == log.count("  at t") == MAX_TRACES
 
 
 def test_killed_is_meant_unless_it_is_always(tmp_path: Path) -> None:

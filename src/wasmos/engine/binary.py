@@ -22,6 +22,7 @@ from .info import (
     GLOBAL,
     KINDS,
     MEMORY,
+    NAMES,
     PAGE_BYTES,
     TABLE,
     Export,
@@ -379,6 +380,25 @@ def _read_custom(reader: Reader, info: ModuleInfo, length: int) -> None:
     inner = Reader(reader.data, start, reader.pos, info.features)
     name = inner.name("custom section's name")
     info.custom_sections.append(Span(name, inner.pos, inner.end))
+
+
+def names(data: bytes) -> Span | None:
+    """The section that gives a module's functions names, in a form that nobody has checked. It is
+    found by the heads of sections alone: what `parse` reads can take a second, and everybody waits
+    for who asks this. Raises `BinaryError` for what `parse` doesn't take."""
+    title = NAMES.encode()
+    reader = Reader(data, 8, len(data), {})
+    while reader.pos < reader.end:
+        section = reader.byte("section id")
+        length = reader.u32("section's length")
+        start = reader.skip(length, "section")
+        end, reader.pos = reader.pos, start
+        if section == 0 and reader.u32("custom section's name") == len(title):
+            start = reader.skip(len(title), "custom section's name")
+            if data[start : reader.pos] == title:
+                return Span(NAMES, reader.pos, end)
+        reader.pos = end
+    return None
 
 
 def _check_header(data: bytes) -> None:

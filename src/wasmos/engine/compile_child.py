@@ -19,6 +19,9 @@ def limit(memory_bytes: int, seconds: int) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
     ):
+        most = resource.getrlimit(what)[1]  # who runs us may have less, and raise it can't be
+        if most != resource.RLIM_INFINITY:
+            value = min(value, most)
         if value >= 0:
             resource.setrlimit(what, (value, value))
 

@@ -353,7 +353,11 @@ cdef class Module:
 def wat2wasm(bytes text not None):
     """WebAssembly text to binary. Raises ValueError with line and column."""
     cdef wasm_byte_vec_t vec
-    cdef void *error = api.wat2wasm(<const char *>text, len(text), &vec)
+    cdef const char *data = <const char *>text
+    cdef size_t size = len(text)
+    cdef void *error
+    with nogil:     # a megabyte that says the right thing takes seconds
+        error = api.wat2wasm(data, size, &vec)
     if error is not NULL:
         raise ValueError(take_error(error))
     cdef bytes wasm = PyBytes_FromStringAndSize(vec.data, <Py_ssize_t>vec.size)

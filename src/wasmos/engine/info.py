@@ -24,7 +24,7 @@ PAGE_BYTES = 65_536
 FUNC, TABLE, MEMORY, GLOBAL, TAG = KINDS = ("func", "table", "memory", "global", "tag")
 
 MAX_SHOWN_NAME = 60  # characters
-_NAMES = "name"  # what the section of names is called
+NAMES = "name"  # what the section of names is called
 
 
 class Record:
@@ -195,17 +195,13 @@ class ModuleInfo:
     def imports_from(self, module: str) -> list[Import]:
         return [item for item in self.imports if item.module == module]
 
-    def names(self) -> Span | None:
-        """The section that gives its functions names, in a form that nobody has checked."""
-        return next((each for each in self.custom_sections if each.name == _NAMES), None)
-
     def without_names(self) -> bytes:
         """The module with everything where it was, but such sections called otherwise."""
         pieces: list[bytes] = []
         last = 0
         for section in self.custom_sections:
-            if section.name == _NAMES:
-                pieces += self.data[last : section.start - len(_NAMES)], b"none"
+            if section.name == NAMES:
+                pieces += self.data[last : section.start - len(NAMES)], b"none"
                 last = section.start
         return b"".join([*pieces, self.data[last:]]) if pieces else self.data
 

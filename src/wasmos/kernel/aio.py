@@ -8,12 +8,13 @@ that slice.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from wasmos.errors import UsageError
 from wasmos.kernel.driver import resolve
 from wasmos.kernel.kernel import Kernel
 from wasmos.kernel.limits import Limits
-from wasmos.kernel.program import Program
+from wasmos.kernel.program import Program, size_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from wasmos.kernel.program import Source
     from wasmos.kernel.service import Service
     from wasmos.kernel.task import Client, Task
+
+# Up to this size a module is judged without a thread, which has to wait for its turn on a busy
+# system: that takes 20 ms at most, while a large one can take seconds.
+JUDGED_AT_ONCE_BYTES = 64 << 10
 
 
 class AsyncKernel:
@@ -77,10 +82,14 @@ class AsyncKernel:
         trusted: bool = False,
         library: bool = False,
     ) -> Program:
-        """As `Kernel.load`; the compiler's child is waited for in a thread."""
+        """As `Kernel.load`; in a thread it is judged, if that can take long, and the compiler's
+        child is waited for."""
         if isinstance(source, Program):
             return source
-        program = self.sync.prepare(source, limits or Limits(), library=library)
+        prepare = partial(self.sync.prepare, source, limits or Limits(), library=library)
+        size = size_of(source)
+        is_soon_judged = size is not None and size <= JUDGED_AT_ONCE_BYTES
+        program = prepare() if is_soon_judged else await asyncio.to_thread(prepare)
         if program.module is None:
             await asyncio.to_thread(program.compile, trusted)
         return self.sync.finish_loading(program)

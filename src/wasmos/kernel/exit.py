@@ -6,6 +6,7 @@ Law: every end has a cause and names its task; nobody just disappears.
 from __future__ import annotations
 
 from wasmos import _core, errors
+from wasmos.engine import binary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def whose(
     those the engine knows nothing: it would write them down whole, and decipher what C++ and Rust
     made of them, for seconds and for gigabytes if their author likes."""
     own = [index for index, _, _, owner in frames if owner is None]
-    names = {} if program is None else _names(program.info, own)
+    names = {} if program is None else _names(program.data, own)
     return tuple(
         (index, names.get(index), offset, "")
         if owner is None
@@ -166,8 +167,9 @@ def whose(
     )
 
 
-def _names(info: ModuleInfo, functions: list[int]) -> dict[int, str]:
-    section = info.names()
+def _names(module: bytes, functions: list[int]) -> dict[int, str]:
+    # Not `Program.info`: for a program from the cache that would be read now.
+    section = binary.names(module)
     if section is None:
         return {}
-    return _core.names_of(info.data, section.start, section.end, functions)
+    return _core.names_of(module, section.start, section.end, functions)

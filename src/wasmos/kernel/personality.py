@@ -48,11 +48,12 @@ class Personality:
         """What its programs may import: the functions that the adapter exports."""
         if self._offer is None:
             info = binary.parse(self.wasm)
-            self._offer = {}
+            offer: dict[tuple[str, str], Descriptor] = {}
             for export in info.exports.values():
                 signature = info.signature(export.name)
                 if signature is not None:
-                    self._offer[self.name, export.name] = signature
+                    offer[self.name, export.name] = signature
+            self._offer = offer  # all of it at once: programs are judged in threads
         return self._offer
 
     def load(self, engine: _core.Engine, kept: Kept | None = None) -> _core.Adapter:

@@ -8,6 +8,7 @@ kernel, and once at all if there is a cache.
 from __future__ import annotations
 
 import os
+from stat import S_ISREG
 
 from wasmos import _core
 from wasmos.engine import binary, policy
@@ -241,6 +242,17 @@ def file_name(source: Source) -> str:
     return os.path.basename(os.fspath(source))
 
 
+def size_of(source: Source) -> int | None:
+    """How many bytes there will be to judge; None if that isn't known."""
+    if isinstance(source, bytes) or (isinstance(source, str) and _is_text(source)):
+        return len(source)
+    try:
+        found = os.stat(source)
+    except OSError:
+        return 0
+    return found.st_size if S_ISREG(found.st_mode) else None
+
+
 def _is_text(source: str) -> bool:
     """Whether it is a module, and no path."""
     return source[:MAX_TEXT_BYTES].lstrip()[:1] in ("(", ";")
@@ -304,4 +316,13 @@ def inspect(data: bytes) -> dict[str, Any]:
     return {"imports": imports, "exports": exports, "strings": list(info.strings())}
 
 
-__all__ = ["Compilation", "CompileLimits", "Program", "admit", "file_name", "inspect", "read"]
+__all__ = [
+    "Compilation",
+    "CompileLimits",
+    "Program",
+    "admit",
+    "file_name",
+    "inspect",
+    "read",
+    "size_of",
+]

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from wasmos.system.audit import Recorder
     from wasmos.system.manifest.manifest import Manifest
 
+MAX_TRACES = 16  # backtraces that are still to be read; who fails more often was shown before
+TRACES_SECONDS = 2.0  # for those, when the system goes down
+
 
 class System:
     """A system that was described by a manifest.
@@ -76,6 +79,8 @@ class System:
         self._supervised: dict[str, _Supervised] = {}  # by the section's name
         self._operators: set[int] = set()
         self._followed: dict[int, Callable[[], object]] = {}  # task → call when it is a service
+        self._tracing = asyncio.Lock()
+        self._traces: set[asyncio.Task[None]] = set()
 
     async def boot(self) -> None:
         """Bring everything up. Raises WasmosError, and then nothing is up."""
@@ -145,10 +150,24 @@ class System:
             self.foreground = None
             del self._followed[task.id]
 
+    async def trace(self, exit: Exit) -> list[str]:
+        """The lines that say where a task was when it failed. What a program says about its own
+        functions can take seconds to read, so that is done in a thread; one after the other, for
+        what was read of a program is kept."""
+        # All of it here: on a busy system a thread that imports waits for its turn again and again.
+        from wasmos.system.backtrace import symbols, trace  # noqa: F401
+
+        async with self._tracing:
+            return await asyncio.to_thread(trace, exit)
+
     async def shutdown(self) -> None:
         """End all tasks, then save what is to be kept."""
         self.is_up = False
         self.kernel.unwatch(self._ended)
+        if self._traces:  # while the kernel has the programs
+            _, late = await asyncio.wait(self._traces, timeout=TRACES_SECONDS)
+            for each in late:
+                each.cancel()
         for supervised in self._supervised.values():
             supervised.end()
         try:
@@ -429,14 +448,19 @@ class System:
             self._operators.remove(exit.task)
         elif not exit.ok and not self._is_foreground(exit.task):  # the shell says it
             self._log(str(exit))
-            if exit.backtrace:
-                from wasmos.system.backtrace import trace
-
-                for line in trace(exit):
-                    self._log(line)
+            if exit.backtrace and len(self._traces) < MAX_TRACES:
+                tracing = asyncio.ensure_future(self._log_trace(exit))
+                self._traces.add(tracing)
+                tracing.add_done_callback(self._traces.discard)
         supervised = self._supervised.get(section)
         if supervised is not None and supervised.task == exit.task:
             self._goes_on(supervised, exit)
+
+    async def _log_trace(self, exit: Exit) -> None:
+        lines = await self.trace(exit)
+        self._log(f"where task {exit.task} {exit.name!r} was:")  # much may have been logged since
+        for line in lines:
+            self._log(line)
 
 
 class _Supervised:

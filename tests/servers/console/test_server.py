@@ -816,6 +816,31 @@ def test_a_full_stream_that_cant_be_waited_for(kernel: wasmos.Kernel) -> None:
     assert code(put, kernel.client(), b"x") == ErrorCode.TRY_AGAIN
 
 
+@pytest.mark.parametrize("send", [put, write])
+def test_what_such_a_stream_takes_in_part_is_written_once(kernel: wasmos.Kernel, send: Any) -> None:
+    class Narrow(io.RawIOBase):
+        room = 2
+        written = b""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: bytes) -> int | None:  # type: ignore[override]
+            taken = data[: self.room]
+            self.room -= len(taken)
+            self.written += taken
+            return len(taken) or None
+
+    output = Narrow()
+    kernel.serve(Console(output, terminal=True))
+    client = kernel.client()
+    assert send(client, b"abc") == 3
+    assert code(send, client, b"def") == ErrorCode.TRY_AGAIN
+    output.room = 9
+    assert send(client, b"def") == 3
+    assert output.written == b"abcdef"
+
+
 # --- input of any length -------------------------------------------------------------------------
 
 

@@ -189,6 +189,10 @@ class Console(Service):
         try:
             while not sink.send():
                 await sink.room()
+        except ServiceError:
+            # It can't be waited for. The caller was taken at its word all the same, and told to try
+            # again it would say it twice: the rest goes before what is next.
+            return
         except (OSError, ValueError) as error:
             raise _failure(error) from None
 

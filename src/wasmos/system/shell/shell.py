@@ -159,9 +159,7 @@ class Shell:
         elif not exit.ok:
             self.complain(str(exit))
             if exit.backtrace:
-                from wasmos.system.backtrace import trace
-
-                for line in trace(exit):
+                for line in await self.system.trace(exit):
                     self.complain(line)
 
 
