@@ -38,6 +38,14 @@ def test_a_program() -> None:
     ]
 
 
+def test_a_program_is_not_held_against_a_policy(tmp_path: Path) -> None:
+    done = wasmos_("check", "--policy", tmp_path / "p.toml", HELLO)
+    assert done.returncode == 0
+    assert done.stderr == (
+        "note: a policy is held against a manifest, and isn't looked at for a program\n"
+    )
+
+
 def test_the_advice_is_good() -> None:
     for guest in ("hello", "ping", "echo", "webserver"):
         advice = wasmos_("check", GUESTS / f"{guest}.wasm").stdout.splitlines()[-1]

@@ -6,7 +6,7 @@ import shlex
 from contextlib import suppress
 
 from wasmos.abi import SERVICES
-from wasmos.cli import EXIT_REFUSED, fail, shown
+from wasmos.cli import EXIT_REFUSED, fail, say, shown
 from wasmos.cli.run import memory_bytes, unusual_memory
 from wasmos.errors import ModuleRefused
 from wasmos.kernel import admit, inspect, read
@@ -33,6 +33,8 @@ def main(options: argparse.Namespace) -> int:
         from wasmos.cli import check_manifest
 
         return check_manifest.main(options)
+    if options.policy is not None:
+        say("note: a policy is held against a manifest, and isn't looked at for a program")
     return _module(options)
 
 
