@@ -35,24 +35,31 @@ def main(options: argparse.Namespace) -> int:
 async def _main(options: argparse.Namespace) -> int:
     begun = time.monotonic()
 
-    def log(line: str) -> None:
-        if not options.quiet:
-            say(f"[{time.monotonic() - begun:8.3f}] {line}")
+    def stamped(log: Log) -> Log:
+        def stamp(line: str) -> None:
+            if not options.quiet:
+                log(f"[{time.monotonic() - begun:8.3f}] {line}")
 
-    if options.no_shell:
-        return await _Session(options, log, sys.stdout.buffer).serve(None)
-    if sys.stdin.isatty() and sys.stdout.isatty():
+        return stamp
+
+    if not options.no_shell and sys.stdin.isatty() and sys.stdout.isatty():
         from wasmos.cli.terminal import Terminal
 
         with Terminal() as tty:
-            session = _Session(options, log, tty.output, sys.stdin.buffer)
+            session = _Session(options, stamped(say), tty.output, sys.stdin.buffer)
             tty.complete = session.complete
             if options.prompt and sys.stderr.isatty():
                 session.ask_on(tty)
             return await session.serve(tty.read_line)
+    from wasmos.cli.lines import Lines
     from wasmos.cli.pipe import Pipe
 
-    return await _Session(options, log, sys.stdout.buffer).serve(Pipe(sys.stdin).read_line)
+    read_line = None if options.no_shell else Pipe(sys.stdin).read_line
+    lines = Lines(sys.stderr.buffer)
+    try:
+        return await _Session(options, stamped(lines.put), sys.stdout.buffer).serve(read_line)
+    finally:
+        lines.close()
 
 
 class _Session:
