@@ -14,6 +14,7 @@ import pytest
 
 from wasmos.cli import lines
 from wasmos.cli.lines import MAX_KEPT, Lines
+from wasmos.servers.console.sink import Sink
 
 
 @pytest.fixture
@@ -84,6 +85,27 @@ def test_closed_while_it_waits(pipe: tuple[int, BinaryIO], monkeypatch: pytest.M
     asyncio.run(use())
     numbers = [int(line.split()[0]) for line in read(reader).splitlines()[:-1]]
     assert numbers == list(range(len(numbers))) and numbers
+
+
+def test_others_wait_for_the_stream_as_well(pipe: tuple[int, BinaryIO]) -> None:
+    """Guests print to it, too."""
+    reader, stream = pipe
+
+    async def use() -> str:
+        log = Lines(stream)
+        for n in range(500):
+            log.put(f"{n} {'x' * 200}")
+        room = asyncio.ensure_future(Sink(stream).room())
+        await asyncio.sleep(0)
+        log.put("last")
+        text = ""
+        while "last" not in text or not room.done():
+            text += read(reader)
+            await asyncio.sleep(0)
+        log.close()
+        return text
+
+    assert len(asyncio.run(use()).splitlines()) == 501
 
 
 def test_a_slow_reader_gets_all_in_the_end(pipe: tuple[int, BinaryIO]) -> None:

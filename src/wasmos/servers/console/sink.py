@@ -99,16 +99,20 @@ class Sink:
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
         descriptor = descriptor_of(self.output)
+        if descriptor is None:
+            raise ServiceError(ErrorCode.TRY_AGAIN, "the stream is full")
         try:
-            if descriptor is None:
-                raise OSError
-            loop.add_writer(descriptor, wake, woken)
-        except (OSError, ValueError, NotImplementedError):
+            # A loop knows of one who waits for a number, and another kernel, or a log, may have to
+            # wait for the same stream.
+            own = os.dup(descriptor)
+            try:
+                loop.add_writer(own, wake, woken)
+                await woken
+            finally:
+                loop.remove_writer(own)
+                os.close(own)
+        except (OSError, NotImplementedError):
             raise ServiceError(ErrorCode.TRY_AGAIN, "the stream is full") from None
-        try:
-            await woken
-        finally:
-            loop.remove_writer(descriptor)
 
 
 def is_terminal(stream: object) -> bool:
