@@ -86,7 +86,7 @@ def test_output_that_is_cut_is_noted(made: Make) -> None:
     done = wasmos_("run", "--allow", "console", "--max-output", "5", HELLO)
     assert (done.returncode, done.stdout) == (0, "Hello")
     assert done.stderr == (
-        "note: hello may print 5 bytes, and the rest was left out; to allow more: --max-output\n"
+        "note: hello may print 5 bytes, and the rest was left out; to allow more: --max-output, or output_limit\n"
     )
     done = wasmos_("run", "--allow", "console", "--max-output", "19", HELLO)
     assert (done.stdout, done.stderr) == ("Hello from WasmOS!\n", "")
@@ -99,7 +99,9 @@ def test_a_wasi_program_that_prints_too_much_is_ended(made: Make) -> None:
     program = made(WASI.format(endless))
     done = wasmos_("run", "--max-output", "15", program)
     assert (done.returncode, done.stdout) == (137, "Hello\nHello\nHel")
-    said = "'guest' printed more than it may: 15 bytes; to allow more: --max-output\n"
+    said = (
+        "'guest' printed more than it may: 15 bytes; to allow more: --max-output, or output_limit\n"
+    )
     assert re.fullmatch(rf"error: task \d+ {said}", done.stderr)
     assert wasmos_("run", "-q", "--max-output", "15", program).stderr == ""
 
