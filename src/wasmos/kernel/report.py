@@ -52,15 +52,17 @@ class Report:
             entry: Entry = {"event": "denial", "task": task.id, "name": task.name}
             entry |= {"service": name, "message": f"{name} (lookup)", "decision": "denied"}
             entry["cause"] = "no_capability"
-            if (deny := self.shut(task, name)) is not None:
-                entry |= {"cause": "denied"} | _about(deny)
-            elif (lost := self._authority.lost(task.id, [name], None)) is not None:
-                entry |= {"cause": lost.state} | _about(lost)
+            if (why := self.hidden_by(task, name)) is not None:
+                entry |= {"cause": "denied" if why.deny else why.state} | _about(why)
             self.tell([entry])
 
-    def shut(self, task: Task, name: str) -> Grant | None:
-        """The deny rule that hides a service from a task."""
-        return next((grant for grant in task.grants if _shuts(grant, name)), None)
+    def hidden_by(self, task: Task, name: str) -> Grant | None:
+        """The deny rule that hides a service from a task, or else what let it look the service up
+        and has ended."""
+        for grant in task.grants:
+            if _shuts(grant, name):
+                return grant
+        return self._authority.lost(task.id, [name], None)
 
     def grant(self, event: str, grant: Grant) -> None:
         """Something happened to a grant: `event` says what."""
