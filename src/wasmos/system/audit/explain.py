@@ -172,9 +172,8 @@ class _Telling:
 
     def _end(self, grant: int, end: Record) -> str:
         what = _ENDED[end["event"]]
-        by = f" by {self.story.task(end['by'])}" if end.get("by") else ""
         why = f": {end['reason']}" if end.get("reason") else ""
-        return f"grant {grant} was {what}{by} at {end.get('time')}, line {end.get('seq')}{why}"
+        return f"grant {grant} was {what} at {end.get('time')}, line {end.get('seq')}{why}"
 
     # --- what to do ---------------------------------------------------------------------------
 
