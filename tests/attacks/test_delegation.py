@@ -160,7 +160,7 @@ def test_back_to_oneself(scene: Scene) -> None:
 @attack(
     "in a ring",
     "A to B to A: then the host takes A's first one back, and A goes on with the second",
-    stopped_by=r"denial a\[\d+\] bank\.ping\(value=1\) no_capability",
+    stopped_by=r"denial a\[\d+\] bank\.ping\(value=1\) revoked",
 )
 def test_in_a_ring(scene: Scene) -> None:
     serve_vm(scene)

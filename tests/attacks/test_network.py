@@ -314,7 +314,7 @@ def test_listening_on_all_addresses(scene: Scene) -> None:
 @attack(
     "a socket after revocation",
     "A connection goes on being written to and read from when the right to connect was taken back",
-    stopped_by=r"denial evil.* tcpip\.write\(.*\) no_capability",
+    stopped_by=r"denial evil.* tcpip\.write\(.*\) revoked",
 )
 def test_a_socket_after_revocation(scene: Scene) -> None:
     serve(scene)
@@ -374,7 +374,7 @@ def test_a_port_that_goes_on_listening(scene: Scene) -> None:
 @attack(
     "one connection, many times",
     "A right to connect once: a second connection, and one by a child with a part of it",
-    stopped_by=r"denial (evil|child).* tcpip\.connect\(.*\) (spent|no_capability)",
+    stopped_by=r"denial (evil|child).* tcpip\.connect\(.*\) spent",
 )
 def test_one_connection_many_times(scene: Scene) -> None:
     serve_vm(scene)

@@ -16,7 +16,7 @@ PING = abi.Ping.TYPE
 @attack(
     "the next call",
     "A task keeps the id that it looked up, and calls again after its right was taken back",
-    stopped_by=r"denial evil.* bank\.ping\(value=2\) no_capability",
+    stopped_by=r"denial evil.* bank\.ping\(value=2\) revoked",
 )
 def test_the_next_call(scene: Scene) -> None:
     bank = Bank()
@@ -123,7 +123,7 @@ def test_a_lookup_by_vm_half_way(scene: Scene) -> None:
 @attack(
     "a file opened before",
     "Its directory is taken back; it goes on with the number of the open file",
-    stopped_by=r"denial evil.* fs\.read\(fd=1, len=100\) no_capability",
+    stopped_by=r"denial evil.* fs\.read\(fd=1, len=100\) revoked",
 )
 def test_a_file_opened_before(scene: Scene) -> None:
     image = Image()
@@ -163,7 +163,7 @@ def test_a_file_opened_under_another_right(scene: Scene) -> None:
 @attack(
     "a child that goes on",
     "The right of a parent is taken back while its child and its child's child use theirs",
-    stopped_by=r"denial grandchild.* bank\.ping\(value=1\) no_capability",
+    stopped_by=r"denial grandchild.* bank\.ping\(value=1\) revoked",
 )
 def test_a_child_that_goes_on(scene: Scene) -> None:
     serve_vm(scene)
@@ -219,7 +219,7 @@ def test_notices_after_revocation(scene: Scene) -> None:
     "a name that was given up",
     "A service is killed and another one comes under its name: a right that was taken back "
     "is for neither",
-    stopped_by=r"denial evil.* bank\.ping\(value=2\) no_capability",
+    stopped_by=r"denial evil.* bank\.ping\(value=2\) revoked",
 )
 def test_a_service_that_came_again(scene: Scene) -> None:
     first = Bank()
@@ -273,7 +273,7 @@ def test_a_denial_in_the_next_life(scene: Scene) -> None:
     "what was passed on in a former life",
     "A task passes its right on, traps and is started again. What it holds is taken back or "
     "denied, and its friend goes on by what the dead one gave",
-    stopped_by=r"denial friend.* bank\.ping\(value=2\) (no_capability|field)",
+    stopped_by=r"denial friend.* bank\.ping\(value=2\) (revoked|field)",
     each="how",
 )
 def test_passed_on_in_a_former_life(scene: Scene, how: str) -> None:

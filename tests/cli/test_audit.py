@@ -178,7 +178,7 @@ def test_damage(path: Path, run: Run) -> None:
     ]
     assert list(report) == [
         "version", "ok", "files", "lines", "first", "last", "rotated_away", "head", "torn",
-        "has_head", "damaged", "damage",
+        "has_head", "damaged", "damage", "closed",
     ]  # fmt: skip
 
 
@@ -194,6 +194,23 @@ def test_a_tail_that_was_cut_off(path: Path, run: Run) -> None:
         out.splitlines()[-1]
         == f"  the line {head} is NOT there: lines were cut off, or its file is gone"
     )
+
+
+def test_a_log_that_was_not_closed(path: Path, run: Run) -> None:
+    """Nothing is wrong with the chain; who reads it may know that the system is over."""
+    note = (
+        "  the last line is no close: the system still runs or was killed, or the end was cut off\n"
+    )
+    assert note not in run(path, "--verify")[1]
+    assert json.loads(run(path, "--verify", "-o", "json")[1])["closed"]
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    status, out, _ = run(path, "--verify")
+    assert status == 0
+    assert "unbroken" in out and note in out
+    report = json.loads(run(path, "--verify", "-o", "json")[1])
+    assert (report["ok"], report["closed"]) == (True, False)
+    path.write_bytes(b"")
+    assert note not in run(path, "--verify")[1]
 
 
 def test_files_that_are_gone(tmp_path: Path, run: Run) -> None:

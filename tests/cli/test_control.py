@@ -442,3 +442,48 @@ def test_the_same_in_the_shell(tmp_path: Path, say: Say) -> None:
         "caps: no format 'xml'; there are: tree, dot, mermaid, svg, json",
     ]
     assert done.stderr.splitlines()[3].startswith('grant: rule "ecko.x": ')
+
+
+# What is given first, pauses in a read, and prints when that was answered.
+PAUSES = talkers.printer("ready\n", then=talkers.PAUSE + talkers.AGAIN)
+
+
+def test_what_was_taken_back_is_said_to_be(tmp_path: Path, place: Path, say: Say) -> None:
+    """Also of a message that came later."""
+    (tmp_path / "pauses.wat").write_text(PAUSES)
+    log = tmp_path / "audit.jsonl"
+    flags = ["--allow", "console.write,console.read", "--audit", log]
+    with started(place, "run", *flags, tmp_path / "pauses.wat") as system:
+        assert system.read() == "ready\n"
+        assert lines(say("revoke", "pauses", "console.write"))
+        system.write("x\n")
+        status, stdout, stderr = system.end()
+    assert (status, stdout) == (0, "")
+    advice = (
+        "don't take it back, or grant it again while it runs: wasmos grant pauses console.write"
+    )
+    assert stderr.splitlines() == [
+        "note: pauses was refused console.write",
+        "  asked by  task 3 'pauses'",
+        "  rule      what granted it was taken back: console.write    (--allow)",
+        f"  to allow  {advice}",
+    ]
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    [end] = [each for each in records if each["event"] == "revoke"]
+    [denied] = [each for each in records if each["event"] == "denial"]
+    told = lines(wasmos_("audit", log, "--explain", denied["seq"]))
+    assert "  decision  denied: its capability was revoked" in told
+    assert told[-2].endswith(f" was revoked at {end['time']}, line {end['seq']}")
+    assert told[-1] == f"  to allow  {advice}"
+
+
+def test_what_was_denied_while_it_ran(tmp_path: Path, place: Path, say: Say) -> None:
+    """No file and no flag has the rule: there is nothing to take out."""
+    (tmp_path / "pauses.wat").write_text(PAUSES)
+    with started(place, "run", "--allow", "console", tmp_path / "pauses.wat") as system:
+        assert system.read() == "ready\n"
+        assert lines(say("deny", "pauses", "console.write"))
+        system.write("x\n")
+        *_, rule, advice = system.end()[2].splitlines()
+    assert rule.startswith("  rule      a rule denies it: console.write    (control (pid ")
+    assert advice == "  to allow  somebody said wasmos deny while it ran: start it anew"

@@ -111,6 +111,18 @@ def test_no(tmp_path: Path, answer: str) -> None:
     assert str(you.screen).count(" asks: ") == 1
 
 
+@pytest.mark.parametrize("policy", [None, "p.toml"])
+def test_after_a_never_there_is_nothing_to_take_out(tmp_path: Path, policy: str | None) -> None:
+    flags = [] if policy is None else ["--policy", tmp_path / policy]
+    add = "--allow console.write" if policy is None else f'add  "console.write"  to .*{policy}'
+    with person("run", "--prompt", "--allow", "args", *flags, HELLO, "Ann") as you:
+        you.see(QUESTION, "answer>")
+        you.enter("N")
+        you.see(r"  rule      a rule denies it: console.write    \(prompt\)")
+        you.see(rf"  to allow  answer otherwise the next time, or {add}")
+        assert you.status() == 0
+
+
 def test_the_end_of_input_is_a_no() -> None:
     with person("run", "--prompt", HELLO) as you:
         you.see(QUESTION, "answer>")

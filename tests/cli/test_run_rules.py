@@ -13,7 +13,7 @@ import pytest
 from tests.support import wat
 from tests.support.command import GUESTS, HELLO, Make, running, wasmos_
 from tests.support.sender import sends
-from tests.support.talkers import WAITS, connecting, printer
+from tests.support.talkers import AGAIN, WAITS, connecting, printer
 from wasmos import abi
 from wasmos.system.allowance import SERVICES
 
@@ -142,6 +142,26 @@ def test_a_service_that_a_rule_hides(made: Make, tmp_path: Path) -> None:
             f"  rule      a rule denies it: {rule}    {origin}",
             f"  to allow  take out {rule} {origin}",
         ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "what", "rule"),
+    [
+        (["--allow", "console.write once"], "console", "console.write once"),
+        (["--allow", "console.write once,console.read"], "console.write", "console.write once"),
+    ],
+)
+def test_what_is_used_up(made: Make, flags: list[str], what: str, rule: str) -> None:
+    """Of a lookup and of a message: another rule for it isn't what it takes."""
+    done = wasmos_("run", *flags, made(printer("text", then=AGAIN)))
+    assert (done.returncode, done.stdout) == (0, "text")
+    assert re.sub(r"task \d+", "task 3", done.stderr).splitlines() == [
+        f"note: guest was refused {what}",
+        "  asked by  task 3 'guest'",
+        f"  rule      what granted it is used up: {rule}    (--allow)",
+        "  to allow  let it be used more often, or grant it again while it runs: "
+        f"wasmos grant guest '{rule}'",
+    ]
 
 
 def test_advice_for_a_name_that_needs_quotes(made: Make, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ class Model:
     ) -> None:
         self.covers, self.takes, self.defaults = covers, takes, defaults
         self.caps: list[Cap] = []  # the oldest first
+        self.lost: list[tuple[Cap, str]] = []  # those that were held, and how they ended
         self.now = 0
 
     def chain(self, cap: Cap | None) -> list[Cap]:
@@ -100,9 +101,18 @@ class Model:
         for service in sent[0]:
             if these := [cap for cap in found if cap["rule"]["service"] in ("*", service)]:
                 return these[:1], ""
-        return [], max(
+        nearest = max(
             (self.miss(cap, sent[1]) for cap in mine), key=CAUSES.index, default=CAUSES[0]
         )
+        return [], self.end_of(task, sent) or nearest if nearest in CAUSES[:3] else nearest
+
+    def end_of(self, task: int, sent: Sent) -> str:
+        """How the last ended that would have admitted it; "" if there is none."""
+        for cap, how in reversed(self.lost):
+            is_for_it = cap["holder"] == task and cap["rule"]["service"] in ("*", *sent[0])
+            if is_for_it and self.matches(cap, sent):
+                return how
+        return ""
 
     def miss(self, cap: Cap, type: int) -> str:
         for each in self.chain(cap):
@@ -120,10 +130,12 @@ class Model:
         """What is over is taken back with all that came of it."""
         for cap in list(self.caps):
             if self.is_over(cap) and not cap["deny"]:
-                self.revoke(cap)
+                self.revoke(cap, self.is_over(cap))
 
-    def revoke(self, cap: Cap) -> None:
+    def revoke(self, cap: Cap, how: str = "revoked") -> None:
         gone = self.under(cap)
+        held = [each for each in gone if each["state"] == "live" and not each["deny"]]
+        self.lost += [(each, how) for each in held]
         self.caps = [each for each in self.caps if each not in gone]
 
     def end(self, task: int) -> None:

@@ -1,12 +1,15 @@
-"""Which fields of a message that was denied, or audited, may be shown."""
+"""Which fields of a message that was denied, or audited, may be shown; and why it was denied."""
 
 from __future__ import annotations
 
 import pytest
 
 import wasmos
+from tests.support.services import NOT_ALLOWED, Anything, Who, cause, ping, send
+from tests.support.wat import program
 from wasmos import abi
 from wasmos.abi.message import BYTES, CSTR, INT32, UINT16, UINT32, Field, Message
+from wasmos.kernel.authority import MAX_LOST
 from wasmos.kernel.denial import fields_of, shown
 
 
@@ -85,3 +88,134 @@ def test_messages_of_the_system(
     kernel: wasmos.Kernel, sent: Message, wanted: dict[str, object]
 ) -> None:
     assert shown(type(sent), fields_of(type(sent), kernel.encode(sent))) == wanted
+
+
+# --- why: what would have admitted it, and has ended ----------------------------------------------
+
+
+def test_what_was_taken_back_is_why_from_then_on(kernel: wasmos.Kernel) -> None:
+    """For every later message, and not only for a call that it interrupts."""
+    kernel.serve(Who())
+    client = kernel.client("c", allow=["who"])
+    grant = client.grants[0]
+    grant.revoke()
+    for value in (1, 2):
+        assert ping(client, value=value) == NOT_ALLOWED
+        assert cause(client) == "revoked"
+        assert client.denials[-1].grant is grant
+        assert client.denials[-1].reason == "what granted it was taken back"
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "wanted"),
+    [({"uses": 1}, "spent"), ({"seconds": 1}, "expired")],
+)
+def test_what_ended_by_itself_is_why_from_then_on(
+    kernel: wasmos.Kernel, lifetime: dict[str, int], wanted: str
+) -> None:
+    kernel.serve(Who())
+    client = kernel.client("c", allow=[])
+    grant = kernel.grant(client, "who", **lifetime)
+    assert ping(client) == 0
+    kernel.run(timeout=1)
+    for value in (2, 3):
+        assert ping(client, value=value) == NOT_ALLOWED
+        assert cause(client) == wanted
+        assert client.denials[-1].grant is grant
+
+
+def test_what_would_not_have_admitted_it_is_not_why(kernel: wasmos.Kernel) -> None:
+    kernel.serve(Anything("tcpip"))
+    kernel.serve(Who())
+    client = kernel.client("c", allow=["tcpip.connect(dst_port=80)", "who.ping", "vm"])
+    message = abi.TcpipConnect(0x08080808, 443)
+    kernel.revoke(client)
+    assert send(client, "tcpip", message) == NOT_ALLOWED
+    assert cause(client) == "no_capability"
+    assert send(client, "who", abi.TaskDestroyed(1)) == NOT_ALLOWED
+    assert cause(client) == "no_capability"
+    other = kernel.grant(client, "tcpip.connect(dst_port=8080)")
+    assert send(client, "tcpip", abi.TcpipConnect(0x08080808, 81)) == NOT_ALLOWED
+    assert (cause(client), client.denials[-1].grant) == ("field", other)
+    # What would have is nearer than what it still holds.
+    assert send(client, "tcpip", abi.TcpipConnect(0x08080808, 80)) == NOT_ALLOWED
+    assert cause(client) == "revoked"
+    assert str(client.denials[-1].grant and client.denials[-1].grant.rule) == (
+        "tcpip.connect(dst_port=80)"
+    )
+    # And of several the last, unless a rule denies it anyway.
+    last = kernel.grant(client, "tcpip")
+    kernel.revoke(last)
+    assert send(client, "tcpip", message) == NOT_ALLOWED
+    assert (cause(client), client.denials[-1].grant) == ("revoked", last)
+    kernel.deny(client, "tcpip")
+    assert send(client, "tcpip", message) == NOT_ALLOWED
+    assert cause(client) == "denied"
+
+
+def test_bytes_are_looked_back_at_by_their_length(kernel: wasmos.Kernel) -> None:
+    kernel.serve(Anything("console"))
+    client = kernel.client("c", allow=["console.write(len(data)=..3)"])
+    kernel.revoke(client)
+    for data, wanted in ((b"abc", "revoked"), (b"abcd", "no_capability")):
+        assert send(client, "console", abi.ConsoleWrite(data)) == NOT_ALLOWED
+        assert cause(client) == wanted
+
+
+def test_a_service_of_two_names(kernel: wasmos.Kernel) -> None:
+    kernel.register(kernel.serve(Who()), "also")
+    client = kernel.client("c", allow=["also"])
+    kernel.revoke(client)
+    assert ping(client) == NOT_ALLOWED
+    assert cause(client) == "revoked"
+
+
+def test_what_was_passed_on_and_taken_back(kernel: wasmos.Kernel) -> None:
+    """It was what it came from allowed, too, without what the giver was denied."""
+    kernel.serve(Anything("tcpip"))
+    giver = kernel.client("giver", allow=["tcpip.connect(dst_port=80)"])
+    kernel.deny(giver, 'tcpip.connect(dst_addr="9.9.9.9")')
+    taker = kernel.client("taker", allow=[])
+    grant = giver.grants[0]
+    assert not grant.deny
+    heir = grant.delegate(taker, "tcpip")
+    grant.revoke()
+    for address, port, wanted in (
+        (0x08080808, 80, "revoked"), (0x08080808, 81, "no_capability"),
+        (0x09090909, 80, "no_capability"),
+    ):  # fmt: skip
+        assert send(taker, "tcpip", abi.TcpipConnect(address, port)) == NOT_ALLOWED
+        assert cause(taker) == wanted
+    assert heir.state == "revoked"
+
+
+def test_what_it_never_held_is_not_why(kernel: wasmos.Kernel) -> None:
+    """An offer that was not accepted, and a rule that denied."""
+    kernel.serve(Who())
+    giver, taker = kernel.client("giver", allow=["who"]), kernel.client("taker", allow=[])
+    kernel.revoke(kernel.authority.delegate(giver.grants[0], taker, by=giver.id, offer=True))
+    kernel.revoke(kernel.deny(taker, "who"))
+    assert ping(taker) == NOT_ALLOWED
+    assert cause(taker) == "no_capability"
+
+
+def test_of_what_has_ended_the_last_is_remembered(kernel: wasmos.Kernel) -> None:
+    kernel.serve(Who())
+    client = kernel.client("c", allow=["who.ping"])
+    kernel.revoke(client)
+    for _ in range(MAX_LOST):
+        kernel.revoke(kernel.grant(client, "console"))
+    assert ping(client) == NOT_ALLOWED
+    assert cause(client) == "no_capability"
+
+
+def test_a_lookup_of_what_was_taken_back(kernel: wasmos.Kernel) -> None:
+    told: list[dict[str, object]] = []
+    kernel.authority.report.sinks.append(told.extend)
+    task = kernel.spawn(program("(drop @who) @console"), allow=["who"])
+    grant = task.grants[0]
+    kernel.revoke(task)
+    kernel.wait(task)
+    first, second = [each for each in told if each["event"] == "denial"]
+    assert (first["cause"], first["grant"], first["rule"]) == ("revoked", grant.id, "who")
+    assert second["cause"] == "no_capability" and "grant" not in second

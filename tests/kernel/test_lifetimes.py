@@ -160,7 +160,7 @@ def test_it_ends_at_the_nanosecond(kernel: wasmos.Kernel, seconds: float) -> Non
     kernel.run(timeout=0.001)
     assert (grant.state, client.grants) == ("expired", [])
     assert send(client, "who", abi.Ping(1)) == NOT_ALLOWED
-    assert cause(client) == "no_capability"
+    assert cause(client) == "expired"
 
 
 def test_a_timer_takes_it_back(kernel: wasmos.Kernel) -> None:

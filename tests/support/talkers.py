@@ -56,6 +56,12 @@ def reader(prompt: str = "", *, at_end: int = 0, once: bool = False) -> str:
     return wat.program(first + loop, fields=_bytes(M + DATA, content) if content else "")
 
 
+# For `then` of a printer: wait for a line of input; print the first four bytes of what lies there.
+PAUSE = (
+    f"(i32.store #{M} #{READ}) (i32.store offset={DATA} #{M} #1024) "
+    f"(drop (call $call @console #{M}))"
+)
+AGAIN = _say(4)
 ENDLESS = printer("round and round\n", then=wat.forever())
 WAITS = "(drop (call $recv #0 #1024)) #0"  # for a message that nobody sends
 

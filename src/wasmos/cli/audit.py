@@ -29,6 +29,9 @@ VERSION = 1
 EXIT_DAMAGED = 1
 DEFAULT = "audit.jsonl"
 POLL_SECONDS = 0.2
+NOT_CLOSED = (
+    "the last line is no close: the system still runs or was killed, or the end was cut off"
+)
 RECENT = 10  # lines that --follow begins with
 
 
@@ -148,6 +151,7 @@ def _print_document(report: Report) -> None:
         "head": report.head, "torn": report.torn, "has_head": report.has_head,
         "damaged": report.damaged,
         "damage": [{"file": d.file, "line": d.line, "what": d.what} for d in report.damage],
+        "closed": report.is_closed,
     }  # fmt: skip
     print(json.dumps(document, indent=2))
 
@@ -169,6 +173,8 @@ def _print_report(report: Report, file: str, head: str | None) -> None:
         print(
             f"  {report.torn} bytes at the end are no line yet: being written, or torn by a crash"
         )
+    if report.lines and not report.is_closed:
+        print(f"  {NOT_CLOSED}")
     print(f"  head {report.head}")
     if report.has_head is not None:
         print(shown(f"  {_about_head(report, str(head))}"))

@@ -6,7 +6,7 @@ import sys
 
 from wasmos.cli import end_in_order, say
 from wasmos.cli.progress import progress
-from wasmos.kernel import ALL, CompileLimits, Limits, split_rules
+from wasmos.kernel import ALL, REASONS, CompileLimits, Limits, split_rules
 from wasmos.system.allowance import SERVICES, Said
 from wasmos.system.control.later import is_off
 from wasmos.system.run import LIMITS, run
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wasmos.system.run import Ask
 
 MAX_NOTES = 10
+ADDABLE = ("no_capability", "message", "field")  # a rule more is what it takes
 # What a program for another system may have needed, and how it gets that.
 LACKS = {
     "fs": ("directories", "--dir HOST::GUEST"),
@@ -155,12 +156,14 @@ def _note_denials(completed: Completed, policy: str | None, log: Callable[[str],
     for each in denied:
         if (grant := rules.get(each)) is not None:
             what = each if each.isprintable() else repr(each)
-            _note(log, completed.exit, what, _said("a rule denies it", grant), _take_out(grant))
+            cause = "denied" if grant.deny else grant.state
+            remedy = _lift(grant, each, name, policy) if grant.deny else _again(grant, name)
+            _note(log, completed.exit, what, _said(REASONS[cause], grant), remedy)
     denials = _worth_a_note(completed.denials)
     for denial in denials[:MAX_NOTES]:
         reason = _said(denial.reason, denial.grant)
         _note(log, completed.exit, denial.rule, reason, _remedy(denial, policy))
-        if denial.service == "fs" and denial.cause not in ("denied", "server"):
+        if denial.service == "fs" and denial.cause in ADDABLE:
             log(f"  {IN_MEMORY}")
     if (more := len(denials) - MAX_NOTES) > 0:
         log(f"note: and {more} more")
@@ -193,14 +196,31 @@ def _said(reason: str, grant: Grant | None) -> str:
     return reason if grant is None else f"{reason}: {grant.rule}    ({grant.origin})"
 
 
-def _take_out(grant: Grant) -> str:
+def _lift(grant: Grant, rule: str, name: str, policy: str | None) -> str:
+    """How to be rid of a deny rule, to have what a rule is for."""
+    from wasmos.system.audit import remedy
+    from wasmos.system.prompt import ORIGIN as PROMPT
+
+    if grant.origin == PROMPT:
+        return f"answer otherwise the next time, or {_to_add(rule, name, policy)}"
+    if remedy.is_control(grant.origin):
+        return "somebody said wasmos deny while it ran: start it anew"
     return f"take out {grant.rule} ({grant.origin})"
+
+
+def _again(grant: Grant, name: str) -> str:
+    """How to have what has ended. Here no task gives others anything."""
+    from wasmos.system.audit import remedy
+
+    return remedy.again(grant.state, str(grant.rule), grant.origin, name)
 
 
 def _remedy(denial: Denial, policy: str | None) -> str:
     grant = denial.grant
     if denial.cause == "denied" and grant is not None:
-        return _take_out(grant)
+        return _lift(grant, denial.rule, denial.name, policy)
+    if grant is not None and denial.cause == grant.state:
+        return _again(grant, denial.name)
     if denial.cause == "server" and (about := _badge(denial)):
         return about
     if denial.service not in SERVICES:

@@ -37,12 +37,14 @@ if TYPE_CHECKING:
 
     from wasmos.kernel.grant import Compiled
     from wasmos.kernel.kernel import Kernel
+    from wasmos.kernel.rule import Sent
     from wasmos.kernel.task import Task
     from wasmos.kernel.timers import Timer
 
 EVERY = "*"
 MAX_SWEPT = 64  # that are used up are looked at again at a time
 REMEMBERED = 4096  # grants that are over, and may still be explained
+MAX_LOST = 64  # of one task, the last that ended: each is asked about each message it is denied
 
 
 class Authority:
@@ -61,6 +63,7 @@ class Authority:
         self._passed_on: dict[int, set[int]] = {}  # task → what it passed on
         self._former: dict[int, set[int]] = {}  # task → its former lives, as far as left_of needs
         self._over: dict[int, Grant] = {}
+        self._lost: dict[int, dict[int, Grant]] = {}  # task → what admitted its messages once
         self._spent: dict[int, Grant] = {}  # used up, but something hangs on it
         self._ended: list[Grant] = []  # of those, the ones whose holder has just ended
         self._timers: dict[int, Timer] = {}
@@ -138,6 +141,15 @@ class Authority:
     def former(self, task: int) -> list[Grant]:
         """What a task held and doesn't any more, in the order in which it ended."""
         return [grant for grant in self._over.values() if grant.holder == task]
+
+    def lost(self, task: int, services: Iterable[str], sent: Sent | None) -> Grant | None:
+        """What would have admitted a message of a task to whoever is these services, had it not
+        ended: the last of those. Without a message: what let it look them up."""
+        names = (EVERY, *services)
+        for grant in reversed(self._lost.get(task, {}).values()):
+            if grant.rule.service in names and (sent is None or grant.admits(sent)):
+                return grant
+        return None
 
     def all_of(self, task: int) -> list[Grant]:
         """The same, and what it was offered, and what is used up and still stands behind a call
@@ -333,6 +345,7 @@ class Authority:
 
     def holder_ended(self, task: int) -> None:
         """What a task held is nobody's now; what others took of what it passed on goes on."""
+        self._lost.pop(task, None)
         for grant in self.all_of(task):
             if grant.state == states.OFFERED:
                 self.revoke(grant)
@@ -361,6 +374,7 @@ class Authority:
             grant.state = states.SPENT
             self._spent[grant.id] = grant
             self._kernel.spend_cap(grant.id)
+            self._lose(grant)
             self.report.grant("spend", grant)
 
     def sweep(self, *, everything: bool = False) -> None:
@@ -505,8 +519,18 @@ class Authority:
         self._forget(grant, abort=state != states.SPENT)
         self._of_task.get(grant.holder, {}).pop(grant.id, None)
         was_held = grant.state in (states.LIVE, states.SPENT)
+        if grant.state == states.LIVE:
+            self._lose(grant)
         grant.state = state
         return was_held
+
+    def _lose(self, grant: Grant) -> None:
+        """Its holder, which lives, is denied from now on what only this admitted."""
+        if not grant.deny:
+            lost = self._lost.setdefault(grant.holder, {})
+            lost[grant.id] = grant
+            if len(lost) > MAX_LOST:
+                del lost[next(iter(lost))]
 
     def _forget_if_left(self, grant: Grant) -> None:
         """Nobody holds it, and nothing is derived from it any more."""

@@ -11,9 +11,11 @@ from wasmos.kernel.rule import Rule, exactly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from wasmos.kernel.grant import Grant
+    from wasmos.kernel.rule import Sent
     from wasmos.kernel.vocabulary import Vocabulary
 
 MAX_SHOWN = 256  # characters of a text
@@ -21,6 +23,8 @@ CUT = "…"  # after a text without an end
 # Messages that show what others would, and so nothing to who may send only them.
 SHOWN_BY = {"args_read": "args_get", "env_read": "env_list"}
 
+# These say that nothing it holds is for the message; something that it held may have been.
+UNMET = ("no_capability", "message", "field")
 REASONS = {
     "no_capability": "no rule grants it",
     "message": "what it holds is for other messages",
@@ -38,7 +42,8 @@ class Denial:
 
     task, name: who sent it. service, message: to whom, and what, as in `tcpip` and `tcpip.listen`.
     fields: its values, as far as they matter to authority. cause: one of REASONS.
-    grant: the grant that stood against it, or was nearest; None if there is none.
+    grant: the grant that stood against it, was nearest, or would have admitted it and has ended;
+        None if there is none.
     """
 
     __slots__ = (
@@ -62,6 +67,20 @@ class Denial:
         self.grant = grant
         self.count = count
         self.reason = reason or REASONS.get(cause, cause)
+
+    def look_back(self, find: Callable[[Sent], Grant | None]) -> None:
+        """Have the reason be a grant that has ended, if `find` tells of one that would have
+        admitted this."""
+        fields = () if self.cls is None else self.cls.FIELDS
+        if self.cause not in UNMET or not all(map(self._is_known, fields)):
+            return
+        # Of bytes the length is all that a rule can be about.
+        values = {
+            name: value["len"] if isinstance(value, dict) else value
+            for name, value in self.fields.items()
+        }
+        if (lost := find((self.type, values))) is not None:
+            self.cause, self.grant, self.reason = lost.state, lost, REASONS[lost.state]
 
     @property
     def message(self) -> str:

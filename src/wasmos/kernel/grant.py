@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from wasmos.kernel.authority import Authority
     from wasmos.kernel.constraint import Test
-    from wasmos.kernel.rule import Rule
+    from wasmos.kernel.rule import Rule, Sent
     from wasmos.kernel.task import Task
 
     # What the kernel checks: the types of message (None: all), and the tests for some of them.
@@ -113,6 +113,18 @@ class Grant:
     def revoke(self) -> None:
         """Take it back, with all that was derived from it. Idempotent."""
         self._authority.revoke(self)
+
+    def admits(self, sent: Sent) -> bool:
+        """Whether it is for this message to its service, whatever its state: it, and all that it
+        came from, without what is excepted from it."""
+        if any(rule.rule.admits(sent, rule.holder_name, deny=True) for rule in self.excepts):
+            return False
+        at: Grant | None = self
+        while at is not None:
+            if not at.rule.admits(sent, at.holder_name):
+                return False
+            at = at.parent
+        return True
 
     def walk(self) -> list[Grant]:
         """Itself and all that was derived from it, each after its parent."""

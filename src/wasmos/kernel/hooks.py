@@ -72,8 +72,8 @@ class Hooks(_core.Core):
         else:
             if name not in task.denied and len(task.denied) < MAX_DENIED:
                 task.denied.add(name)
-                if (deny := self.authority.report.shut(task, name)) is not None:
-                    task.denied_by[name] = deny
+                if (why := self.authority.report.hidden_by(task, name)) is not None:
+                    task.denied_by[name] = why
             self.authority.report.lookup_denied(task, name)
         return result
 

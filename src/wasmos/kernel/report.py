@@ -52,14 +52,17 @@ class Report:
             entry: Entry = {"event": "denial", "task": task.id, "name": task.name}
             entry |= {"service": name, "message": f"{name} (lookup)", "decision": "denied"}
             entry["cause"] = "no_capability"
-            if (deny := self.shut(task, name)) is not None:
-                entry |= {"cause": "denied", "grant": deny.id}
-                entry |= {"rule": str(deny.rule), "origin": deny.origin}
+            if (why := self.hidden_by(task, name)) is not None:
+                entry |= {"cause": "denied" if why.deny else why.state} | _about(why)
             self.tell([entry])
 
-    def shut(self, task: Task, name: str) -> Grant | None:
-        """The deny rule that hides a service from a task."""
-        return next((grant for grant in task.grants if _shuts(grant, name)), None)
+    def hidden_by(self, task: Task, name: str) -> Grant | None:
+        """The deny rule that hides a service from a task, or else what let it look the service up
+        and has ended."""
+        for grant in task.grants:
+            if _shuts(grant, name):
+                return grant
+        return self._authority.lost(task.id, [name], None)
 
     def grant(self, event: str, grant: Grant) -> None:
         """Something happened to a grant: `event` says what."""
@@ -141,10 +144,14 @@ class Report:
     ) -> Denial:  # fmt: skip
         name = self._kernel.names.name_of_number(service) or self._kernel.name_of(peer)
         cls = self._authority.vocabulary.message(type)
-        return Denial(
+        denial = Denial(
             task, self._kernel.name_of(task), name, type, cls, fields_of(cls, data), cause,
             self._authority.find(cap), self._authority.vocabulary, count,
         )  # fmt: skip
+        receiver = self._kernel.find(peer)
+        services = [] if receiver is None else receiver.services
+        denial.look_back(lambda sent: self._authority.lost(task, services, sent))
+        return denial
 
     def _entry(self, row: tuple[Any, ...], denial: Denial | None) -> Entry:
         if denial is not None:
@@ -184,13 +191,18 @@ class Report:
         if denial.cause:
             entry["cause"] = denial.cause
         if (grant := denial.grant) is not None:
-            entry["grant"] = grant.id
-            entry["rule"], entry["origin"] = str(grant.rule), grant.origin
-            if grant.parent is not None:
-                entry["parent"] = grant.parent.id
+            entry |= _about(grant)
         if denial.count > 1:
             entry["count"] = denial.count
         return entry
+
+
+def _about(grant: Grant) -> Entry:
+    """What a denial's record says of the grant that is why."""
+    found: Entry = {"grant": grant.id, "rule": str(grant.rule), "origin": grant.origin}
+    if grant.parent is not None:
+        found["parent"] = grant.parent.id
+    return found
 
 
 def _shuts(grant: Grant, service: str) -> bool:

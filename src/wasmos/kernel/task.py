@@ -34,7 +34,7 @@ class Task:
         self.services: list[str] = []
         self.denied: set[str] = set()  # services it looked up in vain
         self.missed: set[str] = set()  # those its adapter looked for in case they are there
-        self.denied_by: dict[str, Grant] = {}  # of those, the ones that a deny rule hides
+        self.denied_by: dict[str, Grant] = {}  # of those: a deny rule, or what has ended
         self.denials: list[Denial] = []  # the first different messages that it was denied
         self.forbidden: list[Grant] = []  # the deny rules that held when it ended
         self.limits: Limits | None = None  # of Wasm tasks

@@ -18,10 +18,10 @@ class Completed:
     returncode: the guest's own exit code, 124 time limit, 126 could not start,
         134 trap, 137 killed or output limit. exit: all about it. backtrace: where it was when it
         ended, if it was stopped. stdout, stderr: what it printed, if that was captured.
-        denied: the services it asked for in vain. denied_by: of those, the deny rules that
-        hid some. denials: the first different messages that were refused. lacked: of a
-        program for another system that ended badly, "fs" if it looked for directories and was
-        given none, "tcpip" for ports.
+        denied: the services it asked for in vain. denied_by: of some of those, the deny
+        rule that hid it, or the grant that has ended. denials: the first different messages that
+        were refused. lacked: of a program for another system that ended badly, "fs" if it looked
+        for directories and was given none, "tcpip" for ports.
     """
 
     __slots__ = (

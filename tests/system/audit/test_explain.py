@@ -183,10 +183,11 @@ def test_a_rule_with_quotes_is_still_toml(path: Path) -> None:
 
 
 def test_a_revoked_grant(path: Path) -> None:
+    """`by` is who it came from: who took it back can be somebody else, and isn't in the log."""
     revoke = {"event": "revoke", "task": 5, "grant": 7, "by": 3, "reason": "enough"}
     lines = told(path, ROOT, MIDDLE, LEAF, revoke, denial(cause="revoked", grant=12))
     time = rows(path)[4]["time"]
-    assert f"            grant 7 was revoked by task 3 'init' at {time}, line 5: enough" in lines
+    assert f"            grant 7 was revoked at {time}, line 5: enough" in lines
     assert lines[3] == "  decision  denied: its capability was revoked"
 
 
@@ -215,6 +216,38 @@ def test_each_cause(path: Path, cause: str) -> None:
     assert f"  decision  denied: {CAUSES[cause]}" in lines
     assert "  reason    no luck" in lines
     assert any("to allow" in line for line in lines) == (cause != "server")
+
+
+@pytest.mark.parametrize(
+    ("event", "cause", "word", "origin", "advice"),
+    [
+        ("revoke", "revoked", "revoked", "policy.toml:7", "don't take it back, or grant it again"),
+        ("revoke", "revoked", "revoked", "standard for WASI", "don't take it back, or grant it"),
+        ("expire", "expired", "expired", "--allow", "let it last longer, or grant it again"),
+        ("spend", "spent", "used up", "--allow", "let it be used more often, or grant it again"),
+        ("spend", "spent", "used up", "prompt", "answer [r]un in place of [o]nce"),
+    ],
+)
+def test_what_granted_it_has_ended(
+    path: Path, event: str, cause: str, word: str, origin: str, advice: str
+) -> None:
+    """A rule more isn't the advice: there was one."""
+    root = {**ROOT, **WEB, "rule": RULE, "origin": origin}
+    record = denial(cause=cause, grant=4, rule=RULE, origin=origin)
+    lines = told(path, root, {"event": event, **WEB, "grant": 4}, record)
+    time = rows(path)[2]["time"]
+    assert f"  rule      {RULE}  ({origin})" in lines
+    assert lines[-2] == f"            grant 4 was {word} at {time}, line 3"
+    assert lines[-1].startswith(f"  to allow  {advice}")
+    if "grant" in advice:
+        assert lines[-1].endswith(f" while it runs: wasmos grant webapi '{RULE}'")
+    assert "policy" not in lines[-1]
+
+
+def test_what_was_passed_on_has_ended(path: Path) -> None:
+    end = {"event": "revoke", "task": 3, "grant": 4}
+    lines = told(path, ROOT, MIDDLE, LEAF, end, denial(cause="revoked", grant=12, rule=RULE))
+    assert lines[-1] == ("  to allow  task 5 'shell' passed it on: it would have to do so again")
 
 
 def test_a_service_that_refused(path: Path) -> None:

@@ -236,6 +236,19 @@ def test_a_tail_that_is_cut_off_shows_with_a_head_only(path: Path, left: int) ->
     assert (report.ok, report.has_head, report.damaged) == (False, False, 0)
 
 
+def test_whether_it_was_closed(tmp_path: Path) -> None:
+    """So far; a log that is opened again goes on."""
+    path = tmp_path / "audit.jsonl"
+    assert verify(written(path, [call(1)])).is_closed
+    assert verify(written(path, [call(2)])).is_closed
+    lines = path.read_bytes().splitlines(keepends=True)
+    for left in range(1, len(lines) + 1):
+        path.write_bytes(b"".join(lines[:left]))
+        report = verify(path)
+        assert report.ok
+        assert report.is_closed == (left in (3, 6))
+
+
 def test_a_head_is_any_line_by_now(path: Path) -> None:
     for file in log_files(path):
         for row in rows(file):

@@ -168,7 +168,7 @@ def test_the_next_message_after_a_revocation_fails(
     done = len(reporter.numbers)
     assert kernel.wait(task).code == 7
     assert len(reporter.numbers) <= done + 1
-    assert [(d.service, d.cause) for d in task.denials] == [("plus", "no_capability")]
+    assert [(d.service, d.cause) for d in task.denials] == [("plus", "revoked")]
 
 
 def test_a_revocation_ends_a_call_that_is_under_way(

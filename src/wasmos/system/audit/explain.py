@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LIVES = (*BEGINS, *ENDS, "spawn")
 _ENDED = {"revoke": "revoked", "expire": "expired", "spend": "used up"}
+_OVER = ("revoked", "expired", "spent")
 
 
 def explain(path: Path, seq: int, damaged: Damaged | None = None) -> list[str] | None:
@@ -171,9 +172,8 @@ class _Telling:
 
     def _end(self, grant: int, end: Record) -> str:
         what = _ENDED[end["event"]]
-        by = f" by {self.story.task(end['by'])}" if end.get("by") else ""
         why = f": {end['reason']}" if end.get("reason") else ""
-        return f"grant {grant} was {what}{by} at {end.get('time')}, line {end.get('seq')}{why}"
+        return f"grant {grant} was {what} at {end.get('time')}, line {end.get('seq')}{why}"
 
     # --- what to do ---------------------------------------------------------------------------
 
@@ -187,7 +187,17 @@ class _Telling:
             begin = self.story.begins.get(self.grant, {})
             return remedy.lift(_text(record.get("origin") or begin.get("origin")), self.grant)
         name, rule = _text(record.get("name")), needed(record)
+        if record.get("cause") in _OVER and self.grant:
+            return self._again(name, rule)
         return remedy.add(rule, name, self._origins(), self._port())
+
+    def _again(self, name: str, rule: str) -> str:
+        """How to have what has ended, or at least what it was wanted for."""
+        record, begin = self.record, self.story.begins.get(self.grant, {})
+        rule = _text(record.get("rule") or begin.get("rule")) or rule
+        origin = _text(record.get("origin") or begin.get("origin"))
+        giver = self.story.task(begin.get("by")) if begin.get("by") else ""
+        return remedy.again(_text(record.get("cause")), rule, origin, name, giver)
 
     def _badge(self) -> str:
         """What to do about a badge that a service refused by: where it was said first."""

@@ -56,11 +56,24 @@ def _lift(origin: str, grant: str) -> str:
         return f"take the deny rule out of {origin} {PYTHON}"
     if origin == SHELL:
         return f"somebody said deny in the shell: start it anew, or say  revoke {grant}  there"
-    if origin == PROMPT or _is_control(origin):
+    if origin == PROMPT or is_control(origin):
         what = "answered [N]ever" if origin == PROMPT else "said wasmos deny"
         return f"somebody {what}: start it anew, or say  wasmos revoke {grant}  while it runs"
     said = origin or "nothing says where, as with kernel.deny"
     return f"take the deny rule back where it was set: {said}"
+
+
+def again(cause: str, rule: str, origin: str, name: str, giver: str = "") -> str:
+    """How to have what a task of this name was granted by a rule, and what has ended: `cause` says
+    how. giver: the task that passed it on."""
+    if giver:
+        return f"{giver} passed it on: it would have to do so again"
+    if cause == "spent" and origin == PROMPT:
+        return "answer [r]un in place of [o]nce"
+    instead = {"spent": "let it be used more often", "expired": "let it last longer"}
+    what = instead.get(cause, "don't take it back")
+    grant = f"wasmos grant {shlex.quote(name or 'TASK')} {shlex.quote(rule)}"
+    return f"{what}, or grant it again while it runs: {grant}"
 
 
 def badge(rule: str, origin: str, reason: str, giver: str = "") -> str:
@@ -114,7 +127,7 @@ def add(rule: str, name: str, origins: Sequence[str], port: int | None = None) -
         return f"--allow {shlex.quote(rule)}"
     if any(origin in ("allow=", "deny=") for origin in origins):
         return f"add  {toml_string(rule)}  to allow= {PYTHON}"
-    if any(_is_control(origin) or origin == SHELL for origin in origins):
+    if any(is_control(origin) or origin == SHELL for origin in origins):
         return f"wasmos grant {shlex.quote(name or 'TASK')} {shlex.quote(rule)}  while it runs"
     return _to_section(rule, name, POLICY)
 
@@ -134,5 +147,5 @@ def _is_variable(origin: str) -> bool:
     return origin.startswith("WASMOS_")
 
 
-def _is_control(origin: str) -> bool:
+def is_control(origin: str) -> bool:
     return origin == "control" or origin.startswith("control (pid ")

@@ -4,7 +4,8 @@ Law: a line that was removed, changed, moved or put in is found, because the nex
 from what stands before it. Three things can't be seen from the log alone: that its last lines were
 cut off, that all of it was made anew, and who took away its oldest files: the writer, whose room
 was full, or somebody else. The first two show if a head is known from elsewhere; of the third it
-is said how many lines are not there.
+is said how many lines are not there, and of the first whether the last line is `close`, as a system
+that has ended leaves it.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Report:
         self.rotated_away = 0  # lines before the first: their files are gone
         self.head = BEGINNING
         self.torn = 0
+        self.is_closed = False  # whether the last line is `close`
         self.damage: list[Damage] = []
         self.damaged = 0  # may be more than are listed
         self.has_head: bool | None = None  # whether the wanted one is there; None: none was wanted
@@ -95,6 +97,7 @@ class _Check:
             return
         if wrong := self._wrong(record, *parts, is_first):
             self._bad(line, wrong)
+        report.is_closed = record.get("event") == "close"
         self._take(record["seq"], parts[1])
 
     def _wrong(self, record: Record, body: bytes, found: str, is_first: bool) -> str | None:
