@@ -86,7 +86,8 @@ def test_output_that_is_cut_is_noted(made: Make) -> None:
     done = wasmos_("run", "--allow", "console", "--max-output", "5", HELLO)
     assert (done.returncode, done.stdout) == (0, "Hello")
     assert done.stderr == (
-        "note: hello may print 5 bytes, and the rest was left out; to allow more: --max-output, or output_limit\n"
+        "note: hello may print 5 bytes, and the rest was left out; "
+        "to allow more: --max-output, or output_limit\n"
     )
     done = wasmos_("run", "--allow", "console", "--max-output", "19", HELLO)
     assert (done.stdout, done.stderr) == ("Hello from WasmOS!\n", "")

@@ -209,6 +209,21 @@ def test_of_what_has_ended_the_last_is_remembered(kernel: wasmos.Kernel) -> None
     assert cause(client) == "no_capability"
 
 
+def test_looking_back_has_an_end(kernel: wasmos.Kernel) -> None:
+    """Tasks make their rules as dear as they may; what they say of a denial isn't worth that."""
+    kernel.serve(Anything("tcpip"))
+    giver = kernel.client("giver", allow=["tcpip"])
+    taker = kernel.client("taker", allow=["tcpip.dns_resolve"])
+    kernel.revoke(taker)
+    dear = 'tcpip.dns_resolve(hostname="*a*z")'
+    message = abi.TcpipDnsResolve("a" * 250)
+    for count, wanted in ((1, "revoked"), (40, "no_capability")):
+        for _ in range(count):
+            giver.grants[0].delegate(taker, dear).revoke()
+        assert send(taker, "tcpip", message) == NOT_ALLOWED
+        assert cause(taker) == wanted
+
+
 def test_a_lookup_of_what_was_taken_back(kernel: wasmos.Kernel) -> None:
     told: list[dict[str, object]] = []
     kernel.authority.report.sinks.append(told.extend)
