@@ -121,6 +121,7 @@ opened below it. Neither kind is what protects the host: that is what the capabi
 | paths as long as the host takes | 1,023 bytes, two of 735 | what a message has room for |
 | arguments of any length | 128 KiB each, 1 MiB together, else E2BIG | as in Linux |
 | variables of any length | the same, but a longer one is left out | as in Linux |
+| `fd_readdir` that goes on shows what is new | all as it was at the beginning | no name twice |
 | `poll_oneoff`: input at its end isn't ready | it is | a read wouldn't wait, as in POSIX |
 | flags of `fd_advise` and others that don't exist trap | EINVAL | a program can handle it |
 | a directory has the name that was said: `.` | `/`, or [both](#names-of-directories) | one tree |

@@ -199,10 +199,10 @@ class Files(Views):
         self._changed(caller, fd)[1].set_times(accessed_ns, modified_ns)
 
     def fs_resize(self, caller: Caller, fd: int, size: int) -> None:
-        opened = self._written(caller, fd)[1]
-        if size < 0:
+        # Of what isn't open to be written POSIX has either error; systems have chosen this one.
+        if size < 0 or not self._file(caller, fd).flags & TO_WRITE:
             raise ServiceError(ErrorCode.INVALID_ARG)
-        opened.resize(size)
+        self._written(caller, fd)[1].resize(size)
 
     def fs_allocate(self, caller: Caller, fd: int, offset: int, size: int) -> None:
         opened = self._written(caller, fd)[1]
