@@ -6,7 +6,7 @@ import sys
 
 from wasmos.cli import end_in_order, say
 from wasmos.cli.progress import progress
-from wasmos.kernel import ALL, REASONS, CompileLimits, Limits, split_rules
+from wasmos.kernel import ALL, REASONS, UNMET, CompileLimits, Limits, split_rules
 from wasmos.system.allowance import SERVICES, Said
 from wasmos.system.control.later import is_off
 from wasmos.system.run import LIMITS, run
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from wasmos.system.run import Ask
 
 MAX_NOTES = 10
-ADDABLE = ("no_capability", "message", "field")  # a rule more is what it takes
 # What a program for another system may have needed, and how it gets that.
 LACKS = {
     "fs": ("directories", "--dir HOST::GUEST"),
@@ -163,7 +162,7 @@ def _note_denials(completed: Completed, policy: str | None, log: Callable[[str],
     for denial in denials[:MAX_NOTES]:
         reason = _said(denial.reason, denial.grant)
         _note(log, completed.exit, denial.rule, reason, _remedy(denial, policy))
-        if denial.service == "fs" and denial.cause in ADDABLE:
+        if denial.service == "fs" and denial.cause in UNMET:
             log(f"  {IN_MEMORY}")
     if (more := len(denials) - MAX_NOTES) > 0:
         log(f"note: and {more} more")

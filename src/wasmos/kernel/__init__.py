@@ -7,7 +7,7 @@ Law: knows no file, no socket and no message by name. The trusted part is
 from wasmos._core import Lent
 from wasmos.engine.cache import Cache, user_cache
 from wasmos.errors import Deadlock
-from wasmos.kernel.denial import REASONS, Denial
+from wasmos.kernel.denial import REASONS, UNMET, Denial
 from wasmos.kernel.event import Event
 from wasmos.kernel.exit import Exit
 from wasmos.kernel.grant import Grant
@@ -42,6 +42,7 @@ __all__ = [
     "ALL",
     "FOUR_CALLS",
     "REASONS",
+    "UNMET",
     "Cache",
     "Caller",
     "Client",

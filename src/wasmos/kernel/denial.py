@@ -23,7 +23,8 @@ CUT = "…"  # after a text without an end
 # Messages that show what others would, and so nothing to who may send only them.
 SHOWN_BY = {"args_read": "args_get", "env_read": "env_list"}
 
-# These say that nothing it holds is for the message; something that it held may have been.
+# These say that nothing it holds is for the message: a rule more is what it takes, and something
+# that it held may have been one.
 UNMET = ("no_capability", "message", "field")
 REASONS = {
     "no_capability": "no rule grants it",

@@ -19,6 +19,14 @@ from wasmos.servers.tcpip.fake import FakeNetwork
 # --- the end of a grant ---
 
 
+def is_denied(world: World, guest: Guest) -> None:
+    """What the guest waits for ends, for want of a right."""
+    world.until(lambda: guest.client._result is not None)
+    with pytest.raises(wasmos.CapabilityDenied):
+        guest.client.finish()
+    guest.settle()
+
+
 def listening(world: World, *more: str) -> tuple[Guest, Peer, Peer, int]:
     """A guest with a port, a connection that it knows, and one that it hasn't heard of."""
     world.serve()
@@ -175,10 +183,7 @@ def test_a_connect_that_has_not_begun_ends(world: World) -> None:
     world.kernel.step(1_000_000)
     assert world.kernel.account(guest.client.id)["state"] == "awaiting reply"
     grant(guest).revoke()
-    world.until(lambda: guest.client._result is not None)
-    with pytest.raises(wasmos.CapabilityDenied):
-        guest.client.finish()
-    guest.settle()
+    is_denied(world, guest)
     assert nothing_is_left(world)
     assert descriptors() == before
     offer.close()
@@ -233,10 +238,7 @@ def test_a_lookup_under_way_ends(fake_world: World, more: bool) -> None:
     world.until(lambda: gate.asked == ["a.example"])
     grant(guest).revoke()
     gate.ready.set()
-    world.until(lambda: guest.client._result is not None)
-    with pytest.raises(wasmos.CapabilityDenied):
-        guest.client.finish()
-    guest.settle()
+    is_denied(world, guest)
     assert world.tcpip._names._answers == {}
 
 
@@ -275,10 +277,7 @@ def test_a_connect_that_nobody_answers_ends_by_revocation(fake_world: World) -> 
     guest.client.begin("tcpip", abi.TcpipConnect(number(PUBLIC), 443), lambda: None)
     guest.settle()
     grant(guest).revoke()
-    world.until(lambda: guest.client._result is not None)
-    with pytest.raises(wasmos.CapabilityDenied):
-        guest.client.finish()
-    guest.settle()
+    is_denied(world, guest)
     assert nothing_is_left(world)
 
 
