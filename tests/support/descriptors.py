@@ -8,14 +8,17 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
+from wasmos.servers.reserve import RESERVED
+
 
 @contextlib.contextmanager
 def descriptors_left(count: int) -> Iterator[int]:
-    """This process can open so many more. Gives the first number that it can't have."""
+    """This process can open so many more. Gives the first number that it can't have, which is high
+    enough for the whole reserve, however few this process has open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(each.name) for each in Path("/dev/fd").iterdir())
     fillers = [os.dup(0)]
-    while fillers[-1] <= highest:
+    while fillers[-1] <= max(highest, 4 * RESERVED):
         fillers.append(os.dup(0))
     limit = fillers[-1] + 1 + count
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
