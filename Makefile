@@ -51,7 +51,7 @@ lint: $(VENV)/.built $(VENV)/.lint
 	check $(BIN)/ruff format --quiet --check .; \
 	check $(BIN)/mypy --strict --no-error-summary src; \
 	check $(BIN)/python -m wasmos.idl --check; \
-	PATH=$(CURDIR)/$(BIN):$$PATH; \
+	PATH="$(CURDIR)/$(BIN):$$PATH"; \
 	check cython-lint $$(find src -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd'); \
 	exit $$status
 

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -95,7 +96,7 @@ def test_dev_null_and_a_file_are_input_too(system: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "> /dev/full"])
 def test_a_closed_or_full_standard_stream_is_no_traceback(system: Path, closed: str) -> None:
-    command = f"{' '.join(WASMOS)} boot -q {system} {closed}"
+    command = f"{shlex.join(WASMOS)} boot -q {system} {closed}"
     done = subprocess.run(
         ["sh", "-c", command],
         input="echo here\nstart hello\nps\n", capture_output=True, text=True, check=False,
@@ -110,7 +111,9 @@ def test_a_closed_or_full_standard_stream_is_no_traceback(system: Path, closed: 
 
 
 def test_nobody_reads_the_output_any_more(system: Path) -> None:
-    command = f"yes 'echo some words' | head -5000 | {' '.join(WASMOS)} boot -q {system} | head -c1"
+    command = (
+        f"yes 'echo some words' | head -5000 | {shlex.join(WASMOS)} boot -q {system} | head -c1"
+    )
     done = subprocess.run(
         ["sh", "-c", command], capture_output=True, text=True, check=True, env=environment()
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_a_program() -> None:
         "  export  memory memory",
         "  export  main () -> i32",
         "  its strings name these services: console, args",
-        f"  try: wasmos run --allow console --allow args {HELLO}",
+        f"  try: wasmos run --allow console --allow args {shlex.quote(HELLO)}",
     ]
 
 
@@ -57,7 +58,7 @@ def test_the_advice_is_good() -> None:
 def test_the_memory_is_part_of_the_advice() -> None:
     done = wasmos_("check", "--max-memory", "128MiB", HELLO)
     assert (
-        f"  try: wasmos run --allow console --allow args --max-memory 128MiB {HELLO}\n"
+        f"  try: wasmos run --allow console --allow args --max-memory 128MiB {shlex.quote(HELLO)}\n"
         in done.stdout
     )
 

@@ -342,4 +342,6 @@ def test_an_interrupt_while_it_asks(tmp_path: Path) -> None:
 def test_what_it_is_called_is_in_the_command_to_try(tmp_path: Path) -> None:
     for name, said in (("a b", "--argv0 'a b'"), ("-sh", "--argv0=-sh")):
         done = wasmos_("learn", "--force", f"--argv0={name}", HELLO, cwd=tmp_path)
-        assert f"try: wasmos run --policy hello.policy.toml {said} {HELLO}" in done.stderr
+        assert (
+            f"try: wasmos run --policy hello.policy.toml {said} {shlex.quote(HELLO)}" in done.stderr
+        )

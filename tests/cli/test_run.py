@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -141,16 +142,16 @@ def test_a_closed_full_or_broken_standard_stream_is_no_traceback(made: Make, str
     guest = made(
         printer("output\n", then=wat.repeat(2000, f"(drop (call $call @console #{wat.M}))"))
     )
-    command = f"{' '.join(WASMOS)} run --allow console {guest} {streams}"
+    command = f"{shlex.join(WASMOS)} run --allow console {guest} {streams}"
     done = subprocess.run(
         ["sh", "-c", command], capture_output=True, text=True, check=False, env=environment()
     )
-    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert done.returncode == 0  # what it printed to went away: that is its own affair
     assert done.stderr in ("", "error: no space left on device\n")
 
 
 def test_what_check_prints_to_a_broken_pipe(tmp_path: Path) -> None:
-    command = f"{{ {' '.join(WASMOS)} check {HELLO}; echo $? >{tmp_path}/status; }} | true"
+    command = f"{{ {shlex.join([*WASMOS, 'check', HELLO])}; echo $? >{tmp_path}/status; }} | true"
     for _ in range(3):
         done = subprocess.run(
             ["sh", "-c", command], capture_output=True, text=True, check=True, env=environment()

@@ -57,7 +57,8 @@ def test_one_that_waits_for_ever_later_too(kernel: wasmos.Kernel, folder: Path) 
 def test_a_place_that_is_not_safe_is_noted_and_that_is_all(
     kernel: wasmos.Kernel, folder: Path
 ) -> None:
-    folder.mkdir(mode=0o755)
+    folder.mkdir()
+    folder.chmod(0o755)
     notes: list[str] = []
     later = Later(kernel, "spin", notes.append)
     task = kernel.spawn(wat.SPIN, limits=wasmos.Limits(deadline_seconds=1))
