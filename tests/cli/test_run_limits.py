@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,19 @@ def test_a_trap_with_all_descriptors_in_use(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 134, done.stderr
     assert "trapped: unreachable" in done.stderr
+
+
+@pytest.mark.plain_build
+@pytest.mark.skipif(sys.platform == "darwin", reason="there, addresses have no limit")
+def test_no_addresses_left_for_its_memory() -> None:
+    import resource
+
+    done = wasmos_(
+        "run", "--allow", "console", HELLO,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30)),
+    )  # fmt: skip
+    assert done.returncode == 126
+    assert done.stderr == (
+        "error: task 3 'hello' could not start: no addresses are left for its memory, which takes "
+        "4 GiB of them: a limit on those of this process (ulimit -v), or too many tasks\n"
+    )

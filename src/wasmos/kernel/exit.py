@@ -32,6 +32,18 @@ CAUSES: dict[str, tuple[int, type[errors.TaskFailed], str]] = {
     "killed": (137, errors.TaskKilled, "was killed"),
 }
 
+_NO_ADDRESSES = (
+    "no addresses are left for its memory, which takes 4 GiB of them: a limit on those of this "
+    "process (ulimit -v), or too many tasks"
+)
+
+
+def started_not(message: str) -> str:
+    """Why a task could not start, in a line."""
+    from wasmos.engine.compiler import reason
+
+    return _NO_ADDRESSES if message.startswith("mmap failed to reserve") else reason(message)
+
 
 def _nothing() -> None:
     return None

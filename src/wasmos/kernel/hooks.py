@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from wasmos import _core, abi
 from wasmos.errors import ServiceError
-from wasmos.kernel.exit import Exit, whose
+from wasmos.kernel.exit import Exit, started_not, whose
 from wasmos.kernel.invocation import value_of
 
 TYPE_CHECKING = False
@@ -195,7 +195,7 @@ class Hooks(_core.Core):
             task.name,
             cause,
             code,
-            message,
+            started_not(message) if cause == "refused" else message,
             whose(frames, task.program) if frames else (),
             cpu_ns / 1e9,
             task.program,
