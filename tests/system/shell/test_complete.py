@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import SYSTEM, folder
-from tests.system.test_boot import Booted, drive
+from tests.system.booted import Booted, drive
 from wasmos.system.shell.complete import words
 
 FILES = (
