@@ -16,7 +16,7 @@ import pytest
 from tests.support.command import GUESTS, HELLO, WASMOS, Running, environment, wasmos_
 from tests.support.screen import CTRL_C, person
 from tests.support.wat import TRAP, program
-from tests.system.learn.test_learn import visit
+from tests.system.learn.harness import visit
 from wasmos import abi
 
 WEBSERVER = str(GUESTS / "webserver.wasm")

@@ -13,9 +13,9 @@ import pytest
 import wasmos
 from tests.support import talkers, wat
 from tests.support.command import HELLO, WASMOS, Make, environment, running, wasmos_
+from tests.support.modules import EXIT_1, looks
 from tests.support.screen import person
 from tests.support.talkers import SAYS_ARGUMENTS, WAITS, printer, reader
-from tests.system.test_run import EXIT_1, looks
 from wasmos import abi
 
 # --- arguments ----------------------------------------------------------------------------------

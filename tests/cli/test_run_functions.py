@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support.command import Make, wasmos_
+from tests.support.modules import LIBRARY
 from tests.support.talkers import WASI
-from tests.system.test_invoke import LIBRARY
 
 
 def test_a_function_is_called_and_its_results_are_printed(made: Make) -> None:

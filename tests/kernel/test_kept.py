@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import wasmos
+from tests.support.imports import PACKAGE, imports_of
 from tests.support.wat import program
-from tests.test_layering import PACKAGE, imports_of
 from wasmos import _core
 from wasmos.engine import compiler
 from wasmos.engine.cache import Cache

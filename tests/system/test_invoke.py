@@ -8,18 +8,8 @@ import pytest
 
 import wasmos
 from tests.support import wat
+from tests.support.modules import LIBRARY
 from wasmos.system.invoke import shown
-
-TYPES = ("i32", "i64", "f32", "f64")
-SAME = "".join(
-    f'(func (export "{type}") (param {type}) (result {type}) (local.get 0))' for type in TYPES
-)
-LIBRARY = f"""(module {SAME}
-  (func (export "turn") (param i32 i64 f32 f64) (result f64 f32 i64 i32)
-    (local.get 3) (local.get 2) (local.get 1) (local.get 0))
-  (func (export "nothing"))
-  (func (export "traps") (unreachable))
-  (func (export "spins") (loop (br 0))))"""
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 import wasmos
 from tests.support import talkers, wat
 from tests.support.command import HELLO
+from tests.support.modules import EXIT_1, looks
 from tests.support.sender import sends
 from tests.support.talkers import SAYS_ARGUMENTS, printer, reader
 from wasmos import _core, abi
@@ -659,30 +660,6 @@ def test_listeners_come_after_directories(tmp_path: Path, count: int) -> None:
 
 
 # --- what it was not given ----------------------------------------------------------------------
-
-_IMPORTS = {
-    "path_open": "(param i32 i32 i32 i32 i32 i64 i64 i32 i32)",
-    "path_unlink_file": "(param i32 i32 i32)",
-    "sock_accept": "(param i32 i32 i32)",
-}
-
-
-def looks(end: str, *imports: str, looks: bool = True) -> str:
-    """A program that looks for its directories, as C libraries do, and ends; it may call what it
-    imports besides, and doesn't."""
-    imported = "".join(
-        f'(import "wasi_snapshot_preview1" "{name}" (func {_IMPORTS[name]} (result i32)))'
-        for name in imports
-    )
-    look = "(drop (call $prestat (i32.const 3) (i32.const 0)))" if looks else ""
-    return f"""(module
-      (import "wasi_snapshot_preview1" "fd_prestat_get"
-        (func $prestat (param i32 i32) (result i32)))
-      (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32))) {imported}
-      (memory (export "memory") 1) (func (export "_start") {look} {end}))"""
-
-
-EXIT_1 = "(call $exit (i32.const 1))"
 
 
 @pytest.mark.parametrize(

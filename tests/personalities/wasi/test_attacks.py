@@ -16,7 +16,8 @@ from tests.personalities.wasi.calls import RIGHTS, Calls, Loaded
 from tests.personalities.wasi.conftest import Machine
 from tests.personalities.wasi.player import Call, Into, Out, Parts, Played, Player, Slot
 from tests.servers.fs import trees
-from tests.servers.fs.test_escapes import FORMS, renew
+from tests.servers.fs.paths import FORMS
+from tests.servers.fs.trees import renew
 
 READ, WRITE = 1 << 1, 1 << 6
 CREAT, DIRECTORY, EXCL, TRUNC = 1, 2, 4, 8

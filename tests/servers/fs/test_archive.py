@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.fs import trees
-from tests.servers.fs.test_worlds import names, outcome, read, reading
+from tests.servers.fs.worlds import names, outcome, read, reading
 from wasmos.abi import ErrorCode
 from wasmos.errors import UsageError
 from wasmos.servers.fs import archive as module

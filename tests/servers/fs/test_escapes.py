@@ -15,7 +15,9 @@ import pytest
 
 import wasmos
 from tests.servers.fs import trees
-from tests.servers.fs.test_files import User, entries
+from tests.servers.fs.clients import User, entries
+from tests.servers.fs.paths import FORMS
+from tests.servers.fs.trees import renew
 from wasmos import abi
 from wasmos.errors import ServiceError
 from wasmos.servers.fs import Fs
@@ -117,69 +119,6 @@ class Thief:
     def _look(self, message: abi.Message) -> None:
         found: Any = self.user.ask(message)
         assert (found.device, found.inode) not in self.forbidden
-
-
-TEXTS = [
-    "../outside/secret",
-    "../outside",
-    "../outside/",
-    "../outside/new",
-    "d/../../outside/secret",
-    "d/sub/../../../outside/sub/deep",
-    "./.././outside/secret",
-    "..//outside//secret",
-    "../inside/../outside/secret",
-    "f/../../outside/secret",
-    "e/../../outside/empty",
-    "..",
-    "../",
-    "../.",
-    "d/../..",
-    "d/sub/../../..",
-    "{outside}/secret",
-    "//{outside}/secret",
-    "{outside}/../outside/secret",
-    "/../outside/secret",
-    "\\..\\outside\\secret",
-    "..\\outside",
-    "%2e%2e/outside/secret",
-    "．．/outside/secret",
-    "~/outside/secret",
-    "CON",
-    "COM¹",
-    "f:stream",
-    "F",
-    "f.",
-    "f ",
-    "\udcff/../../outside/secret",
-    "ä" * 120 + "/../../outside/secret",
-    "x" * 255,
-    "x" * 256 + "/../../outside/secret",
-    "d/" * 200 + "../outside",
-    "../" * 200 + "etc/passwd",
-    "f/",
-    "d/",
-    "e//",
-    "e/.",
-]
-THROUGH = ["{}", "{}/", "{}/.", "{}/secret", "{}/outside/secret", "{}/sub/deep", "{}/new", "{}/.."]
-FORMS = [*TEXTS, *[form.format(name) for name in (trees.LINKS | trees.LOOPS) for form in THROUGH]]
-
-
-def renew(inside: Path, outside: Path) -> None:
-    """What the thief may have taken away or exchanged."""
-    for name, target in (trees.LINKS | trees.LOOPS).items():
-        text = target.format(inside=inside, outside=outside)
-        with contextlib.suppress(OSError):
-            if os.readlink(inside / name) == text:
-                continue
-        with contextlib.suppress(OSError):
-            os.unlink(inside / name)
-        with contextlib.suppress(OSError):
-            os.symlink(text, inside / name)
-    (inside / "victim").write_bytes(b"victim")
-    with contextlib.suppress(OSError):
-        os.unlink(inside / "e" / "taken")
 
 
 @pytest.mark.parametrize("part", range(0, len(FORMS), 16))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.servers.fs.paths import MISSING, OUTSIDE, ROOT, SAME_DIRECTORY, SAME_FILE, UNDER_FILE
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
 from wasmos.servers.fs import Directory, File, Image
@@ -28,37 +29,6 @@ def image() -> Image:
     image.make_directory("e")
     image.put("d/sub/deep", b"deep")
     return image
-
-
-SAME_FILE = [
-    "f",
-    "/f",
-    "//f",
-    "./f",
-    "/./f",
-    "e/../f",
-    "d/sub/../../f",
-    ".//.//f",
-    "d/./sub/../../e/../f",
-]
-SAME_DIRECTORY = ["d/sub", "/d/sub", "d/sub/", "d//sub//", "d/sub/.", "d/sub/./", "e/../d/sub"]
-ROOT = ["/", ".", "//", "/.", "./", "e/..", "d/sub/../..", "/e/../"]
-OUTSIDE = ["..", "/..", "../f", "e/../..", "d/sub/../../../f", "../../../../etc/passwd", "./../f"]
-MISSING = [
-    "x",
-    "f2",
-    "e/x",
-    "x/y",
-    "x/..",
-    "x/../f",
-    "d/sub/deep2",
-    "e/f",
-    "F",
-    "f ",
-    "\udcff",
-    "ｆ",
-]
-UNDER_FILE = ["f/", "f/.", "f/..", "f/x", "f/../f", "d/sub/deep/x", "f//"]
 
 
 @pytest.mark.parametrize("path", SAME_FILE)

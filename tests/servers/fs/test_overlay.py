@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.fs import trees, worlds
-from tests.servers.fs.test_worlds import names, outcome, read
+from tests.servers.fs.worlds import names, outcome, read
 from wasmos.abi import ErrorCode
 from wasmos.servers.fs import Image, hostworld
 from wasmos.servers.fs import overlay as module

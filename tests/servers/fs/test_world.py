@@ -13,14 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.servers.fs import trees
-from tests.servers.fs.test_image import (
-    MISSING,
-    OUTSIDE,
-    ROOT,
-    SAME_DIRECTORY,
-    SAME_FILE,
-    UNDER_FILE,
-)
+from tests.servers.fs.paths import MISSING, OUTSIDE, ROOT, SAME_DIRECTORY, SAME_FILE, UNDER_FILE
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
 from wasmos.servers.fs import Image

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.servers.fs import worlds
+from tests.servers.fs.worlds import names, outcome, read, reading
 from wasmos.abi import ErrorCode
 from wasmos.errors import ServiceError
 from wasmos.servers.fs.world import (
@@ -50,14 +51,6 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-def outcome(call: Callable[..., object], *arguments: object, **options: object) -> object:
-    """What it gives, or its error's code."""
-    try:
-        return call(*arguments, **options)
-    except ServiceError as error:
-        return error.code
-
-
 def opening(world: World, path: str, flags: int) -> int:
     """The kind of what was opened, or the error's code."""
     try:
@@ -66,27 +59,6 @@ def opening(world: World, path: str, flags: int) -> int:
         return error.code
     opened.close()
     return opened.kind
-
-
-def read(world: World, path: str) -> bytes:
-    opened = world.open_file(path, TO_READ)
-    try:
-        return reading(opened, 0, 1000)
-    finally:
-        opened.close()
-
-
-def reading(opened: Opened, offset: int, size: int) -> bytes:
-    data = bytearray(size)
-    return bytes(data[: opened.read_into(offset, memoryview(data))])
-
-
-def names(world: World, path: str = ".") -> list[str]:
-    opened = world.open_file(path, TO_READ | IS_DIRECTORY)
-    try:
-        return sorted(name.decode() for name, _, _ in opened.entries())
-    finally:
-        opened.close()
 
 
 ALL = ["abs", "d", "dangling", "e", "f", "l", "ld", "loop", "out", "outdir"]

@@ -8,7 +8,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wasmos.servers.fs.resolve import Openat2, Resolver, Walk, best
@@ -92,6 +92,22 @@ LOOPS = {"loop": "loop", "loopa": "loopb", "loopb": "./loopa", "loopdir": "loopd
 def plant(inside: Path, outside: Path) -> None:
     for name, target in (LINKS | LOOPS).items():
         (inside / name).symlink_to(target.format(inside=inside, outside=outside))
+
+
+def renew(inside: Path, outside: Path) -> None:
+    """What a thief may have taken away or exchanged."""
+    for name, target in (LINKS | LOOPS).items():
+        text = target.format(inside=inside, outside=outside)
+        with suppress(OSError):
+            if os.readlink(inside / name) == text:
+                continue
+        with suppress(OSError):
+            os.unlink(inside / name)
+        with suppress(OSError):
+            os.symlink(text, inside / name)
+    (inside / "victim").write_bytes(b"victim")
+    with suppress(OSError):
+        os.unlink(inside / "e" / "taken")
 
 
 @contextmanager

@@ -1,18 +1,19 @@
-"""Worlds of every kind with the same things in them."""
+"""Worlds of every kind with the same things in them, and ways to look at them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.servers.fs import trees
+from wasmos.errors import ServiceError
 from wasmos.servers.fs import Image
 from wasmos.servers.fs.beneath import Beneath
 from wasmos.servers.fs.hostworld import Budget, HostWorld
 from wasmos.servers.fs.imageworld import ImageWorld
 from wasmos.servers.fs.overlay import lay_over
-from wasmos.servers.fs.world import CREATE, TO_WRITE, World
+from wasmos.servers.fs.world import CREATE, IS_DIRECTORY, TO_READ, TO_WRITE, Opened, World
 
 LINKS = {
     "l": "f",
@@ -42,6 +43,35 @@ def put(world: World, path: str, data: bytes) -> None:
     opened = world.open_file(path, CREATE | TO_WRITE)
     assert opened.write_from(0, memoryview(data)) == len(data)
     opened.close()
+
+
+def read(world: World, path: str) -> bytes:
+    opened = world.open_file(path, TO_READ)
+    try:
+        return reading(opened, 0, 1000)
+    finally:
+        opened.close()
+
+
+def reading(opened: Opened, offset: int, size: int) -> bytes:
+    data = bytearray(size)
+    return bytes(data[: opened.read_into(offset, memoryview(data))])
+
+
+def names(world: World, path: str = ".") -> list[str]:
+    opened = world.open_file(path, TO_READ | IS_DIRECTORY)
+    try:
+        return sorted(name.decode() for name, _, _ in opened.entries())
+    finally:
+        opened.close()
+
+
+def outcome(call: Callable[..., object], *arguments: object, **options: object) -> object:
+    """What it gives, or its error's code."""
+    try:
+        return call(*arguments, **options)
+    except ServiceError as error:
+        return error.code
 
 
 def host_world(directory: Path, name: str) -> HostWorld:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.compiled import compiled
-from tests.system.backtrace.test_frame import CPP, C
+from tests.system.backtrace.sources import CPP, C
 from wasmos.system.backtrace import lines, symbols
 from wasmos.system.backtrace.symbols import Symbols
 

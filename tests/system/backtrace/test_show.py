@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support.command import wasmos_
 from tests.support.compiled import compiled
-from tests.system.backtrace.test_frame import C
+from tests.system.backtrace.sources import C
 from wasmos.kernel import Exit
 from wasmos.system.backtrace import trace
 

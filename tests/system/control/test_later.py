@@ -11,6 +11,7 @@ import pytest
 import wasmos
 from tests.support import wat
 from tests.support.control import Talker
+from tests.support.imports import EXPENSIVE, imported_by
 from wasmos.system.control.later import DELAY_SECONDS, Later, start
 
 
@@ -81,8 +82,6 @@ def test_no_place_at_all(
 
 
 def test_waiting_for_it_imports_nothing() -> None:
-    from tests.test_layering import EXPENSIVE, imported_by
-
     modules = imported_by("from wasmos.system.control.later import Later, is_off")
     assert modules & EXPENSIVE == set()
     assert "wasmos.system.control.server" not in modules

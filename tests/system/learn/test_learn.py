@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import signal
-import socket
 import threading
 import tomllib
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import wasmos
 from tests.support.command import GUESTS, HELLO
 from tests.support.sender import sends
 from tests.support.wat import forever, program
+from tests.system.learn.harness import rules, visit
 from wasmos import abi
 from wasmos.kernel import Rule
 from wasmos.servers.args import Args
@@ -33,13 +33,6 @@ from wasmos.system.prompt import Prompter
 
 WEBSERVER = str(GUESTS / "webserver.wasm")
 PUBLIC, PRIVATE = 0x5DB8D70E, 0x0A000005  # 93.184.215.14, 10.0.0.5
-
-
-def rules(learnt: Learnt) -> list[str]:
-    """As the file has them, which has to be one."""
-    section: dict[str, Any] = tomllib.loads(learnt.policy)["task"][learnt.name]
-    assert [str(line.rule) for line in learnt.lines] == section["allow"]
-    return list(section["allow"])
 
 
 def learnt_of(*messages: tuple[str, abi.Message], **options: Any) -> list[str]:
@@ -93,12 +86,6 @@ class Run:
     def close(self) -> None:
         self.kernel.take_records()
         self.kernel.close()
-
-
-def visit(port: int) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as peer:
-        peer.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        return b"".join(iter(lambda: peer.recv(65536), b""))
 
 
 def interrupt() -> None:

@@ -15,7 +15,7 @@ import pytest
 import wasmos
 from tests.personalities.wasi.languages import toolchains
 from tests.support.talkers import SAYS_ARGUMENTS
-from tests.system.learn.test_learn import rules, visit
+from tests.system.learn.harness import rules, visit
 from wasmos.servers.args import Args
 from wasmos.servers.clock import Clock
 from wasmos.servers.console import Console
