@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import wasmos
-from tests.support import wat
+from tests.support import descriptors, wat
 from wasmos import _core
 
 BUILT = Path(__file__).parents[1] / "build" / "guests" / "hostile"
@@ -34,6 +34,13 @@ def interrupts() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """For tests that count descriptors."""
+    with descriptors.uncollected():
+        yield
 
 
 @pytest.fixture(autouse=True)

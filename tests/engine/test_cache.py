@@ -263,7 +263,7 @@ def test_a_file_where_the_directory_should_be(tmp_path: Path) -> None:
     assert cache.entries() == cache.prune() == cache.clear() == []
 
 
-def test_no_descriptor_is_left_open(cache: Cache, file: Path) -> None:
+def test_no_descriptor_is_left_open(cache: Cache, file: Path, uncollected: None) -> None:
     before = set(os.listdir("/proc/self/fd"))
     cache.code(KEY, MOST)
     file.write_bytes(b"damaged")

@@ -181,7 +181,9 @@ def test_the_same_bytes_are_compiled_once(
 
 
 @pytest.fixture
-def child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+def child(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uncollected: None
+) -> Iterator[Callable[[str], None]]:
     """Replaces the compiler's child by a script; `real()` in it is what the real one answers."""
     real = compiler._CHILD
 

@@ -155,6 +155,7 @@ def test_a_terminal_is_opened_by_its_name(
     terminal: tuple[BinaryIO, BinaryIO],
     monkeypatch: pytest.MonkeyPatch,
     reopens: str,
+    uncollected: None,
 ) -> None:
     """Without one, it is used as it is."""
     screen, output = terminal

@@ -10,6 +10,11 @@ import pytest
 from tests.servers.fs import trees
 
 
+@pytest.fixture(autouse=True)
+def _uncollected(uncollected: None) -> None:
+    """Most tests here count descriptors."""
+
+
 @pytest.fixture
 def outside(tmp_path: Path) -> Iterator[Path]:
     outside = trees.make_outside(tmp_path)

@@ -140,7 +140,7 @@ def descriptors() -> list[str]:
 
 
 @pytest.mark.parametrize("more", [False, True])
-def test_a_connect_under_way_ends(world: World, more: bool) -> None:
+def test_a_connect_under_way_ends(world: World, more: bool, uncollected: None) -> None:
     rule = 'tcpip.connect(dst_addr="127.0.0.1")'
     world.serve()
     guest = world.guest(allow=[rule])
@@ -172,7 +172,7 @@ def test_a_connect_under_way_ends(world: World, more: bool) -> None:
     offer.close()
 
 
-def test_a_connect_that_has_not_begun_ends(world: World) -> None:
+def test_a_connect_that_has_not_begun_ends(world: World, uncollected: None) -> None:
     """Revoked after the kernel has admitted it, and before the server's coroutine runs."""
     world.serve()
     guest = world.guest(allow=['tcpip.connect(dst_addr="127.0.0.1")'])
