@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"kernel", "abi", "system", "servers"},
     "__main__": {"cli"},
 }
+TESTS = Path(__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -108,6 +109,17 @@ def test_every_module_is_imported_by_another() -> None:
         and not (layer_of(path) == "cli" and f'"{path.stem}"' in verbs)
     ]
     assert alone == []
+
+
+def test_what_tests_share_is_in_no_test_file() -> None:
+    """It stands beside them, under a name that says what it is."""
+    shared = [
+        f"{path}:{line}: {module}"
+        for path in sorted(TESTS.rglob("*.py"))
+        for line, module in imports_of(path)
+        if module.rpartition(".")[2].startswith("test_")
+    ]
+    assert shared == []
 
 
 def test_the_symbols_of_the_library_are_in_one_file() -> None:

@@ -390,7 +390,7 @@ BOMBS = {
 )
 def test_a_rule_bomb(scene: Scene, bomb: str) -> None:
     """Bounded: the budget is of instructions, and what is done in Python shows in the timeout."""
-    from tests.attacks.test_messages import serve
+    from tests.attacks.echoes import serve
 
     serve_vm(scene)
     serve(scene)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.attacks.attack import Scene
-from tests.attacks.test_network import resolve, serve
+from tests.attacks.outside import resolve, serve
 from wasmos.servers.tcpip.host import _look_up
 
 FOLDED = ["ｌocalhost", "ⓛocalhost", "loc\u00adalhost", "localhost\u200b"]

@@ -6,7 +6,7 @@ import pytest
 
 from tests.attacks.agent import RECV, offer, raw
 from tests.attacks.attack import Bank, Scene, Slow, attack, serve_vm, settle, wat
-from tests.attacks.test_network import OTHER, PUBLIC, connect, serve
+from tests.attacks.outside import OTHER, PUBLIC, connect, serve
 from wasmos import abi
 from wasmos.servers.fs import Fs
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.attacks.agent import raw
 from tests.attacks.attack import Bank, Scene, attack, serve_vm
-from tests.attacks.test_messages import serve
+from tests.attacks.echoes import serve
 from wasmos import abi
 
 REGISTER = abi.ServiceRegister.TYPE

@@ -10,7 +10,7 @@ import pytest
 
 from tests.attacks.agent import Agent, raw
 from tests.attacks.attack import Scene, attack, settle
-from tests.attacks.test_messages import serve
+from tests.attacks.echoes import serve
 from wasmos import abi
 from wasmos.cli import shown
 from wasmos.errors import ManifestError, NotGranted, RuleError, UsageError

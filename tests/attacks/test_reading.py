@@ -204,7 +204,7 @@ def test_the_control_socket_through_fs(scene: Scene, monkeypatch: pytest.MonkeyP
     stopped_by=r"reply tcpip.* to evil.*: (not found|invalid argument)",
 )
 def test_the_control_socket_through_tcpip(scene: Scene) -> None:
-    from tests.attacks.test_network import resolve, serve
+    from tests.attacks.outside import resolve, serve
 
     network = serve(scene)
     evil = scene.agent("evil", "*")

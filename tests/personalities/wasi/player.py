@@ -18,7 +18,7 @@ from pathlib import Path
 
 import wasmtime
 
-from tests.personalities.wasi.test_functions import SIGNATURES
+from tests.personalities.wasi.signatures import SIGNATURES
 from wasmos.engine import binary
 from wasmos.personalities import wasi
 
