@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .guest import compile_guest
+from tests.idl.guest import compile_guest
 
 
 @pytest.fixture

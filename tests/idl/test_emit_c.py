@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import wasmtime
 
+from tests.idl.guest import INCLUDE, CompileError, Guest, message
 from wasmos import abi
 from wasmos.idl import generate
-
-from .guest import INCLUDE, CompileError, Guest, message
 
 HEADER = (INCLUDE / "wasmos.h").read_text(encoding="utf-8")
 

@@ -9,10 +9,9 @@ from types import ModuleType
 import pytest
 
 import wasmos
+from tests.idl.guest import compile_guest
 from wasmos import abi
 from wasmos.idl import generate
-
-from .guest import compile_guest
 
 DEFINITION = """first 1000;
 

@@ -16,10 +16,9 @@ import pytest
 import wasmos
 from tests.support import wat
 from tests.support.control import Talker, as_nobody, turn
+from tests.system.control.conftest import Connect
 from wasmos.system.control import server, wire
 from wasmos.system.control.server import MAX_CLIENTS, MAX_STREAMS, Control
-
-from .conftest import Connect
 
 HELLO = b'{"v":1,"do":"hello"}\n'
 

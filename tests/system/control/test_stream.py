@@ -10,12 +10,11 @@ import pytest
 import wasmos
 from tests.support import wat
 from tests.support.control import Talker, turn
+from tests.system.control.conftest import Connect
 from wasmos.system.audit.schema import EVENTS, KEYS
 from wasmos.system.audit.show import show
 from wasmos.system.control import stream
 from wasmos.system.control.server import Control
-
-from .conftest import Connect
 
 
 def listen(connect: Connect, **words: Any) -> Talker:

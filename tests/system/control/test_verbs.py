@@ -11,9 +11,8 @@ import pytest
 import wasmos
 from tests.support import wat
 from tests.support.control import turn
+from tests.system.control.conftest import Connect
 from wasmos.system.control.server import Control
-
-from .conftest import Connect
 
 BY = f"control (pid {os.getpid()})"
 # Asks `plus` until it says no.
