@@ -1052,6 +1052,24 @@ def test_a_poller_that_ends_is_forgotten(
     assert console._watch is None and console._pollers == {}
 
 
+def test_who_polls_when_the_last_poller_has_just_ended(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO]
+) -> None:
+    """The watch that was for that one hasn't even begun."""
+    source, sink = pipe
+    kernel.serve(Pong())
+    console = Console(io.BytesIO(), source)
+    kernel.serve(console)
+    one, two = kernel.client(), kernel.client()
+    assert not poll(one)
+    one.kill()
+    assert not poll(two)
+    settle(kernel)
+    sink.write(b"x")
+    assert mail(kernel, two) == ["console_ready"]
+    assert console._watch is None
+
+
 def test_polling_while_another_one_takes(
     kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO]
 ) -> None:

@@ -318,10 +318,8 @@ class Console(Service):
         return 0
 
     async def _watch_input(self, source: Arrivals) -> None:
-        try:
-            await source.arrival()
-        finally:
-            self._watch = None
+        await source.arrival()
+        self._watch = None
         pollers, self._pollers = self._pollers, {}
         for caller in pollers.values():
             self._say_ready(caller)
@@ -331,10 +329,12 @@ class Console(Service):
             self.kernel.when_room(lambda: self._say_ready(caller))
 
     def _forget_poller(self, task: int) -> None:
-        """A watch for nobody would keep the kernel waiting."""
+        """A watch for nobody would keep the kernel waiting. Who asks next gets another one: this
+        one may not even have begun, and then nothing in it runs any more."""
         self._pollers.pop(task, None)
         if not self._pollers and self._watch is not None:
             self._watch.cancel()
+            self._watch = None
 
     # --- lives ---
 
