@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import io
 import os
 import pty
@@ -1050,6 +1052,45 @@ def test_a_poller_that_ends_is_forgotten(
     two.kill()
     assert kernel.run()
     assert console._watch is None and console._pollers == {}
+
+
+def test_two_kernels_in_one_loop_wait_for_one_stream(pipe: tuple[BinaryIO, BinaryIO]) -> None:
+    """A loop knows of one who waits for a number."""
+    source, sink = pipe
+
+    async def use() -> list[bytes]:
+        async with wasmos.AsyncKernel() as one, wasmos.AsyncKernel() as other:
+            reads = []
+            for kernel in (one, other):
+                kernel.serve(Console(io.BytesIO(), source))
+                reads.append(asyncio.ensure_future(kernel.call("console", abi.ConsoleRead(3))))
+                while not kernel.sync.waits_for_outside():
+                    await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            async with asyncio.timeout(30):
+                sink.write(b"abc")
+                await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+                sink.write(b"def")
+                return [(await each).data for each in reads]
+
+    assert sorted(asyncio.run(use())) == [b"abc", b"def"]
+
+
+def test_input_that_cant_be_waited_for_for_want_of_descriptors(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an error of whoever reads: to read all the same would hold up everybody."""
+    source, sink = pipe
+    kernel.serve(Pong())
+    kernel.serve(Console(io.BytesIO(), source))
+    poller, client = kernel.client(), kernel.client()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "dup", mock.Mock(side_effect=OSError(errno.EMFILE, "too many")))
+        assert code(take, client, 1) == ErrorCode.IO_ERROR
+        assert not poll(poller)
+        assert mail(kernel, poller) == ["console_ready"]
+    sink.write(b"x")
+    assert take(client, 1) == b"x"
 
 
 def test_who_polls_when_the_last_poller_has_just_ended(

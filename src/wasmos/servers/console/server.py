@@ -318,7 +318,10 @@ class Console(Service):
         return 0
 
     async def _watch_input(self, source: Arrivals) -> None:
-        await source.arrival()
+        try:  # noqa: SIM105 - contextlib takes longer to import than all of this
+            await source.arrival()
+        except OSError:
+            pass  # reading says what is wrong
         self._watch = None
         pollers, self._pollers = self._pollers, {}
         for caller in pollers.values():
