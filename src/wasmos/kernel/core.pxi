@@ -35,6 +35,19 @@ cdef extern from * nogil:
     """
     void *stack_low()
 
+cdef extern from * nogil:
+    """
+    #include <pthread.h>
+    static int forks; /* that this process comes from, since this was loaded */
+    static void count_fork(void) { forks++; }
+    static int count_forks(void) { return pthread_atfork(NULL, NULL, count_fork); }
+    """
+    int forks
+    int count_forks()
+
+if count_forks():
+    raise MemoryError
+
 # What each store is linked with: the four calls as guests know them, made of
 # functions that answer at once. One that must wait says PENDING and moves the
 # task's preemption deadline to now: the check at the head of the loop below
@@ -106,6 +119,7 @@ cdef class Core:
     cdef dict caps           # capability's id → where its Cap is
     cdef dict lending        # Python client → what its call lends
     cdef unsigned long thread
+    cdef int forks           # where it was made
     cdef size_t stack_low    # where that thread's stack ends
     cdef bint stepping
     cdef object pending_exception
@@ -123,6 +137,7 @@ cdef class Core:
         self.caps = {}
         self.lending = {}
         self.thread = PyThread_get_thread_ident()
+        self.forks = forks
         self.stack_low = <size_t>stack_low()
         if ring == 0 or ring & (ring - 1):
             raise ValueError(f"the number of events kept is a power of two, not {ring}")
@@ -244,6 +259,10 @@ cdef class Core:
         if PyThread_get_thread_ident() != self.thread:
             raise UsageError("this kernel belongs to another thread; "
                              "give each thread a kernel of its own")
+        if self.forks != forks:
+            # Nobody preempts its guests here, and both would be given the same randomness.
+            raise UsageError("this kernel belongs to the process that this one was forked from; "
+                             "make another one after the fork")
         return 0
 
     cdef Task *_task(self, int32_t id) except NULL:
