@@ -856,6 +856,22 @@ def poll(client: wasmos.Client) -> bool:
     return bool(client.call("console", abi.ConsolePoll()).is_ready)
 
 
+@pytest.mark.parametrize("answer", [None, True, False, -1, 1000, "text"])
+def test_a_function_may_return_anything(kernel: wasmos.Kernel, answer: object) -> None:
+    """Only what can be the size of a part is taken for one."""
+    said: list[bytes] = []
+
+    def output(data: bytes) -> object:
+        said.append(data)
+        return answer
+
+    kernel.serve(Console(output))
+    client = kernel.client()
+    assert write(client, b"hello") == 5
+    assert client.call("console", abi.ConsolePut(1, b" world")).len == 6
+    assert said == [b"hello", b" world"]
+
+
 def test_take_without_input_is_the_end(kernel: wasmos.Kernel) -> None:
     kernel.serve(Console(io.BytesIO()))
     client = kernel.client()

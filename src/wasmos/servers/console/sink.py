@@ -260,4 +260,5 @@ class _Flushed:
                 self._flush()
             except BlockingIOError:
                 pass  # it keeps what it took, and takes no more
-        return taken if isinstance(taken, int) else len(raw)
+        # A function may return anything: that it took a part, only a part's size says.
+        return taken if type(taken) is int and 0 <= taken <= len(raw) else len(raw)
