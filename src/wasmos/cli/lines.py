@@ -8,13 +8,12 @@ pipe that nobody reads, or a terminal that was stopped. So what there is no room
 from __future__ import annotations
 
 import asyncio
-import select
 import time
 from collections import deque
 
 from wasmos.cli import shown
 from wasmos.errors import ServiceError
-from wasmos.servers.console.sink import Sink, descriptor_of
+from wasmos.servers.console.sink import Sink, descriptor_of, has_room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,8 +47,7 @@ class Lines:
         descriptor = descriptor_of(self._sink.output)
         until = time.monotonic() + CLOSING_SECONDS
         while not self._send() and descriptor is not None:
-            left = max(0, until - time.monotonic())
-            if not select.select((), (descriptor,), (), left)[1]:
+            if not has_room(descriptor, max(0, until - time.monotonic())):
                 break
         self._sink.close()
 

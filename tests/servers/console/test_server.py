@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import pty
+import resource
 import sys
 import termios
 from collections.abc import Iterator
@@ -870,6 +871,25 @@ def test_a_function_may_return_anything(kernel: wasmos.Kernel, answer: object) -
     assert write(client, b"hello") == 5
     assert client.call("console", abi.ConsolePut(1, b" world")).len == 6
     assert said == [b"hello", b" world"]
+
+
+def test_a_pipe_with_a_large_number_on_an_older_system(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One where writing can't be told not to wait. More than fit the bit sets of `select`."""
+    source, sink = pipe
+    monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
+    number = 1_500
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2_048, hard))
+    try:
+        os.dup2(sink.fileno(), number)
+        with open(number, "wb", buffering=0) as output:
+            kernel.serve(Console(output))
+            assert write(kernel.client(), b"hello") == 5
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert os.read(source.fileno(), 100) == b"hello"
 
 
 def test_take_without_input_is_the_end(kernel: wasmos.Kernel) -> None:

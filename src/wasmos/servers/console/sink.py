@@ -135,6 +135,15 @@ def wake(woken: asyncio.Future[None]) -> None:
         woken.set_result(None)
 
 
+def has_room(descriptor: int, seconds: float = 0) -> bool:
+    """Whether writing would do something at once, after so long at most."""
+    import select
+
+    poll = select.poll()  # not select(): that can't watch descriptors above 1,023
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(seconds * 1000))
+
+
 def _flush_host(output: Any) -> None:
     for text in (sys.stdout, sys.stderr):
         if text is not None and getattr(text, "buffer", None) is output:
@@ -236,7 +245,7 @@ class _Patient:
     def _write_if_ready(self, descriptor: int, data: Any) -> int | None:
         import select
 
-        if not select.select((), (descriptor,), (), 0)[1]:
+        if not has_room(descriptor):
             return None
         # There is room for as much as that, if there is any.
         return self._raw.write(data[: select.PIPE_BUF])
