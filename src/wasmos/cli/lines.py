@@ -33,10 +33,10 @@ class Lines:
         self._waiting: asyncio.Task[None] | None = None
 
     def put(self, line: str) -> None:
-        if len(self._kept) >= MAX_KEPT:
+        if len(self._kept) < MAX_KEPT:
+            self._kept.append(f"{shown(line)}\n")
+        else:
             self._left_out += 1
-            return
-        self._kept.append(f"{shown(line)}\n")
         if self._waiting is None and not self._send():
             self._waiting = asyncio.ensure_future(self._send_later())
 
