@@ -10,7 +10,7 @@ import pty
 import resource
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 from unittest import mock
@@ -1015,6 +1015,34 @@ def test_a_taker_that_ends_when_its_data_arrives(
         settle(kernel)
         assert console._undelivered == {}
     assert was_taken
+
+
+@pytest.mark.parametrize("forbid", [wasmos.Kernel.revoke, wasmos.Kernel.deny])
+def test_a_taker_whose_right_is_gone_when_its_data_arrives(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO], forbid: Callable[..., object]
+) -> None:
+    """Also when the bytes were taken for it, and it hasn't heard of them yet."""
+    source, sink = pipe
+    kernel.serve(Pong())
+    console = Console(io.BytesIO(), source)
+    kernel.serve(console)
+    were_taken = 0
+    for turns in range(8):
+        doomed, other = Taking(kernel), Taking(kernel)
+        sink.write(b"precious")
+        for _ in range(turns):
+            kernel.loop.run_until_complete(nothing())
+        were_taken += bool(console._undelivered)
+        forbid(kernel, doomed.client, "*")
+        settle(kernel)
+        try:
+            assert doomed.finish() == b"precious"
+            other.client.kill()
+        except wasmos.CapabilityDenied:
+            assert other.finish() == b"precious"
+        settle(kernel)
+        assert console._undelivered == {}
+    assert were_taken
 
 
 def test_take_what_breaks_is_an_error(kernel: wasmos.Kernel) -> None:

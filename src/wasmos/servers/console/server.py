@@ -1,7 +1,8 @@
 """The console server: prints what guests write, and reads what somebody types for them.
 
-Law: output is never lost without an error, and input that was taken for a task which ended goes
-to the next one that asks. A task that prints waits for its reader, and nobody else does.
+Law: output is never lost without an error, and input that was taken for a task which ended, or lost
+its right to it, goes to the next one that asks. A task that prints waits for its reader, and nobody
+else does.
 
 Answers of the messages for streams of any length, where they aren't how many bytes:
 
@@ -298,8 +299,8 @@ class Console(Service):
         return data
 
     def _remember(self, task: int, data: bytes) -> None:
-        """Until the kernel has taken the answer, the task can still end without it. The kernel
-        hears of the answer just before the callback here does."""
+        """Until the kernel has taken the answer, the task can still end without it, or lose its
+        right. The kernel hears of the answer just before the callback here does."""
         import asyncio
 
         answer = asyncio.current_task()
@@ -349,6 +350,9 @@ class Console(Service):
         self._written.pop(task, None)
         self._cut.pop(task, None)
         self._forget_poller(task)
+        self.unheard(task)
+
+    def unheard(self, task: int) -> None:
         data = self._undelivered.pop(task, None)
         if data is not None and self._input is not None:
             self._input.give_back(data)
