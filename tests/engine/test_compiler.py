@@ -243,6 +243,12 @@ def test_children_that_die_or_lie(
     assert kernel.tasks == []
 
 
+def test_ctrl_c_is_not_for_the_child(kernel: wasmos.Kernel, child: Callable[[str], None]) -> None:
+    """It reaches all processes of a terminal, and may be meant for another program."""
+    child("os.kill(os.getpid(), signal.SIGINT); say(real())")
+    assert kernel.wait(kernel.spawn(program("#7"))).code == 7
+
+
 def test_a_child_that_refuses(kernel: wasmos.Kernel, child: Callable[[str], None]) -> None:
     child("say(b'-because')")
     with pytest.raises(wasmos.ModuleRefused, match="because"):

@@ -148,6 +148,8 @@ class Compilation:
                     (os.POSIX_SPAWN_DUP2, answer_out, 1),
                     (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
                 ],
+                # Ctrl-C reaches all processes of a terminal. What it means, we decide.
+                setsigmask=(signal.SIGINT,),
             )
         except BaseException:
             self._close()
