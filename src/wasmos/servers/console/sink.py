@@ -192,10 +192,17 @@ class _Terminal:
         descriptor = self._raw.fileno()  # a ValueError if it is closed
         found = os.fstat(descriptor)
         if self._found is None or not os.path.samestat(found, self._found):
-            self.close()
-            self._again = _opened_again(descriptor, found)
-            self._found = found  # a descriptor can be led elsewhere meanwhile
+            self._open_again(descriptor, found)  # a descriptor can be led elsewhere meanwhile
         return (self._again or self._raw).write(data)
+
+    def _open_again(self, descriptor: int, found: os.stat_result) -> None:
+        self.close()
+        try:
+            self._again = _opened_again(descriptor, found)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                return  # it has a name: with the next write
+        self._found = found
 
     def close(self) -> None:
         if self._again is not None:
@@ -204,10 +211,8 @@ class _Terminal:
 
 
 def _opened_again(descriptor: int, found: os.stat_result) -> io.FileIO | None:
-    try:
-        again = os.open(os.ttyname(descriptor), _OWN)
-    except OSError:
-        return None
+    """None if its name is another's here. Raises OSError."""
+    again = os.open(os.ttyname(descriptor), _OWN)
     if not os.path.samestat(os.fstat(again), found):
         os.close(again)
         return None
