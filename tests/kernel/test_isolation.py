@@ -105,7 +105,7 @@ def test_the_wrong_process(kernel: wasmos.Kernel) -> None:
         status = 1
         try:
             for use in USES.values():
-                with pytest.raises(wasmos.UsageError, match="another one after the fork"):
+                with pytest.raises(wasmos.UsageError, match="before the fork"):
                     use(kernel)
             with wasmos.Kernel() as own:
                 spin = own.spawn(wat.SPIN, trusted=True, limits=wasmos.Limits(cpu_seconds=0.01))

@@ -32,21 +32,12 @@ cdef extern from * nogil:
         return low;
     #endif
     }
+    static int forks; /* that this process comes from, since this was loaded */
+    static void forked(void) { forks++; }
+    __attribute__((constructor)) static void count(void) { pthread_atfork(NULL, NULL, forked); }
     """
     void *stack_low()
-
-cdef extern from * nogil:
-    """
-    #include <pthread.h>
-    static int forks; /* that this process comes from, since this was loaded */
-    static void count_fork(void) { forks++; }
-    static int count_forks(void) { return pthread_atfork(NULL, NULL, count_fork); }
-    """
     int forks
-    int count_forks()
-
-if count_forks():
-    raise MemoryError
 
 # What each store is linked with: the four calls as guests know them, made of
 # functions that answer at once. One that must wait says PENDING and moves the
@@ -259,10 +250,8 @@ cdef class Core:
         if PyThread_get_thread_ident() != self.thread:
             raise UsageError("this kernel belongs to another thread; "
                              "give each thread a kernel of its own")
-        if self.forks != forks:
-            # Nobody preempts its guests here, and both would be given the same randomness.
-            raise UsageError("this kernel belongs to the process that this one was forked from; "
-                             "make another one after the fork")
+        if self.forks != forks:  # nobody preempts here, and both had the same randomness ahead
+            raise UsageError("this kernel was there before the fork; make another one after it")
         return 0
 
     cdef Task *_task(self, int32_t id) except NULL:
