@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import select
 import threading
 from collections.abc import Iterator
 from typing import BinaryIO
+from unittest import mock
 
 import pytest
 
@@ -85,6 +87,30 @@ def test_closed_while_it_waits(pipe: tuple[int, BinaryIO], monkeypatch: pytest.M
     asyncio.run(use())
     numbers = [int(line.split()[0]) for line in read(reader).splitlines()[:-1]]
     assert numbers == list(range(len(numbers))) and numbers
+
+
+def test_what_could_not_be_waited_for_goes_on_with_the_next_line(
+    pipe: tuple[int, BinaryIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when no more are kept."""
+    reader, stream = pipe
+
+    async def use() -> str:
+        log = Lines(stream)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "dup", mock.Mock(side_effect=OSError(errno.EMFILE, "too many")))
+            for n in range(3 * MAX_KEPT):
+                log.put(f"{n} {'x' * 200}")
+            await asyncio.sleep(0)
+        text = ""
+        for _ in range(100):
+            text += read(reader)
+            log.put("more")
+            await asyncio.sleep(0)
+        log.close()
+        return text
+
+    assert "lines left out" in asyncio.run(use())
 
 
 def test_others_wait_for_the_stream_as_well(pipe: tuple[int, BinaryIO]) -> None:

@@ -372,6 +372,23 @@ def test_what_was_never_finished_goes_after_an_hour(cache: Cache, file: Path) ->
     assert [*file.parent.iterdir()] == []
 
 
+def test_ctrl_c_right_after_a_file_has_its_name(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It isn't lost: that the cache is no reason to fail is about the disk."""
+    rename = os.rename
+
+    def renamed(*names: str, **folders: int) -> None:
+        rename(*names, **folders)
+        raise KeyboardInterrupt
+
+    cache.store(key("another"), FACTS, CODE)
+    monkeypatch.setattr(os, "rename", renamed)
+    with pytest.raises(KeyboardInterrupt):
+        cache.store(KEY, FACTS, CODE)
+    assert cache.code(KEY, MOST) == CODE
+
+
 def test_only_our_files_are_removed(cache: Cache, file: Path) -> None:
     theirs = file.with_name("letter.txt")
     theirs.write_text("not ours")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -244,6 +245,12 @@ def test_children_that_die_or_lie(
     assert kernel.tasks == []
 
 
+def test_ctrl_c_is_not_for_the_child(kernel: wasmos.Kernel, child: Callable[[str], None]) -> None:
+    """It reaches all processes of a terminal, and may be meant for another program."""
+    child("os.kill(os.getpid(), signal.SIGINT); say(real())")
+    assert kernel.wait(kernel.spawn(program("#7"))).code == 7
+
+
 def test_a_child_that_refuses(kernel: wasmos.Kernel, child: Callable[[str], None]) -> None:
     child("say(b'-because')")
     with pytest.raises(wasmos.ModuleRefused, match="because"):
@@ -359,6 +366,42 @@ def test_a_compilation_that_nobody_waits_for() -> None:
     running.cancel()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.fixture
+def childless() -> Iterator[None]:
+    """Children end without a word, as in a program whose parent ignored SIGCHLD."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.usefixtures("childless")
+def test_where_nobody_hears_of_the_end_of_children(
+    kernel: wasmos.Kernel, child: Callable[[str], None]
+) -> None:
+    assert kernel.wait(kernel.spawn(program("#7"))).code == 7
+    with pytest.raises(wasmos.ModuleRefused):
+        kernel.load(b"\0asm\1\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x0a\x05\x01\x03\0\x6a\x0b")
+    for answer in ("answer", "answer[: len(answer) // 2]", "answer[:-1]", "answer[:5]"):
+        child(f"answer = real(); say({answer})")
+        if answer == "answer":
+            kernel.load(SLEEP)
+            kernel._programs.clear()
+        else:
+            with pytest.raises(wasmos.CompileLimitExceeded):
+                kernel.load(SLEEP)
+
+
+@pytest.mark.usefixtures("childless")
+def test_cancelled_where_nobody_hears_of_the_end_of_children() -> None:
+    options = {"stack_bytes": 512 << 10, "tick_ns": 0}
+    for data in (b"nothing", gen.COMPILE_BOMBS["huge_function"]()):
+        running = compiler.Compilation(data, options, library.library_path())
+        if data == b"nothing":
+            running._exchange(None)
+        running.cancel()
+        running.cancel()
 
 
 @pytest.mark.parametrize("seconds", [-1.5, float("inf"), float("nan")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Callable
 
@@ -92,6 +93,27 @@ def test_the_wrong_thread(kernel: wasmos.Kernel, use: str) -> None:
     [error] = in_thread(lambda: USES[use](kernel))
     assert isinstance(error, wasmos.UsageError) and "another thread" in str(error)
     assert (kernel.live, kernel.services, kernel.account(2)) == before
+    assert kernel.call("plus", abi.Ping(1)) == abi.PingReply(2)
+
+
+def test_the_wrong_process(kernel: wasmos.Kernel) -> None:
+    """A forked one: nothing preempts guests there, and what is random would be so twice. It can
+    have a kernel of its own."""
+    kernel.serve(wat.Plus())
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            for use in USES.values():
+                with pytest.raises(wasmos.UsageError, match="before the fork"):
+                    use(kernel)
+            with wasmos.Kernel() as own:
+                spin = own.spawn(wat.SPIN, trusted=True, limits=wasmos.Limits(cpu_seconds=0.01))
+                assert own.wait(spin).cause == "cpu_limit"
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0) == (child, 0)
     assert kernel.call("plus", abi.Ping(1)) == abi.PingReply(2)
 
 

@@ -1,4 +1,4 @@
-"""Quiet timers: they fire in time, and are nothing to wait for."""
+"""Timers: they fire in time. Quiet ones are nothing to wait for."""
 
 from __future__ import annotations
 
@@ -38,6 +38,24 @@ def test_nor_in_a_loop(kernel: wasmos.Kernel) -> None:
     with pytest.raises(wasmos.Deadlock, match="'sleeper' is receiving"):
         kernel.wait(kernel.spawn(wat.SLEEP, name="sleeper"))
     assert fired == []
+
+
+def test_one_that_raises_takes_no_other_with_it(kernel: wasmos.Kernel) -> None:
+    """Whoever runs the kernel hears of it, and may go on: others' deadlines are none of that."""
+    spin = kernel.spawn(wat.SPIN, limits=wasmos.Limits(deadline_seconds=0.1))
+    assert spin.deadline is not None
+
+    def fail() -> None:
+        raise ValueError("mine")
+
+    kernel.call_at(spin.deadline.when_ns - 1, fail)
+    kernel.call_at(spin.deadline.when_ns - 1, fail).cancel()
+    for _ in range(2):
+        kernel.call_at(spin.deadline.when_ns - 1, fail)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="mine"):
+            kernel.wait(spin, timeout=1)
+    assert kernel.wait(spin, timeout=1).cause == "deadline"
 
 
 def test_by_the_machines_clock_it_wakes_who_sleeps_for_longer(real_kernel: wasmos.Kernel) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 import wasmos
 from tests.support import wat
 from wasmos import _core, abi
+from wasmos.engine import compiler
 from wasmos.kernel import kernel as kernel_module
 from wasmos.kernel.aio import JUDGED_AT_ONCE_BYTES
 from wasmos.servers.pong import Pong
@@ -197,6 +200,29 @@ def test_a_load_that_is_cancelled() -> None:
         assert (await kernel.wait(task)).code == 1
 
     drive(work)
+
+
+def test_a_load_that_is_cancelled_while_it_compiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child is ended, and not waited for: the thread would keep the whole program."""
+    begun = tmp_path / "begun"
+    child = tmp_path / "child.py"
+    child.write_text(f"import signal; open({str(begun)!r}, 'w').close(); signal.pause()")
+    monkeypatch.setattr(compiler, "_CHILD", str(child))
+    monkeypatch.setattr(compiler, "COMPILE_SECONDS", 1e6)
+
+    async def work(kernel: wasmos.AsyncKernel) -> None:
+        loading = asyncio.create_task(kernel.load(wat.program("#987654321")))  # never kept
+        while not begun.exists():
+            await asyncio.sleep(0)
+        loading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await loading
+
+    drive(work)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_nobody_there_and_not_allowed() -> None:

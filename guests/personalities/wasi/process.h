@@ -115,7 +115,15 @@ WASMOS_EXPORT("clock_time_get") errno_t clock_time_get(uint32_t id, uint64_t pre
     return store(result, &m.clock_get_reply.ns, sizeof(m.clock_get_reply.ns));
 }
 
+enum { RANDOM_AT_ONCE = 1 << 20 }; /* for one message: others run in between */
+
 WASMOS_EXPORT("random_get") errno_t random_get(user_t into, uint32_t size) {
+    for (; size > RANDOM_AT_ONCE; into += RANDOM_AT_ONCE, size -= RANDOM_AT_ONCE) {
+        TRY(check(into, size));
+        m.random_get.into = into;
+        m.random_get.into_len = RANDOM_AT_ONCE;
+        TRY(ask(&random, RANDOM_GET_MSG));
+    }
     m.random_get.into = into;
     m.random_get.into_len = size;
     return ask(&random, RANDOM_GET_MSG);

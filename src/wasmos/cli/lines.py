@@ -8,13 +8,12 @@ pipe that nobody reads, or a terminal that was stopped. So what there is no room
 from __future__ import annotations
 
 import asyncio
-import select
 import time
 from collections import deque
 
 from wasmos.cli import shown
 from wasmos.errors import ServiceError
-from wasmos.servers.console.sink import Sink, descriptor_of
+from wasmos.servers.console.sink import Sink, descriptor_of, has_room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,10 +33,10 @@ class Lines:
         self._waiting: asyncio.Task[None] | None = None
 
     def put(self, line: str) -> None:
-        if len(self._kept) >= MAX_KEPT:
+        if len(self._kept) < MAX_KEPT:
+            self._kept.append(f"{shown(line)}\n")
+        else:
             self._left_out += 1
-            return
-        self._kept.append(f"{shown(line)}\n")
         if self._waiting is None and not self._send():
             self._waiting = asyncio.ensure_future(self._send_later())
 
@@ -48,8 +47,7 @@ class Lines:
         descriptor = descriptor_of(self._sink.output)
         until = time.monotonic() + CLOSING_SECONDS
         while not self._send() and descriptor is not None:
-            left = max(0, until - time.monotonic())
-            if not select.select((), (descriptor,), (), left)[1]:
+            if not has_room(descriptor, max(0, until - time.monotonic())):
                 break
         self._sink.close()
 

@@ -1,5 +1,6 @@
 """The child that compiles one module: reads it from standard input, answers on
-standard output with `+` and the machine code, or `-` and what is wrong.
+standard output with `+`, the machine code's length in eight bytes and the code, or `-` and what is
+wrong.
 
 Law: runs as a script with `-I -S`, imports nothing but the extension, and sets
 its own limits before it reads the first byte. Dying at a limit is its answer.
@@ -62,7 +63,7 @@ def main() -> None:
     except ValueError as error:
         answer(b"-", str(error).encode())
     else:
-        answer(b"+", code)
+        answer(b"+" + len(code).to_bytes(8, "little"), code)
     # Nothing to tidy up that the end of the process would not.
     os._exit(0)
 

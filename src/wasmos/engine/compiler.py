@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _CHILD = os.path.join(os.path.dirname(__file__), "compile_child.py")
 _CHUNK = 1 << 20
+_CODE_AT = 9  # in an answer, after a mark and its length
 _MOST_SAID = 300  # characters of a reason
 # What the engine alone finds, inside functions, and what an author can do about it.
 _ADVICE = {
@@ -147,6 +148,8 @@ class Compilation:
                     (os.POSIX_SPAWN_DUP2, answer_out, 1),
                     (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
                 ],
+                # Ctrl-C reaches all processes of a terminal. What it means, we decide.
+                setsigmask=(signal.SIGINT,),
             )
         except BaseException:
             self._close()
@@ -164,8 +167,10 @@ class Compilation:
             status = self._ended()
         finally:
             self.cancel()
-        if answer[:1] == b"+" and status == 0:
-            return answer[1:]
+        if answer[:1] == b"+" and not status:
+            size = int.from_bytes(answer[1:_CODE_AT], "little")
+            if len(answer) == _CODE_AT + size:
+                return answer[_CODE_AT:]
         if answer[:1] == b"-":
             raise ModuleRefused(reason(answer[1:].decode("utf-8", "replace")))
         raise CompileLimitExceeded(
@@ -176,9 +181,14 @@ class Compilation:
     def cancel(self) -> None:
         """End the child if it still runs. Idempotent."""
         self._close()
-        if self._pid is not None:
-            os.kill(self._pid, signal.SIGKILL)
-            self._reap()
+        if self._pid is None:
+            return
+        pid, self._pid = self._pid, None
+        try:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass  # as in `_ended`
 
     def _exchange(self, waiting: Callable[[float], object] | None) -> bytes:
         """Feed the module, collect the answer, watch the clock."""
@@ -228,13 +238,18 @@ class Compilation:
             "to allow more: --compile-timeout, or compile_limits"
         )
 
-    def _ended(self) -> int:
-        """The child's exit status. It has said all; that it ends, too, is part
-        of the answer, and waited for no longer than for the rest."""
+    def _ended(self) -> int | None:
+        """The child's exit status, None if nobody can know it: where SIGCHLD is ignored, as whoever
+        started us may have left it, children are gone without a word. It has said all; that it
+        ends, too, is part of the answer, and waited for no longer than for the rest."""
         assert self._pid is not None
         pause = 0.0002
         while True:
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            try:
+                pid, status = os.waitpid(self._pid, os.WNOHANG)
+            except ChildProcessError:
+                self._pid = None
+                return None
             if pid:
                 self._pid = None
                 return os.waitstatus_to_exitcode(status)
@@ -242,13 +257,6 @@ class Compilation:
                 raise self._too_slow()
             time.sleep(pause)
             pause = min(2 * pause, 0.02)
-
-    def _reap(self) -> int:
-        if self._pid is None:
-            return -1
-        _, status = os.waitpid(self._pid, 0)
-        self._pid = None
-        return os.waitstatus_to_exitcode(status)
 
     def _close(self) -> None:
         for name in ("_request", "_answer"):

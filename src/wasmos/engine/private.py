@@ -96,7 +96,10 @@ def replace(folder: int, name: str, parts: Iterable[bytes]) -> None:
                 rest = rest[os.write(file, rest) :]
         os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
-        os.unlink(new, dir_fd=folder)
+        try:  # noqa: SIM105 - nothing else here needs contextlib
+            os.unlink(new, dir_fd=folder)
+        except FileNotFoundError:
+            pass  # Ctrl-C came when it had its name
         raise
     finally:
         os.close(file)

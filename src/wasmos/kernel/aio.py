@@ -83,7 +83,7 @@ class AsyncKernel:
         library: bool = False,
     ) -> Program:
         """As `Kernel.load`; in a thread it is judged, if that can take long, and the compiler's
-        child is waited for."""
+        child is waited for; cancelling this ends that."""
         if isinstance(source, Program):
             return source
         prepare = partial(self.sync.prepare, source, limits or Limits(), library=library)
@@ -91,7 +91,7 @@ class AsyncKernel:
         is_soon_judged = size is not None and size <= JUDGED_AT_ONCE_BYTES
         program = prepare() if is_soon_judged else await asyncio.to_thread(prepare)
         if program.module is None:
-            await asyncio.to_thread(program.compile, trusted)
+            await _compile(program, trusted)
         return self.sync.finish_loading(program)
 
     async def spawn(
@@ -156,3 +156,19 @@ class AsyncKernel:
             pump.result()
             raise UsageError("the kernel was closed")
         future.result()
+
+
+async def _compile(program: Program, trusted: bool) -> None:
+    """In a thread. It ends with this: a program that exits waits for all threads, and the child may
+    have a minute."""
+    is_given_up = False
+
+    def check(_seconds: float) -> None:
+        if is_given_up:
+            raise asyncio.CancelledError
+
+    try:
+        await asyncio.to_thread(program.compile, trusted, check)
+    except asyncio.CancelledError:
+        is_given_up = True
+        raise

@@ -32,8 +32,12 @@ cdef extern from * nogil:
         return low;
     #endif
     }
+    static int forks; /* that this process comes from, since this was loaded */
+    static void forked(void) { forks++; }
+    __attribute__((constructor)) static void count(void) { pthread_atfork(NULL, NULL, forked); }
     """
     void *stack_low()
+    int forks
 
 # What each store is linked with: the four calls as guests know them, made of
 # functions that answer at once. One that must wait says PENDING and moves the
@@ -106,6 +110,7 @@ cdef class Core:
     cdef dict caps           # capability's id → where its Cap is
     cdef dict lending        # Python client → what its call lends
     cdef unsigned long thread
+    cdef int forks           # where it was made
     cdef size_t stack_low    # where that thread's stack ends
     cdef bint stepping
     cdef object pending_exception
@@ -123,6 +128,7 @@ cdef class Core:
         self.caps = {}
         self.lending = {}
         self.thread = PyThread_get_thread_ident()
+        self.forks = forks
         self.stack_low = <size_t>stack_low()
         if ring == 0 or ring & (ring - 1):
             raise ValueError(f"the number of events kept is a power of two, not {ring}")
@@ -244,6 +250,8 @@ cdef class Core:
         if PyThread_get_thread_ident() != self.thread:
             raise UsageError("this kernel belongs to another thread; "
                              "give each thread a kernel of its own")
+        if self.forks != forks:  # nobody preempts here, and both had the same randomness ahead
+            raise UsageError("this kernel was there before the fork; make another one after it")
         return 0
 
     cdef Task *_task(self, int32_t id) except NULL:

@@ -133,10 +133,10 @@ class Hooks(_core.Core):
         service, type, cause, cap, data = self.asked(id)
         return ask(self.authority.report.make_denial(id, dst, service, type, cause, cap, data))
 
-    def _aborted(self, _service: int, client: int, serial: int) -> None:
+    def _aborted(self, service: int, client: int, serial: int) -> None:
         found = self._coroutines.get((client, serial))
-        if found is not None:
-            found[1].cancel()
+        if found is not None and not found[1].cancel() and service in self._services:
+            self.tell_one(self._services[service].unheard, client)
 
     def _refused(
         self, service: int, client: int, handler: _core.Handler, error: BaseException

@@ -19,7 +19,7 @@ from wasmos.errors import InternalError, ModuleRefused, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any, TypeAlias
 
     from wasmos.engine.info import FuncType, ModuleInfo
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from wasmos.kernel.personality import Personality
 
     Source: TypeAlias = str | bytes | os.PathLike[str]
+    # Gets the seconds that it takes so far.
+    Check: TypeAlias = Callable[[float], object]
     # What makes two programs the same: the bytes, the limits they were judged by, and whether that
     # was as a library.
     Key: TypeAlias = tuple[bytes, int, int, bool]
@@ -145,11 +147,12 @@ class Program:
         shown = ", ".join(map(quote, names[:MAX_NAMES]))
         return f"there are: {shown}{more}" if names else "it exports none"
 
-    def compile(self, trusted: bool = False) -> None:
+    def compile(self, trusted: bool = False, check: Check | None = None) -> None:
         """Turn it into machine code, in a child process unless `trusted`; or find it in the cache.
-        Any thread may do this. Raises ModuleRefused, CompileLimitExceeded."""
+        Any thread may do this. `check` is called now and then while the child is at work, and ends
+        it by raising. Raises ModuleRefused, CompileLimitExceeded."""
         if not trusted:
-            self.finish(self.begin())
+            self.finish(self.begin(), check)
         elif not self._find():
             try:
                 self.module = _core.Module.compile(self._kernel.engine, self._unnamed)
@@ -166,12 +169,12 @@ class Program:
         options = kernel.engine_options
         return Compilation(self._unnamed, options, kernel.library, self.compile_limits)
 
-    def finish(self, compilation: Compilation | None) -> None:
+    def finish(self, compilation: Compilation | None, check: Check | None = None) -> None:
         """Wait for the compiler's child, and load what it made."""
         if compilation is None:
             return
         try:
-            code = self._wait(compilation)
+            code = self._wait(compilation, check)
         except ModuleRefused as error:
             error.args = (f"{self.name}: {error}",)
             raise
@@ -184,12 +187,14 @@ class Program:
             raise InternalError(f"{self.name}: the compiler's answer is broken: {error}") from None
         self._keep(code)
 
-    def _wait(self, compilation: Compilation) -> bytes:
+    def _wait(self, compilation: Compilation, check: Check | None) -> bytes:
         progress = self._kernel.progress
         if progress is None:
-            return compilation.code()
+            return compilation.code(check)
         with progress(self.name, len(self.data)) as waiting:
-            return compilation.code(waiting)
+            if check is None:
+                return compilation.code(waiting)
+            return compilation.code(lambda seconds: (waiting(seconds), check(seconds)))
 
     def _find(self) -> bool:
         """Whether it is in the cache; then it is loaded."""

@@ -73,6 +73,10 @@ class Service:
         """The capability with this number, for this service, is gone: let go of what was
         opened by it."""
 
+    def unheard(self, task: int) -> None:
+        """The call of `task` was taken back when its `async def` method had just returned: what
+        that said reaches nobody."""
+
     def holds(self, grant: int) -> bool:  # noqa: ARG002
         """Whether something that was opened by this capability is still there. One that is
         used up can be taken back as long as that is so."""

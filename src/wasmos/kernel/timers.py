@@ -65,11 +65,18 @@ class Timers:
         return self._heap[0].when_ns if self._heap else None
 
     def fire(self, now_ns: int) -> None:
-        """Run what is due. Timers made meanwhile wait for the next time."""
+        """Run what is due. Timers made meanwhile wait for the next time, and so do those after one
+        that raises."""
         due: list[Timer] = []
         while (when := self.next_ns()) is not None and when <= now_ns:
             due.append(heapq.heappop(self._heap))
-        for timer in due:
-            if (action := timer.action) is not None:
-                timer.action = None  # it is out of the heap: cancelling it is of no matter
-                action()
+        due.reverse()
+        try:
+            while due:
+                timer = due.pop()
+                if (action := timer.action) is not None:
+                    timer.action = None  # it is out of the heap: cancelling it is of no matter
+                    action()
+        finally:
+            for timer in due:
+                heapq.heappush(self._heap, timer)

@@ -194,6 +194,27 @@ def test_randomness(machine: Machine) -> None:
     assert len({result.bytes(0, 16), result.bytes(16, 16), bytes(16)}) == 3
 
 
+@pytest.mark.parametrize("module", ["wasi_snapshot_preview1", "wasi_unstable"])
+def test_much_randomness_at_once(module: str) -> None:
+    """More than one message fills: all of it is there, or none if there is no room for all."""
+    size = 5 << 19
+    text = f"""(module
+        (import "{module}" "random_get" (func $random (param i32 i32) (result i32)))
+        (memory (export "memory") 64 64)
+        (func $is_empty (param $at i32) (result i32)
+            (i64.eqz (i64.load (local.get $at))))
+        (func (export "look") (result i32 i32 i32 i32 i32 i32 i32)
+            (call $random (i32.const 64) (i32.const {4 << 20}))
+            (call $is_empty (i32.const 64))
+            (call $random (i32.const 64) (i32.const {size}))
+            (call $is_empty (i32.const {64 + (1 << 20)}))
+            (call $is_empty (i32.const {64 + (2 << 20)}))
+            (call $is_empty (i32.const {64 + size - 8}))
+            (call $is_empty (i32.const {64 + size}))))"""
+    done = wasmos.run(text, allow=["random"], invoke="look")
+    assert done.exit.results == (21, 1, 0, 0, 0, 0, 1)
+
+
 def test_what_was_not_granted(machine: Machine) -> None:
     calls = Calls()
     calls.add("random_get", 0, 16)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import io
 import os
 import pty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+from unittest import mock
 
 import pytest
 
@@ -258,6 +261,34 @@ def test_a_taker_that_ends_when_its_data_arrives(
     assert was_taken
 
 
+@pytest.mark.parametrize("forbid", [wasmos.Kernel.revoke, wasmos.Kernel.deny])
+def test_a_taker_whose_right_is_gone_when_its_data_arrives(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO], forbid: Callable[..., object]
+) -> None:
+    """Also when the bytes were taken for it, and it hasn't heard of them yet."""
+    source, sink = pipe
+    kernel.serve(Pong())
+    console = Console(io.BytesIO(), source)
+    kernel.serve(console)
+    were_taken = 0
+    for turns in range(8):
+        doomed, other = Taking(kernel), Taking(kernel)
+        sink.write(b"precious")
+        for _ in range(turns):
+            kernel.loop.run_until_complete(nothing())
+        were_taken += bool(console._undelivered)
+        forbid(kernel, doomed.client, "*")
+        settle(kernel)
+        try:
+            assert doomed.finish() == b"precious"
+            other.client.kill()
+        except wasmos.CapabilityDenied:
+            assert other.finish() == b"precious"
+        settle(kernel)
+        assert console._undelivered == {}
+    assert were_taken
+
+
 def test_take_what_breaks_is_an_error(kernel: wasmos.Kernel) -> None:
     leader, follower = pty.openpty()
     os.close(follower)
@@ -321,6 +352,63 @@ def test_a_poller_that_ends_is_forgotten(
     two.kill()
     assert kernel.run()
     assert console._watch is None and console._pollers == {}
+
+
+def test_two_kernels_in_one_loop_wait_for_one_stream(pipe: tuple[BinaryIO, BinaryIO]) -> None:
+    """A loop knows of one who waits for a number."""
+    source, sink = pipe
+
+    async def use() -> list[bytes]:
+        async with wasmos.AsyncKernel() as one, wasmos.AsyncKernel() as other:
+            reads = []
+            for kernel in (one, other):
+                kernel.serve(Console(io.BytesIO(), source))
+                reads.append(asyncio.ensure_future(kernel.call("console", abi.ConsoleRead(3))))
+                while not kernel.sync.waits_for_outside():
+                    await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            async with asyncio.timeout(30):
+                sink.write(b"abc")
+                await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+                sink.write(b"def")
+                return [(await each).data for each in reads]
+
+    assert sorted(asyncio.run(use())) == [b"abc", b"def"]
+
+
+def test_input_that_cant_be_waited_for_for_want_of_descriptors(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an error of whoever reads: to read all the same would hold up everybody."""
+    source, sink = pipe
+    kernel.serve(Pong())
+    kernel.serve(Console(io.BytesIO(), source))
+    poller, client = kernel.client(), kernel.client()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "dup", mock.Mock(side_effect=OSError(errno.EMFILE, "too many")))
+        assert code(take, client, 1) == ErrorCode.IO_ERROR
+        assert not poll(poller)
+        assert mail(kernel, poller) == ["console_ready"]
+    sink.write(b"x")
+    assert take(client, 1) == b"x"
+
+
+def test_who_polls_when_the_last_poller_has_just_ended(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO]
+) -> None:
+    """The watch that was for that one hasn't even begun."""
+    source, sink = pipe
+    kernel.serve(Pong())
+    console = Console(io.BytesIO(), source)
+    kernel.serve(console)
+    one, two = kernel.client(), kernel.client()
+    assert not poll(one)
+    one.kill()
+    assert not poll(two)
+    settle(kernel)
+    sink.write(b"x")
+    assert mail(kernel, two) == ["console_ready"]
+    assert console._watch is None
 
 
 def test_polling_while_another_one_takes(

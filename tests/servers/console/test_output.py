@@ -227,3 +227,19 @@ def test_both_streams_and_both_messages_are_limited_together(kernel: wasmos.Kern
     assert (output.getvalue(), errors.getvalue()) == (b"12367!", b"45890")
     one.kill()
     assert console._written == {two.id: 1}
+
+
+@pytest.mark.parametrize("answer", [None, True, False, -1, 1000, "text"])
+def test_a_function_may_return_anything(kernel: wasmos.Kernel, answer: object) -> None:
+    """Only what can be the size of a part is taken for one."""
+    said: list[bytes] = []
+
+    def output(data: bytes) -> object:
+        said.append(data)
+        return answer
+
+    kernel.serve(Console(output))
+    client = kernel.client()
+    assert write(client, b"hello") == 5
+    assert client.call("console", abi.ConsolePut(1, b" world")).len == 6
+    assert said == [b"hello", b" world"]

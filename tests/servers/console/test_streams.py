@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 from typing import Any, BinaryIO
 
 import pytest
@@ -230,3 +231,22 @@ def test_what_such_a_stream_takes_in_part_is_written_once(kernel: wasmos.Kernel,
     output.room = 9
     assert send(client, b"def") == 3
     assert output.written == b"abcdef"
+
+
+def test_a_pipe_with_a_large_number_on_an_older_system(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One where writing can't be told not to wait. More than fit the bit sets of `select`."""
+    source, sink = pipe
+    monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
+    number = 1_500
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2_048, hard))
+    try:
+        os.dup2(sink.fileno(), number)
+        with open(number, "wb", buffering=0) as output:
+            kernel.serve(Console(output))
+            assert write(kernel.client(), b"hello") == 5
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert os.read(source.fileno(), 100) == b"hello"

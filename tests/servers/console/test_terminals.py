@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pty
@@ -174,6 +175,27 @@ def test_a_terminal_is_opened_by_its_name(
     assert len(os.listdir("/dev/fd")) == names
     os.close(leader)
     os.close(other)
+
+
+def test_a_terminal_that_is_written_to_while_descriptors_are_short(
+    kernel: wasmos.Kernel,
+    terminal: tuple[BinaryIO, BinaryIO],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is opened as soon as it can be: until then, who stops it stops everybody."""
+    screen, output = terminal
+    kernel.serve(Pong())
+    kernel.serve(Console(output))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", mock.Mock(side_effect=OSError(errno.EMFILE, "too many")))
+        assert put(kernel.client(), b"short ") == 6
+    assert put(kernel.client(), b"before ") == 7
+    termios.tcflow(output.fileno(), termios.TCOOFF)
+    printing = Printing(kernel, b"after")
+    assert not printing.done
+    termios.tcflow(output.fileno(), termios.TCOON)
+    assert printing.finish() == 5
+    assert drain(screen) == b"short before after"
 
 
 def test_a_descriptor_that_is_led_elsewhere(

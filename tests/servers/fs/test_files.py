@@ -469,6 +469,23 @@ def test_what_a_directory_on_the_way_is(kernel: wasmos.Kernel, inside: Path) -> 
         user.ask(abi.FsCloseFile(opened))
 
 
+@pytest.mark.parametrize("gone", ["/", "/d/x"])
+def test_a_directory_on_the_way_is_closed_with_either_grant(
+    kernel: wasmos.Kernel, inside: Path, gone: str
+) -> None:
+    """With the one that it is on the way to, and the one that shows what is there otherwise."""
+    user = User(kernel, rule(inside, "/"), rule(inside, "/d/x"))
+    way = user.open("/d")
+    assert [name for *_, name in entries(user.listed(way))] == [".", "..", "x", "sub"]
+    kernel.revoke(user.client, rule(inside, gone))
+    (inside / "d" / "later").mkdir()
+    assert user.code(abi.FsList(way, 0, bytearray(4096))) == DENIED
+    assert user.code(abi.FsStatFile(way)) == DENIED
+    user.ask(abi.FsCloseFile(way))
+    names = [name for *_, name in entries(user.listed(user.open("/d")))]
+    assert sorted(names[2:]) == (["x"] if gone == "/" else ["later", "sub"])
+
+
 def test_nothing_where_no_grant_is(kernel: wasmos.Kernel, inside: Path) -> None:
     user = User(kernel, rule(inside, "/data"))
     for message in (abi.FsOpenFile("/x", TO_READ), abi.FsStat("/x", 0)):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -496,6 +497,18 @@ def test_a_failed_opening_leaves_no_lock(path: Path) -> None:
     with pytest.raises(AuditError):
         AuditLog(path)
     path.unlink()
+    AuditLog(path).close()
+
+
+def test_a_lock_that_can_not_be_signed_is_given_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full: when there is room again, nobody writes to it already."""
+    with monkeypatch.context() as patch:
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        patch.setattr(os, "write", mock.Mock(side_effect=full))
+        with pytest.raises(AuditError, match="no space left"):
+            AuditLog(path)
     AuditLog(path).close()
 
 

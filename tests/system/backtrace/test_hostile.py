@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.support.compiled import compiled
 from tests.system.backtrace.sources import CPP, C
-from wasmos.system.backtrace import lines, symbols
+from wasmos.system.backtrace import dwarf, lines, symbols
+from wasmos.system.backtrace.cursor import Budget, Damaged
 from wasmos.system.backtrace.symbols import Symbols
 
 STEPS = 20_000
@@ -192,6 +193,28 @@ def test_formats_without_end() -> None:
     sections = {".debug_info": unit(ROOT), ".debug_abbrev": ABBREVIATIONS, ".debug_line": line}
     found = asked(sections, range(7, 8))
     assert found.steps_left <= STEPS - 2 * 255
+
+
+@pytest.mark.parametrize("where", ["directories", "files", "program"])
+def test_too_many_files_in_an_older_list(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Such lists don't say how long they are; each file takes ten times its bytes to remember."""
+    directories = b"a\0" * 11 if where == "directories" else b""
+    files = b"ab\0\0\0\0" * 11 if where == "files" else b""
+    head = bytes.fromhex("01 01 01 fb 0e 0d 00 01 01 01 01 00 00 00 01 00 00 01")
+    head += directories + b"\0" + files + b"\0"
+    rest = (4).to_bytes(2, "little") + len(head).to_bytes(4, "little") + head
+    rest += b"\x00\x06\x03a\0\0\0\0" * (11 if where == "program" else 0)
+    line = len(rest).to_bytes(4, "little") + rest
+    sections = Symbols(Module({".debug_info": unit(ROOT), ".debug_line": line}))._sections  # type: ignore[arg-type]
+    for most in (11, 10):
+        monkeypatch.setattr(lines, "MAX_FILES", most)
+        budget = Budget(STEPS)
+        try:
+            lines.Lines(dwarf.Unit(sections, 0, budget), 0, budget).rows([7])
+            said = ""
+        except Damaged as error:
+            said = str(error)
+        assert said == ("" if most == 11 else "too many files")
 
 
 def test_an_origin_in_the_last_of_many_units() -> None:

@@ -42,7 +42,6 @@ class Arrivals:
         self._returned = b""
         self._readers = 0  # that wait, or are about to
         self._turn: asyncio.Lock | None = None
-        self._wakes: set[asyncio.Future[None]] = set()
 
     @property
     def is_ready(self) -> bool:
@@ -72,7 +71,7 @@ class Arrivals:
         try:
             async with self._turn:
                 while True:
-                    if not self._is_there():
+                    while not self._is_there():  # others who waited for it may have been faster
                         await self.arrival()
                     try:
                         return self.take(most)
@@ -86,28 +85,24 @@ class Arrivals:
         self._returned = data + self._returned
 
     async def arrival(self) -> None:
-        """Until something has arrived, for whomever."""
+        """Until something has arrived, for whomever. Raises OSError if that can't be waited for."""
         import asyncio
 
         assert self._descriptor is not None
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
-        if not self._wakes:
-            try:
-                loop.add_reader(self._descriptor, self._arrived)
-            except OSError:
-                return  # a plain file or the like: it can't be waited for, and never has to be
-        self._wakes.add(woken)
+        # A loop knows of one who waits for a number, and others may wait for the same stream:
+        # another task here, another kernel, or the host.
+        own = os.dup(self._descriptor)
         try:
+            try:
+                loop.add_reader(own, wake, woken)
+            except PermissionError:
+                return  # a plain file or the like: it can't be waited for, and never has to be
             await woken
         finally:
-            self._wakes.discard(woken)
-            if not self._wakes:
-                loop.remove_reader(self._descriptor)
-
-    def _arrived(self) -> None:
-        for woken in self._wakes:
-            wake(woken)
+            loop.remove_reader(own)
+            os.close(own)
 
 
 def _look_at(descriptor: int) -> Callable[[], bool]:

@@ -1,7 +1,8 @@
 """The console server: prints what guests write, and reads what somebody types for them.
 
-Law: output is never lost without an error, and input that was taken for a task which ended goes
-to the next one that asks. A task that prints waits for its reader, and nobody else does.
+Law: output is never lost without an error, and input that was taken for a task which ended, or lost
+its right to it, goes to the next one that asks. A task that prints waits for its reader, and nobody
+else does.
 
 Answers of the messages for streams of any length, where they aren't how many bytes:
 
@@ -298,8 +299,8 @@ class Console(Service):
         return data
 
     def _remember(self, task: int, data: bytes) -> None:
-        """Until the kernel has taken the answer, the task can still end without it. The kernel
-        hears of the answer just before the callback here does."""
+        """Until the kernel has taken the answer, the task can still end without it, or lose its
+        right. The kernel hears of the answer just before the callback here does."""
         import asyncio
 
         answer = asyncio.current_task()
@@ -318,10 +319,11 @@ class Console(Service):
         return 0
 
     async def _watch_input(self, source: Arrivals) -> None:
-        try:
+        try:  # noqa: SIM105 - contextlib takes longer to import than all of this
             await source.arrival()
-        finally:
-            self._watch = None
+        except OSError:
+            pass  # reading says what is wrong
+        self._watch = None
         pollers, self._pollers = self._pollers, {}
         for caller in pollers.values():
             self._say_ready(caller)
@@ -331,10 +333,12 @@ class Console(Service):
             self.kernel.when_room(lambda: self._say_ready(caller))
 
     def _forget_poller(self, task: int) -> None:
-        """A watch for nobody would keep the kernel waiting."""
+        """A watch for nobody would keep the kernel waiting. Who asks next gets another one: this
+        one may not even have begun, and then nothing in it runs any more."""
         self._pollers.pop(task, None)
         if not self._pollers and self._watch is not None:
             self._watch.cancel()
+            self._watch = None
 
     # --- lives ---
 
@@ -346,6 +350,9 @@ class Console(Service):
         self._written.pop(task, None)
         self._cut.pop(task, None)
         self._forget_poller(task)
+        self.unheard(task)
+
+    def unheard(self, task: int) -> None:
         data = self._undelivered.pop(task, None)
         if data is not None and self._input is not None:
             self._input.give_back(data)

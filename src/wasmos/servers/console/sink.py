@@ -135,6 +135,15 @@ def wake(woken: asyncio.Future[None]) -> None:
         woken.set_result(None)
 
 
+def has_room(descriptor: int, seconds: float = 0) -> bool:
+    """Whether writing would do something at once, after so long at most."""
+    import select
+
+    poll = select.poll()  # not select(): that can't watch descriptors above 1,023
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(seconds * 1000))
+
+
 def _flush_host(output: Any) -> None:
     for text in (sys.stdout, sys.stderr):
         if text is not None and getattr(text, "buffer", None) is output:
@@ -183,10 +192,17 @@ class _Terminal:
         descriptor = self._raw.fileno()  # a ValueError if it is closed
         found = os.fstat(descriptor)
         if self._found is None or not os.path.samestat(found, self._found):
-            self.close()
-            self._again = _opened_again(descriptor, found)
-            self._found = found  # a descriptor can be led elsewhere meanwhile
+            self._open_again(descriptor, found)  # a descriptor can be led elsewhere meanwhile
         return (self._again or self._raw).write(data)
+
+    def _open_again(self, descriptor: int, found: os.stat_result) -> None:
+        self.close()
+        try:
+            self._again = _opened_again(descriptor, found)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                return  # it has a name: with the next write
+        self._found = found
 
     def close(self) -> None:
         if self._again is not None:
@@ -195,10 +211,8 @@ class _Terminal:
 
 
 def _opened_again(descriptor: int, found: os.stat_result) -> io.FileIO | None:
-    try:
-        again = os.open(os.ttyname(descriptor), _OWN)
-    except OSError:
-        return None
+    """None if its name is another's here. Raises OSError."""
+    again = os.open(os.ttyname(descriptor), _OWN)
     if not os.path.samestat(os.fstat(again), found):
         os.close(again)
         return None
@@ -236,7 +250,7 @@ class _Patient:
     def _write_if_ready(self, descriptor: int, data: Any) -> int | None:
         import select
 
-        if not select.select((), (descriptor,), (), 0)[1]:
+        if not has_room(descriptor):
             return None
         # There is room for as much as that, if there is any.
         return self._raw.write(data[: select.PIPE_BUF])
@@ -260,4 +274,5 @@ class _Flushed:
                 self._flush()
             except BlockingIOError:
                 pass  # it keeps what it took, and takes no more
-        return taken if isinstance(taken, int) else len(raw)
+        # A function may return anything: that it took a part, only a part's size says.
+        return taken if type(taken) is int and 0 <= taken <= len(raw) else len(raw)

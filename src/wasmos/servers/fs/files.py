@@ -64,15 +64,25 @@ DATA_ONLY = 1
 
 class _File(Handle):
     """Something open. Of a directory, what was in it when it was last read from its beginning: an
-    entry's place stays what it is while entries come and go."""
+    entry's place stays what it is while entries come and go.
 
-    __slots__ = ("flags", "listing", "places")
+    shows: of a directory on the way to other grants' places, the grant of what its world has there.
+    """
 
-    def __init__(self, file: Opened, grant: int, writable: bool, world: object, flags: int) -> None:
+    __slots__ = ("flags", "listing", "places", "shows")
+
+    def __init__(
+        self, file: Opened, grant: int, writable: bool, world: object, flags: int, shows: int = 0
+    ) -> None:
         super().__init__(file, grant, writable, world)
         self.flags = flags
+        self.shows = shows
         self.listing = b""
         self.places: list[int] = []  # where each entry begins; and where the last one ends
+
+    @property
+    def grants(self) -> tuple[int, ...]:
+        return (self.grant, self.shows) if self.shows else (self.grant,)
 
     def close(self) -> None:
         super().close()
@@ -148,14 +158,16 @@ class Files(Views):
             exclusive = flags & (CREATE | EXCLUSIVE) == CREATE | EXCLUSIVE
             raise ServiceError(ErrorCode.ALREADY_EXISTS if exclusive else ErrorCode.NOT_A_FILE)
         tree = self._worlds(caller)
-        own = None
+        own, shows = None, 0
         if place.mount is not None:
             try:
                 own = self._world(caller, place.mount).open_file(place.path, flags | IS_DIRECTORY)
+                shows = place.mount.grant
             except ServiceError as error:
                 if error.code not in _NO_DIRECTORY:
                     raise
-        return _File(_Way(place, own), place.owner, False, tree.worlds[place.owner], flags)
+        world = tree.worlds[place.owner]
+        return _File(_Way(place, own), place.owner, False, world, flags, shows)
 
     def fs_close_file(self, caller: Caller, fd: int) -> None:
         file = self._file(caller, fd)

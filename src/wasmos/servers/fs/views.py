@@ -47,6 +47,11 @@ class Handle:
         self.writable = writable
         self.world = world
 
+    @property
+    def grants(self) -> tuple[int, ...]:
+        """Without any of these it isn't open any more."""
+        return (self.grant,)
+
     def close(self) -> None:
         if self.file is not None:
             self.file.close()
@@ -143,21 +148,23 @@ class Views(Service):
         while fd in handles:
             fd += 1
         handles[fd] = handle
-        under = self._under.get(handle.grant)
-        if under is None:
-            self._under[handle.grant] = {handle}
-        else:
-            under.add(handle)
+        for grant in handle.grants:
+            under = self._under.get(grant)
+            if under is None:
+                self._under[grant] = {handle}
+            else:
+                under.add(handle)
         return fd
 
     def _forget(self, task: int, handle: Handle) -> None:
         handle.close()
         self._numbers[task] -= 1
-        under = self._under.get(handle.grant)
-        if under is not None:
-            under.discard(handle)
-            if not under:
-                del self._under[handle.grant]
+        for grant in handle.grants:
+            under = self._under.get(grant)
+            if under is not None:
+                under.discard(handle)
+                if not under:
+                    del self._under[grant]
 
     # --- ends ---
 

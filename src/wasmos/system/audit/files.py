@@ -80,8 +80,12 @@ def lock(path: str) -> int:
     except OSError:
         os.close(descriptor)
         raise
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, b"%d\n" % os.getpid())
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, b"%d\n" % os.getpid())
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
 
 

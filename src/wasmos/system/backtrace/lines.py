@@ -13,7 +13,7 @@ from wasmos.system.backtrace.cursor import Damaged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     from wasmos.system.backtrace.cursor import Budget, Cursor
     from wasmos.system.backtrace.dwarf import Unit
@@ -89,11 +89,17 @@ class Lines:
             self._names = self._list(cursor)
             return
         while cursor.pos < cursor.end and cursor.data[cursor.pos]:
-            self._directories.append(cursor.text())
+            self._add(self._directories, cursor.text())
         cursor.skip(1)
         while cursor.pos < cursor.end and cursor.data[cursor.pos]:
-            self._names.append(self._old_file(cursor))
+            self._add(self._names, self._old_file(cursor))
         cursor.skip(1)
+
+    @staticmethod
+    def _add(found: list[Any], one: Any) -> None:
+        if len(found) >= MAX_FILES:
+            raise Damaged("too many files")
+        found.append(one)
 
     @staticmethod
     def _old_file(cursor: Cursor) -> tuple[str, int]:
@@ -173,7 +179,7 @@ class Lines:
                     is_dead = address == 0
                     continue
                 if extended == 3:
-                    self._names.append(self._old_file(piece))
+                    self._add(self._names, self._old_file(piece))
                     continue
                 if extended != 1:
                     continue
