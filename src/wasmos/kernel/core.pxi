@@ -335,7 +335,7 @@ cdef class Core:
             if not 0 < type < self.k.types:
                 raise UsageError(f"message {type} is not defined")
             self.k.native_ops[type] = NATIVE_OPS[name]
-        task.natives = True
+            task.natives |= 1 << <int>NATIVE_OPS[name]
 
     def add_client(self, uint32_t mail_limit):
         """A task that is a Python client."""

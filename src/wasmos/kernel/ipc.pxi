@@ -143,7 +143,7 @@ cdef int32_t admit(Kern *k, Task *task, Task *dst, const uint8_t *message,
     if dst.kind == PASSIVE and dst.direct and dst.state == IDLE:
         admitted(k, task, dst, REC_CALL, message, type, size, verdict)
         return call_in_place(k, task, dst, message, type, size)
-    if dst.natives and native_op(k, type) and not verdict.cap.has_badge and (
+    if dst.natives >> native_op(k, type) & 1 and not verdict.cap.has_badge and (
             task.kind != HOST):
         admitted(k, task, dst, REC_CALL, message, type, size, verdict)
         return answer_natively(k, task, dst, message, type)
