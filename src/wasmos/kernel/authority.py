@@ -478,7 +478,8 @@ class Authority:
 
     def _except(self, heir: Grant, rule: Grant) -> None:
         """What somebody is denied isn't part of what came from them."""
-        self._kernel.except_cap(heir.id, rule.id, self._number(rule), *rule.compiled)
+        number = self._number(rule)
+        self._kernel.except_cap(heir.id, heir.holder, rule.id, number, *rule.compiled)
 
     def _lift(self, rule: Grant) -> None:
         """It is denied no longer, and so isn't to those it was passed on to."""

@@ -532,18 +532,19 @@ cdef class Core:
             self._aborted(service, id, serial)
         return 0
 
-    def except_cap(self, int32_t id, int32_t denial, int32_t service, messages,
-                   dict tests):
-        """From now on a capability doesn't admit what a rule, in its compiled
-        form, speaks of: the one that denies it to somebody it came from."""
+    def except_cap(self, int32_t id, int32_t owner, int32_t denial, int32_t service,
+                   messages, dict tests):
+        """From now on a capability, which is or was `owner`'s, doesn't admit what a rule,
+        in its compiled form, speaks of: the one that denies it to somebody it came from."""
         cdef Cap *cap = self._cap(id)
+        cdef Task *holder = find(&self.k, owner)
         cdef Cap *rule = cap_make(denial, service, messages, tests)
         rule.next = cap.excepts
         cap.excepts = rule
         if cap.holder is not NULL:
             changed(cap.holder, cap.service)
-            if cap.holder.cap is cap:
-                self._reconsider(cap.holder, rule)
+        if holder is not NULL and holder.cap is cap:    # if only by its last use
+            self._reconsider(holder, rule)
 
     def lift_exception(self, int32_t id, int32_t denial):
         """End what `except_cap` began."""
