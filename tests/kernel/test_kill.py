@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 import wasmos
+from tests.kernel import lending
 from tests.support import wat
 from tests.support.wat import M, answer, forever, passive, program, repeat, settle
 from wasmos import abi
@@ -300,3 +301,23 @@ def test_closing_after_a_passive_service_died(no_leaks: None) -> None:
             kernel.call("bad", abi.Ping(1))
         assert seen.value.code == ABORTED
     assert task.exit is not None and task.exit.cause == "trapped"
+
+
+def test_a_buffer_that_kills_whom_it_was_lent_by(kernel: wasmos.Kernel) -> None:
+    """It goes with its client, which is over then and can't be ended again."""
+
+    class Buffer(bytearray):
+        def __del__(self) -> None:
+            killed.append(client.id)
+            kernel.kill(client)
+
+    killed: list[int] = []
+    kernel.serve(lending.Slow())
+    client = kernel.client()
+    ends: list[wasmos.Exit] = []
+    kernel.watch(ends.append)
+    client.begin("taker", abi.ConsoleTake(Buffer(4)), lambda: None)
+    client.kill("once")
+    settle(kernel)
+    assert killed == [client.id]
+    assert [end.message for end in ends] == ["once"]

@@ -1142,7 +1142,8 @@ cdef class Core:
             raise InternalError(f"task {id} is running")
         if task.state != EXITED:
             die(&self.k, task, EXIT_KILLED)
-        self._bury(task)
+        if task.queue is not NULL:  # else it is being buried, by which all sorts of things end
+            self._bury(task)
 
     def is_over(self, int32_t id):
         """Whether task `id` is gone, or as good as gone."""
