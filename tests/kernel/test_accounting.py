@@ -62,6 +62,17 @@ def test_one_way_messages(kernel: wasmos.Kernel) -> None:
     assert task.account()["mailbox"] == 1
 
 
+def test_one_way_messages_to_who_calls_somebody_else(kernel: wasmos.Kernel) -> None:
+    source = kernel.serve(wat.Plus())
+    kernel.spawn(program(forever(wat.RECEIVE)), service="silent", trusted=True)
+    body = "(call $ask @silent #9 #1)"
+    task = kernel.spawn(program(body), allow=["silent", "plus"], trusted=True)
+    wat.settle(kernel)
+    assert task.account()["state"] == "awaiting reply"
+    kernel.notify(source.id, task.id, abi.TaskDestroyed(1))
+    assert source.account()["oneways"] == task.account()["mailbox"] == 1
+
+
 def test_time_is_instructions(kernel: wasmos.Kernel) -> None:
     """Twice the rounds, twice the time, exactly reproducible."""
     used = [

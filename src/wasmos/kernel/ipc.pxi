@@ -470,6 +470,7 @@ cdef int32_t send_oneway(Kern *k, Task *task, Task *dst,
 
 cdef inline void went(Kern *k, Task *task, Task *dst, const uint8_t *message,
                       int32_t type, uint32_t size, Verdict *verdict) noexcept nogil:
+    task.oneways += 1
     account_send(task, dst, size)
     if verdict.cap is not NULL:
         admitted(k, task, dst, REC_ONEWAY, message, type, size, verdict)
@@ -479,7 +480,6 @@ cdef inline void went(Kern *k, Task *task, Task *dst, const uint8_t *message,
 
 cdef inline void account_send(Task *task, Task *dst,
                               uint32_t size) noexcept nogil:
-    task.oneways += dst.state != AWAITING
     task.bytes_sent += size
     dst.bytes_received += size
 
