@@ -417,7 +417,7 @@ cdef class Core:
         cdef wasmtime_val_raw_t value
         value.v128[0] = value.v128[1] = 0
         task.linker = api.linker_new(self.engine.ptr)
-        self._allow_handler(task)
+        allow_handler(k, task)
         ticker_start(k.ticker)
         with nogil:
             task.error = api.linker_instantiate(
@@ -445,12 +445,6 @@ cdef class Core:
             return
         task.entry = item.of.func
         task.phase = WORKING
-
-    cdef void _allow_handler(self, Task *task) noexcept:
-        if self.k.deterministic:
-            api.set_fuel(task.context, <uint64_t>self.k.handler_ns)
-        else:
-            api.set_epoch_deadline(task.context, self.k.handler_ticks)
 
     # --- authority ---
 

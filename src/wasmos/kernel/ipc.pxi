@@ -303,6 +303,13 @@ cdef enum:
     MAX_HANDOVERS = 64      # bounds nested polls, not how deep calls may nest
 
 
+cdef inline void allow_handler(Kern *k, Task *service) noexcept nogil:
+    if k.deterministic:
+        api.set_fuel(service.context, <uint64_t>k.handler_ns)
+    else:
+        api.set_epoch_deadline(service.context, k.handler_ticks)
+
+
 cdef int32_t call_in_place(Kern *k, Task *task, Task *dst,
                            const uint8_t *message, int32_t type,
                            uint32_t size) noexcept nogil:
@@ -316,10 +323,7 @@ cdef int32_t call_in_place(Kern *k, Task *task, Task *dst,
     write_message(guest_message(dst, dst.inbox), message, type, task.id, size)
     argument.i32 = <int32_t>dst.inbox
     dst.state = RUNNING
-    if k.deterministic:
-        api.set_fuel(dst.context, <uint64_t>k.handler_ns)
-    else:
-        api.set_epoch_deadline(dst.context, k.handler_ticks)
+    allow_handler(k, dst)
     error = api.call_unchecked(dst.context, &dst.entry, &argument, 1, &dst.trap)
     if k.deterministic:
         bill_handler(k, task, dst)
