@@ -10,6 +10,7 @@ import pytest
 import wasmos
 from tests.kernel import lending
 from tests.support import wat
+from tests.support.finalizers import collecting
 from tests.support.wat import M, answer, forever, passive, program, repeat, settle
 from wasmos import abi
 
@@ -303,21 +304,88 @@ def test_closing_after_a_passive_service_died(no_leaks: None) -> None:
     assert task.exit is not None and task.exit.cause == "trapped"
 
 
+# --- what finalizers do ---------------------------------------------------------------------------
+
+
+class Buffer(bytearray):
+    """Ends something with itself."""
+
+    end: Callable[[], object]
+
+    def __del__(self) -> None:
+        self.end()
+
+
+def lending_client(kernel: wasmos.Kernel) -> wasmos.Client:
+    """Whose call to `taker` lends a buffer that kills it."""
+    client = kernel.client()
+    buffer = Buffer(4)
+    buffer.end = client.kill
+    client.begin("taker", abi.ConsoleTake(buffer), lambda: None)
+    return client
+
+
 def test_a_buffer_that_kills_whom_it_was_lent_by(kernel: wasmos.Kernel) -> None:
     """It goes with its client, which is over then and can't be ended again."""
-
-    class Buffer(bytearray):
-        def __del__(self) -> None:
-            killed.append(client.id)
-            kernel.kill(client)
-
-    killed: list[int] = []
     kernel.serve(lending.Slow())
-    client = kernel.client()
     ends: list[wasmos.Exit] = []
     kernel.watch(ends.append)
-    client.begin("taker", abi.ConsoleTake(Buffer(4)), lambda: None)
-    client.kill("once")
+    lending_client(kernel).kill("once")
     settle(kernel)
-    assert killed == [client.id]
     assert [end.message for end in ends] == ["once"]
+
+
+class Fills(wasmos.Service):
+    name = "taker"
+
+    def console_take(self, caller: wasmos.Caller, into: wasmos.Lent) -> int:
+        return into.write(b"fill")
+
+
+def test_it_kills_it_with_the_answer(kernel: wasmos.Kernel) -> None:
+    kernel.serve(Fills())
+    client = lending_client(kernel)
+    settle(kernel)
+    assert client.exit is None
+    assert client.finish() == abi.ConsoleTakeReply(4)
+    assert client.exit is not None
+
+
+def test_it_kills_it_with_an_error(kernel: wasmos.Kernel) -> None:
+    slow = lending.Slow()
+    kernel.serve(slow)
+    client = lending_client(kernel)
+    kernel.kill(slow.task)
+    settle(kernel)
+    assert client.exit is not None
+    with pytest.raises(wasmos.ServiceError, match="aborted"):
+        client.finish()
+
+
+class Caps(wasmos.Service):
+    """Its answer has several fields."""
+
+    name = "vm"
+
+    def cap_get(self, caller: wasmos.Caller, index: int) -> tuple[int, str]:
+        return 7, "x" * 1000
+
+
+@pytest.mark.parametrize("threshold", range(1, 9))
+def test_killed_while_its_answer_is_read(kernel: wasmos.Kernel, threshold: int) -> None:
+    kernel.serve(Caps())
+    client = kernel.client()
+    client.begin("vm", abi.CapGet(0), lambda: None)
+    settle(kernel)
+    answers: list[object] = []
+    collecting(threshold, client.kill, lambda: answers.append(kernel.answer_to(client.id)))
+    assert answers == [abi.CapGetReply(7, "x" * 1000)]
+
+
+@pytest.mark.parametrize("threshold", range(1, 9))
+def test_killed_while_it_is_looked_at(kernel: wasmos.Kernel, threshold: int) -> None:
+    client = kernel.client()
+    before = client.account()
+    accounts: list[object] = []
+    collecting(threshold, client.kill, lambda: accounts.append(kernel.account(client.id)))
+    assert accounts == [before]

@@ -588,11 +588,11 @@ cdef class Core:
 
     def admitting(self, int32_t id):
         """The capabilities that admit the call which task `id` has under way."""
+        cdef list found = []    # first: a new object may be what some finalizer waited for
         cdef Task *task = self._task(id)
         cdef Task *dst
         cdef Hold *hold
         cdef uint32_t i
-        cdef list found = []
         dst = find(&self.k, task.peer)
         if dst is NULL or task.state != AWAITING or not task.is_kept:
             return found
@@ -633,8 +633,8 @@ cdef class Core:
         return <Cap *><size_t>where
 
     cdef list _take_spent(self):
-        cdef Cap *cap = self.k.spent
         cdef list ids = []
+        cdef Cap *cap = self.k.spent
         while cap is not NULL:
             self.k.spent = cap.spent
             ids.append(cap.id)
@@ -775,16 +775,16 @@ cdef class Core:
         cdef Kern *k = &self.k
         cdef Record *row
         cdef list rows = []
-        cdef uint64_t lost = k.records_lost
+        cdef uint64_t lost
         self._enter()
+        lost, k.records_lost = k.records_lost, 0
         while k.record_read < k.record_next:
             row = &k.records[k.record_read & k.record_mask]
+            k.record_read += 1  # first: a new object may be what some finalizer waited for
             rows.append((
                 row.time_ns, RECORD_NAMES[row.kind], WHY_NAMES[row.cause], row.task,
                 row.peer, row.service, row.type, row.cap, row.count,
                 PyBytes_FromStringAndSize(<char *>row.data, row.size)))
-            k.record_read += 1
-        k.records_lost = 0
         k.record_urgent = k.record_timed = False
         if rows or lost:
             self._recorded(rows, lost)
@@ -894,7 +894,7 @@ cdef class Core:
             if task.wake:
                 task.wake = False
                 if task.result != OK:
-                    self.lending.pop(id, None)
+                    answer = self.lending.pop(id, None)     # as in `send`
                 self._completed(id, task.result)
                 task = find(&self.k, id)
             if task is not NULL and task.state == IDLE and (
@@ -1219,7 +1219,7 @@ cdef class Core:
             raise ValueError("a message has 8 to 1,512 bytes")
         memset(task.buffer, 0, MESSAGE_BYTES)
         memcpy(task.buffer, <const char *>message, len(message))
-        self.lending.pop(client, None)
+        lent = self.lending.pop(client, None)   # whose end may be the client's: last
         return self._send(task, dst)
 
     cdef Task *_idle_client(self, int32_t client) except NULL:
@@ -1236,7 +1236,7 @@ cdef class Core:
         ticker_start(k.ticker)
         result = ipc_call(k, task, dst, 0)
         if result != PENDING and result != OK:
-            self.lending.pop(task.id, None)
+            lent = self.lending.pop(task.id, None)  # as in `send`
         if result != PENDING and task.mail_head is not NULL:
             push(&k.attention, task)
         if not self.stepping:
@@ -1261,7 +1261,7 @@ cdef class Core:
         # Its attributes may have been properties, and have done anything.
         task = self._idle_client(client)
         memcpy(task.buffer, raw, MESSAGE_BYTES)
-        self.lending.pop(client, None)
+        before = self.lending.pop(client, None)     # as in `send`
         if lent is not None:
             self.lending[client] = lent
         return self._send(task, dst)
@@ -1271,14 +1271,14 @@ cdef class Core:
         cdef Task *task = self._task(client)
         cdef int32_t type = load_i32(task.buffer)
         cdef Layout layout
-        self.lending.pop(client, None)
+        lent = self.lending.pop(client, None)   # as in `send`
         if type < 0:
             return type
         layout = self.layouts.get(type)
         if layout is None:
             return ERR_UNEXPECTED
         try:
-            return layout.read(task.buffer)
+            return layout.decode(PyBytes_FromStringAndSize(<char *>task.buffer, layout.size))
         except MalformedMessage:
             return ERR_UNEXPECTED
 
@@ -1370,7 +1370,7 @@ cdef class Core:
 
     def account(self, int32_t id):
         """What task `id` is doing and has used."""
-        cdef Task *task = self._task(id)
+        cdef Task task = self._task(id)[0]  # a copy: a finalizer may end it
         cdef uint64_t memory = 0
         if task.memory.is_there:
             memory = api.memory_size(task.context, &task.memory.handle)
