@@ -304,6 +304,43 @@ def test_closing_after_a_passive_service_died(no_leaks: None) -> None:
     assert task.exit is not None and task.exit.cause == "trapped"
 
 
+class KillsCaller(wasmos.Service):
+    name = "kills"
+
+    def __init__(self, when: str) -> None:
+        self.when = when
+
+    def ping(self, caller: wasmos.Caller, value: int) -> int:
+        if self.when == "later":  # it has its answer, and has not looked at it yet
+            self.kernel.call_later(0, lambda: self.kernel.kill(caller.id))
+        elif self.when == "close":
+            self.kernel.close()
+        else:
+            self.kernel.kill(caller.id)
+        return value
+
+
+@pytest.mark.parametrize("when", ["now", "later", "close"])
+def test_a_python_client_that_its_service_ends(kernel: wasmos.Kernel, when: str) -> None:
+    """Its call is aborted as any other."""
+    kernel.serve(KillsCaller(when))
+    client = kernel.client()
+    done: list[bool] = []
+    client.begin("kills", abi.Ping(1), lambda: done.append(True))
+    kernel.run(lambda: client.exit is not None)
+    assert done == [True]
+    with pytest.raises(wasmos.ServiceError) as seen:
+        client.finish()
+    assert seen.value.code == ABORTED
+
+
+def test_a_call_whose_client_ends(kernel: wasmos.Kernel) -> None:
+    kernel.serve(KillsCaller("now"))
+    with pytest.raises(wasmos.ServiceError) as seen:
+        kernel.call("kills", abi.Ping(1))
+    assert seen.value.code == ABORTED
+
+
 # --- what finalizers do ---------------------------------------------------------------------------
 
 

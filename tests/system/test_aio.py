@@ -153,6 +153,39 @@ def test_a_call_that_is_cancelled_before_it_began() -> None:
     drive(work)
 
 
+def test_a_call_whose_client_is_killed() -> None:
+    async def work(kernel: wasmos.AsyncKernel) -> None:
+        slow = Slow()
+        kernel.serve(slow)
+        client = kernel.sync.client("mine")
+        call = asyncio.create_task(kernel.call("slow", abi.Ping(1), client=client))
+        await until(lambda: slow.begun == 1)
+        client.kill()
+        with pytest.raises(wasmos.ServiceError, match="aborted"):
+            await call
+        assert slow.given_up == 1
+
+    drive(work)
+
+
+def test_a_client_calls_once_at_a_time() -> None:
+    """The second call is refused, and the first one is answered all the same."""
+
+    async def work(kernel: wasmos.AsyncKernel) -> None:
+        slow = Slow()
+        kernel.serve(slow)
+        kernel.serve(wat.Plus())
+        client = kernel.sync.client("mine")
+        call = asyncio.create_task(kernel.call("slow", abi.Ping(1), client=client))
+        await until(lambda: slow.begun == 1)
+        with pytest.raises(wasmos.ServiceError, match="in a call already"):
+            await kernel.call("plus", abi.Ping(1), client=client)
+        slow.gate.set()
+        assert await call == abi.PingReply(2)
+
+    drive(work)
+
+
 def test_timeouts_of_calls_and_waits() -> None:
     async def work(kernel: wasmos.AsyncKernel) -> None:
         slow = Slow()

@@ -106,9 +106,12 @@ class Client(Task):
         self.busy = False
         self._done: Callable[[], object] | None = None
         self.on_mail: Callable[[], object] | None = None
+        self.when_ended(self._ended)
 
     def begin(self, service: str, message: abi.Message, done: Callable[[], object]) -> None:
         """Send a request. `done` is called when `finish` has an answer."""
+        if self.busy:
+            raise ServiceError(abi.ErrorCode.STILL_USED, f"{self.name!r} is in a call already")
         dst = self.kernel.service_id(service)
         self.busy, self._result, self._done = True, None, done
         self._reply_type = message.TYPE + 1  # an rpc's two numbers follow each other
@@ -127,6 +130,13 @@ class Client(Task):
         if self._done is not None:
             self._done()
 
+    def _ended(self, _exit: Exit) -> None:
+        """Whatever it was to be answered reaches nobody; who waits for that hears of it."""
+        if self.busy and self._result is None:
+            self.completed(abi.ErrorCode.ABORTED)
+        else:
+            self._result = abi.ErrorCode.ABORTED
+
     def finish(self) -> Any:
         """The answer. Raises CapabilityDenied or ServiceError."""
         result, self._result, self.busy = self._result, None, False
@@ -141,8 +151,6 @@ class Client(Task):
     def call(self, service: str, message: abi.Message, *, timeout: float | None = None) -> Any:
         """Call a service and wait; see `Kernel.call`. After a TimeoutError
         this client is spent: its call is still under way."""
-        if self.busy:
-            raise ServiceError(abi.ErrorCode.STILL_USED, f"{self.name!r} is in a call already")
         self.begin(service, message, lambda: None)
         if self._result is None and not self.kernel.run(
             lambda: self._result is not None, timeout=timeout
