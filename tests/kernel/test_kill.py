@@ -341,6 +341,21 @@ def test_a_call_whose_client_ends(kernel: wasmos.Kernel) -> None:
     assert seen.value.code == ABORTED
 
 
+def test_a_call_that_ends_with_an_error_leaves_no_client(kernel: wasmos.Kernel) -> None:
+    """What ended the run may be anybody's. Nobody would be told the answer."""
+    slow = Slow()
+    kernel.serve(slow)
+    live = kernel.live
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    kernel.call_later(0.001, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        kernel.call("slow", abi.Ping(1))
+    assert kernel.live == live
+
+
 # --- what finalizers do ---------------------------------------------------------------------------
 
 

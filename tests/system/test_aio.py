@@ -186,6 +186,30 @@ def test_a_client_calls_once_at_a_time() -> None:
     drive(work)
 
 
+def test_whose_client_it_is() -> None:
+    """One that was given is its owner's, before and afterwards; others are used again."""
+
+    async def work(kernel: wasmos.AsyncKernel) -> None:
+        kernel.serve(wat.Plus())
+        kernel.serve(Slow())
+        client = kernel.sync.client("mine", allow=["plus"])
+        assert await kernel.call("plus", abi.Ping(1), client=client) == abi.PingReply(2)
+        slow = asyncio.create_task(kernel.call("slow", abi.Ping(1)))
+        await asyncio.sleep(0)
+        assert not client.busy
+        slow.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await slow
+        live = kernel.sync.live
+        for _ in range(3):
+            with pytest.raises(LookupError):
+                await kernel.call("nobody", abi.Ping(1))
+            assert await kernel.call("plus", abi.Ping(1)) == abi.PingReply(2)
+        assert kernel.sync.live == live + 1
+
+    drive(work)
+
+
 def test_timeouts_of_calls_and_waits() -> None:
     async def work(kernel: wasmos.AsyncKernel) -> None:
         slow = Slow()

@@ -131,7 +131,12 @@ class AsyncKernel:
     ) -> Any:
         """As `Kernel.call`. Cancelling it, or its timeout, ends the client's
         task; the service finishes what it does, and the answer is dropped."""
-        client = client or self.sync.idle_client()
+        if client is None:
+            client = self.sync.idle_client()
+            try:
+                return await self.call(service, message, client=client, timeout=timeout)
+            finally:
+                self.sync.release_client(client)
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(timeout):
@@ -140,10 +145,7 @@ class AsyncKernel:
         except (asyncio.CancelledError, TimeoutError):
             client.kill("its call was given up")
             raise
-        try:
-            return client.finish()
-        finally:
-            self.sync.release_client(client)
+        return client.finish()
 
     async def _or_pump(self, future: asyncio.Future[None]) -> None:
         """Wait for `future`, or raise what ended the kernel's own loop."""

@@ -572,8 +572,10 @@ class Kernel(Hooks):
         return self.client("host")
 
     def release_client(self, client: Client) -> None:
-        """Give back what `idle_client` gave."""
-        if client.exit is None and not client.busy:
+        """Give back what `idle_client` gave. A call that is under way still is given up."""
+        if client.busy:
+            self.kill(client, "its call was given up")
+        elif client.exit is None:
             self._idle_hosts.append(client)
 
     def encode(self, message: abi.Message) -> bytes:
