@@ -334,6 +334,34 @@ def test_a_python_client_that_its_service_ends(kernel: wasmos.Kernel, when: str)
     assert seen.value.code == ABORTED
 
 
+@pytest.mark.parametrize("way", ["call", "run", "wait"])
+def test_closed_by_a_coroutine(no_leaks: None, way: str) -> None:
+    """On a loop of the kernel's own, which ends when it has run out."""
+
+    class Closes(wasmos.Service):
+        name = "closes"
+
+        async def ping(self, caller: wasmos.Caller, value: int) -> int:
+            await self.kernel.sleep(0.001)
+            self.kernel.close()
+            return value
+
+    kernel = wasmos.Kernel(virtual_clock=True)
+    kernel.serve(Closes())
+    task = kernel.spawn(program("(call $ask @closes #9 #1)"), allow=["closes"], trusted=True)
+    loop = kernel.loop
+    if way == "run":
+        assert kernel.run()
+    elif way == "wait":
+        assert kernel.wait(task).cause == "killed"
+    else:
+        with pytest.raises(wasmos.ServiceError, match="aborted"):
+            kernel.call("closes", abi.Ping(1))
+    assert kernel.closed and kernel.live == 0
+    assert loop.is_closed()
+    kernel.close()
+
+
 def test_a_call_whose_client_ends(kernel: wasmos.Kernel) -> None:
     kernel.serve(KillsCaller("now"))
     with pytest.raises(wasmos.ServiceError) as seen:
