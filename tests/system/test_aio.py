@@ -228,6 +228,20 @@ def test_timeouts_of_calls_and_waits() -> None:
     drive(work)
 
 
+def test_a_wait_that_is_over_leaves_nothing() -> None:
+    """A task can be waited for again and again, for as long as it lives."""
+
+    async def work(kernel: wasmos.AsyncKernel) -> None:
+        task = await kernel.spawn(wat.SLEEP, trusted=True)
+        told = len(task._on_end)
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await kernel.wait(task, timeout=0)
+        assert len(task._on_end) == told
+
+    drive(work)
+
+
 def test_a_wait_that_is_cancelled_leaves_the_task_alone() -> None:
     async def work(kernel: wasmos.AsyncKernel) -> None:
         task = await kernel.spawn(wat.SLEEP)

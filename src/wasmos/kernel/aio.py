@@ -115,9 +115,16 @@ class AsyncKernel:
         """Wait until `task` ends; how it ended. Raises TimeoutError (by the
         loop's clock); the task then goes on."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        task.when_ended(lambda _: resolve(ended))
-        async with asyncio.timeout(timeout):
-            await self._or_pump(ended)
+
+        def tell(_exit: Exit) -> None:
+            resolve(ended)
+
+        task.when_ended(tell)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._or_pump(ended)
+        finally:
+            task.unwatch(tell)
         assert task.exit is not None
         return task.exit
 

@@ -75,6 +75,11 @@ class Task:
         else:
             self._on_end.append(action)
 
+    def unwatch(self, action: Callable[[Exit], object]) -> None:
+        """End what `when_ended` began."""
+        if action in self._on_end:
+            self._on_end.remove(action)
+
     def farewells(self) -> list[Callable[[Exit], object]]:
         """Whom the kernel tells that it is gone."""
         actions, self._on_end = self._on_end, []
