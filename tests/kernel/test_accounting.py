@@ -8,6 +8,7 @@ import wasmos
 from tests.support import wat
 from tests.support.wat import M, forever, passive, program, repeat
 from wasmos import abi
+from wasmos.servers.clock import Clock
 
 PING = 12  # bytes of a ping and of its reply
 
@@ -32,6 +33,23 @@ def test_messages_and_bytes(kernel: wasmos.Kernel, sort: str) -> None:
     assert (server["calls"], server["served"], server["oneways"]) == (0, 7, 0)
     assert (client["bytes_sent"], client["bytes_received"]) == (7 * PING, 7 * PING)
     assert (server["bytes_sent"], server["bytes_received"]) == (7 * PING, 7 * PING)
+
+
+def test_what_the_core_answers_is_counted_and_traced(kernel: wasmos.Kernel) -> None:
+    """As if its service had."""
+    service = kernel.serve(Clock())
+    ask = f"(drop (call $ask @clock #{abi.ClockGet.TYPE} #{{}}))"
+    body = ask.format(0) + ask.format(99) + wat.RECEIVE + "#0"
+    task = kernel.spawn(program(body), allow=["clock"], trusted=True)
+    kernel.set_trace(True)
+    wat.settle(kernel)
+    client, server = task.account(), service.account()
+    assert (client["calls"], server["served"]) == (2, 2)
+    sent, received = 2 * abi.ClockGet.SIZE, abi.ClockGetReply.SIZE + 8  # one is an error
+    assert (client["bytes_sent"], client["bytes_received"]) == (sent, received)
+    assert (server["bytes_sent"], server["bytes_received"]) == (received, sent)
+    traced = [(event.kind, event.task) for event in kernel.events() if event.type != 0]
+    assert traced[-4:] == [("call", task.id), ("reply", service.id)] * 2
 
 
 def test_error_answers_are_a_header(kernel: wasmos.Kernel) -> None:

@@ -933,10 +933,7 @@ cdef class Core:
         cdef int32_t type = load_i32(message)
         cdef Handler handler
         handler = (<dict>service.handlers).get(type)
-        task.calls += 1
-        task.bytes_sent += size
-        service.served += 1
-        service.bytes_received += size
+        account_call(task, service, size)
         serial = task.calls
         task.state = AWAITING
         push(&service.waiters, task)

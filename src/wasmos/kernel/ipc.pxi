@@ -70,10 +70,7 @@ cdef inline void deliver(Kern *k, Task *sender, Task *receiver,
     """Hand over a request; the receiver now holds the reply right."""
     write_message(guest_message(receiver, receiver.message), message, type,
                   sender.id, size)
-    sender.calls += 1
-    sender.bytes_sent += size
-    receiver.served += 1
-    receiver.bytes_received += size
+    account_call(sender, receiver, size)
     sender.state = AWAITING
     sender.peer = receiver.id
     push(&receiver.waiters, sender)
@@ -327,10 +324,7 @@ cdef int32_t call_in_place(Kern *k, Task *task, Task *dst,
     error = api.call_unchecked(dst.context, &dst.entry, &argument, 1, &dst.trap)
     if k.deterministic:
         bill_handler(k, task, dst)
-    task.calls += 1
-    task.bytes_sent += size
-    dst.served += 1
-    dst.bytes_received += size
+    account_call(task, dst, size)
     if error is not NULL or dst.trap is not NULL:
         dst.error = error
         die(k, dst, EXIT_TRAPPED)
@@ -339,8 +333,7 @@ cdef int32_t call_in_place(Kern *k, Task *task, Task *dst,
     # Both memories may have moved; neither can have shrunk.
     size = copy_reply(k, guest_message(task, task.message),
                       guest_message(dst, dst.inbox), dst.id)
-    dst.bytes_sent += size
-    task.bytes_received += size
+    account_send(dst, task, size)
     if k.trace:
         emit(k, EV_REPLY, dst.id, task.id,
              load_i32(guest_message(task, task.message)), 0)
@@ -480,6 +473,12 @@ cdef inline void went(Kern *k, Task *task, Task *dst, const uint8_t *message,
         admitted(k, task, dst, REC_ONEWAY, message, type, size, verdict)
     if k.trace:
         emit(k, EV_ONEWAY, task.id, dst.id, type, 0)
+
+
+cdef inline void account_call(Task *task, Task *dst, uint32_t size) noexcept nogil:
+    task.calls += 1
+    dst.served += 1
+    account_send(task, dst, size)
 
 
 cdef inline void account_send(Task *task, Task *dst,
