@@ -369,18 +369,21 @@ def test_a_call_whose_client_ends(kernel: wasmos.Kernel) -> None:
     assert seen.value.code == ABORTED
 
 
-def test_a_call_that_ends_with_an_error_leaves_no_client(kernel: wasmos.Kernel) -> None:
+@pytest.mark.parametrize("whose", ["the kernel's", "mine"])
+def test_a_call_that_ends_with_an_error_leaves_no_client(
+    kernel: wasmos.Kernel, whose: str
+) -> None:
     """What ended the run may be anybody's. Nobody would be told the answer."""
-    slow = Slow()
-    kernel.serve(slow)
+    kernel.serve(Slow())
     live = kernel.live
+    client = kernel.client() if whose == "mine" else kernel
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
     kernel.call_later(0.001, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        kernel.call("slow", abi.Ping(1))
+        client.call("slow", abi.Ping(1))
     assert kernel.live == live
 
 

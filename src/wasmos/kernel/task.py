@@ -6,7 +6,7 @@ Law: a handle outlives its task; `exit` tells whether that happened.
 from __future__ import annotations
 
 from wasmos import abi
-from wasmos.errors import CapabilityDenied, ServiceError
+from wasmos.errors import CapabilityDenied, Deadlock, ServiceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,14 +154,18 @@ class Client(Task):
         raise CapabilityDenied(f"{self.name!r}") if reply == -8 else ServiceError(reply)
 
     def call(self, service: str, message: abi.Message, *, timeout: float | None = None) -> Any:
-        """Call a service and wait; see `Kernel.call`. After a TimeoutError
-        this client is spent: its call is still under way."""
+        """Call a service and wait; see `Kernel.call`. After a TimeoutError, or what else ended
+        the wait, this client is spent: the answer would come when nobody waits for it."""
         self.begin(service, message, lambda: None)
-        if self._result is None and not self.kernel.run(
-            lambda: self._result is not None, timeout=timeout
-        ):
-            self.kill("its call timed out")
-            raise TimeoutError(f"no answer from {service!r} after {timeout:g} s")
+        try:
+            in_time = self.kernel.run(lambda: self._result is not None, timeout=timeout)
+            if self._result is None and in_time:
+                raise Deadlock(f"{self} waits for {service!r}, and nothing will change that")
+            if self._result is None:
+                raise TimeoutError(f"no answer from {service!r} after {timeout:g} s")
+        except BaseException:
+            self.kill("its call was given up")
+            raise
         return self.finish()
 
     def has_mail(self) -> None:
