@@ -370,9 +370,7 @@ def test_a_call_whose_client_ends(kernel: wasmos.Kernel) -> None:
 
 
 @pytest.mark.parametrize("whose", ["the kernel's", "mine"])
-def test_a_call_that_ends_with_an_error_leaves_no_client(
-    kernel: wasmos.Kernel, whose: str
-) -> None:
+def test_a_call_that_ends_with_an_error_leaves_no_client(kernel: wasmos.Kernel, whose: str) -> None:
     """What ended the run may be anybody's. Nobody would be told the answer."""
     kernel.serve(Slow())
     live = kernel.live

@@ -392,7 +392,7 @@ def test_randomness_from_the_core(toys: Toys) -> None:
 def test_the_core_answers_only_for_whose_message_it_is(
     toys: Toys, service: str, message: type[abi.Message]
 ) -> None:
-    """Who may have anything of `random` learns no time by that, and nobody randomness of `clock`."""
+    """Who may have anything of `random` learns no time by that, nor randomness of `clock`."""
     body = f"(drop (call $ask @{service} #{message.TYPE} #0)) (i32.load #{M})"
     assert toys.run(program(body), service).code == abi.ErrorCode.NOT_SUPPORTED
 

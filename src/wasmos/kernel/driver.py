@@ -205,7 +205,7 @@ class Driver:
     # --- the end ---
 
     def close(self) -> None:
-        """End what runs on the kernel's own loop, and the loop; if it runs now, that comes after."""
+        """End what runs on the kernel's own loop, and the loop; if it runs now, after that."""
         if self._loop is None or not self._own_loop or self._loop.is_running():
             return
         import asyncio
