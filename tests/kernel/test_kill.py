@@ -294,6 +294,17 @@ def test_closing_with_everything_under_way(no_leaks: None) -> None:
     assert kernel.live == 0
 
 
+def test_who_died_in_a_call_from_python_is_no_live_task(kernel: wasmos.Kernel) -> None:
+    """Though nobody was told yet: that is for when the kernel runs."""
+    task = kernel.spawn(passive("unreachable"), service="bad", trusted=True)
+    client = kernel.client()
+    client.begin("bad", abi.Ping(1), lambda: None)
+    assert task.exit is None
+    assert [(each, each.account()["state"]) for each in kernel.tasks] == [(client, "idle")]
+    settle(kernel)
+    assert task.exit is not None and task.exit.cause == "trapped"
+
+
 def test_closing_after_a_passive_service_died(no_leaks: None) -> None:
     """It is over, but not yet buried, when the kernel is closed."""
     with wasmos.Kernel(virtual_clock=True) as kernel:

@@ -365,7 +365,7 @@ class Kernel(Hooks):
     @property
     def tasks(self) -> list[Task]:
         """All live tasks, services and clients included, by id."""
-        return [self._tasks[id] for id in sorted(self._tasks)]
+        return [self._tasks[id] for id in sorted(self._tasks) if not self.is_over(id)]
 
     def name_of(self, id: int) -> str:
         """A task's name, also for some time after its end; "" if unknown."""
@@ -717,9 +717,9 @@ class Kernel(Hooks):
             return
         self.check_thread()
         self.closed = True  # first: nobody who hears of an end can begin anew
-        for task in self.tasks:
-            if task.id not in self._services:
-                self.kill(task, "the kernel was closed")
+        for id in sorted(self._tasks):  # also those who are over, and whose end was not told yet
+            if id not in self._services:
+                self.kill(id, "the kernel was closed")
         for id in sorted(self._services, reverse=True):
             self.kill(id, "the kernel was closed")
         self.driver.close()
