@@ -129,6 +129,7 @@ class Core:
     def except_cap(
         self,
         id: int,
+        owner: int,
         denial: int,
         service: int,
         messages: frozenset[int] | None,

@@ -8,6 +8,7 @@ import wasmos
 from tests.support import wat
 from tests.support.wat import M, forever, passive, program, repeat
 from wasmos import abi
+from wasmos.servers.clock import Clock
 
 PING = 12  # bytes of a ping and of its reply
 
@@ -32,6 +33,23 @@ def test_messages_and_bytes(kernel: wasmos.Kernel, sort: str) -> None:
     assert (server["calls"], server["served"], server["oneways"]) == (0, 7, 0)
     assert (client["bytes_sent"], client["bytes_received"]) == (7 * PING, 7 * PING)
     assert (server["bytes_sent"], server["bytes_received"]) == (7 * PING, 7 * PING)
+
+
+def test_what_the_core_answers_is_counted_and_traced(kernel: wasmos.Kernel) -> None:
+    """As if its service had."""
+    service = kernel.serve(Clock())
+    ask = f"(drop (call $ask @clock #{abi.ClockGet.TYPE} #{{}}))"
+    body = ask.format(0) + ask.format(99) + wat.RECEIVE + "#0"
+    task = kernel.spawn(program(body), allow=["clock"], trusted=True)
+    kernel.set_trace(True)
+    wat.settle(kernel)
+    client, server = task.account(), service.account()
+    assert (client["calls"], server["served"]) == (2, 2)
+    sent, received = 2 * abi.ClockGet.SIZE, abi.ClockGetReply.SIZE + 8  # one is an error
+    assert (client["bytes_sent"], client["bytes_received"]) == (sent, received)
+    assert (server["bytes_sent"], server["bytes_received"]) == (received, sent)
+    traced = [(event.kind, event.task) for event in kernel.events() if event.type != 0]
+    assert traced[-4:] == [("call", task.id), ("reply", service.id)] * 2
 
 
 def test_error_answers_are_a_header(kernel: wasmos.Kernel) -> None:
@@ -60,6 +78,17 @@ def test_one_way_messages(kernel: wasmos.Kernel) -> None:
     assert source.account()["oneways"] == 1
     assert source.account()["bytes_sent"] == task.account()["bytes_received"] == 12
     assert task.account()["mailbox"] == 1
+
+
+def test_one_way_messages_to_who_calls_somebody_else(kernel: wasmos.Kernel) -> None:
+    source = kernel.serve(wat.Plus())
+    kernel.spawn(program(forever(wat.RECEIVE)), service="silent", trusted=True)
+    body = "(call $ask @silent #9 #1)"
+    task = kernel.spawn(program(body), allow=["silent", "plus"], trusted=True)
+    wat.settle(kernel)
+    assert task.account()["state"] == "awaiting reply"
+    kernel.notify(source.id, task.id, abi.TaskDestroyed(1))
+    assert source.account()["oneways"] == task.account()["mailbox"] == 1
 
 
 def test_time_is_instructions(kernel: wasmos.Kernel) -> None:

@@ -109,8 +109,9 @@ def test_the_one_who_is_asked_fails(kernel: wasmos.Kernel) -> None:
     """Whoever runs the kernel hears of it, and the message is denied."""
     kernel.serve(Who())
     client, _ = asked(kernel, lambda _: 1 // 0)
+    client.begin("who", abi.Ping(1), lambda: None)
     with pytest.raises(ZeroDivisionError):
-        client.call("who", abi.Ping(1))
+        kernel.run()
     kernel.run(timeout=0.001)
     assert client._result == NOT_ALLOWED
 
@@ -155,6 +156,15 @@ def test_the_service_ends_before_the_answer(kernel: wasmos.Kernel) -> None:
     kernel.run(timeout=0.001)
     assert client._result == ABORTED
     kernel.answer_asked(client.id)
+
+
+def test_a_call_that_nobody_answers_about(kernel: wasmos.Kernel) -> None:
+    """Who was asked says nothing, and nobody else is there who could."""
+    kernel.serve(Who())
+    client, _ = asked(kernel, None)
+    with pytest.raises(wasmos.Deadlock, match="waits for 'who'"):
+        client.call("who", abi.Ping(1))
+    assert client.exit is not None
 
 
 def test_nobody_is_asked_any_more(kernel: wasmos.Kernel) -> None:

@@ -227,6 +227,20 @@ def test_revoking_while_a_lookup_waits(kernel: wasmos.Kernel) -> None:
     assert kernel.wait(task).code == NOT_ALLOWED
 
 
+@pytest.mark.parametrize("rule", ["late", "*"])
+def test_denying_while_a_lookup_waits(kernel: wasmos.Kernel, rule: str) -> None:
+    """It ends at once, and not when there is such a service."""
+    task, other = (kernel.spawn(program("@late"), allow=["late"], trusted=True) for _ in range(2))
+    settle(kernel)
+    kernel.deny(task, "late.ping")  # there is more that it may send
+    settle(kernel)
+    assert task.exit is None
+    kernel.deny(task, rule)
+    assert kernel.wait(task).code == NOT_ALLOWED
+    late = kernel.serve(wat.Plus(), name="late")
+    assert kernel.wait(other).code == late.id
+
+
 def test_revoking_while_a_call_is_under_way(kernel: wasmos.Kernel) -> None:
     """It ends at once, with its message unchanged, and the next one is refused. What its service
     answers later reaches nobody."""

@@ -173,6 +173,36 @@ def test_one_that_comes_last_is_not_lost(kernel: wasmos.Kernel) -> None:
         kernel.run(until)
 
 
+class Impatient:
+    """A lock that is waited for until somebody hits Ctrl-C again."""
+
+    def __init__(self) -> None:
+        self.hits = 1
+
+    def __enter__(self) -> None:
+        if self.hits and signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            self.hits -= 1
+            hit(signal.SIGINT)
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def test_one_that_comes_while_a_run_is_left(
+    kernel: wasmos.Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handlers of before are put back all the same, and the next run is not interrupted."""
+    worker = Worker(lambda: hit(signal.SIGINT))
+    task = asks(kernel, worker)
+    lock = Impatient()
+    monkeypatch.setattr(kernel.driver.interrupts, "_waits", lock)
+    with pytest.raises(KeyboardInterrupt):
+        kernel.wait(task)
+    assert lock.hits == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert kernel.wait(task).code == 7
+
+
 def test_a_kernel_in_a_service_of_another(kernel: wasmos.Kernel) -> None:
     """The inner one ends by it, then the outer one."""
     with wasmos.Kernel() as inner:

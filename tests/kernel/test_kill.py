@@ -8,7 +8,9 @@ from functools import partial
 import pytest
 
 import wasmos
+from tests.kernel import lending
 from tests.support import wat
+from tests.support.finalizers import collecting
 from tests.support.wat import M, answer, forever, passive, program, repeat, settle
 from wasmos import abi
 
@@ -292,6 +294,17 @@ def test_closing_with_everything_under_way(no_leaks: None) -> None:
     assert kernel.live == 0
 
 
+def test_who_died_in_a_call_from_python_is_no_live_task(kernel: wasmos.Kernel) -> None:
+    """Though nobody was told yet: that is for when the kernel runs."""
+    task = kernel.spawn(passive("unreachable"), service="bad", trusted=True)
+    client = kernel.client()
+    client.begin("bad", abi.Ping(1), lambda: None)
+    assert task.exit is None
+    assert [(each, each.account()["state"]) for each in kernel.tasks] == [(client, "idle")]
+    settle(kernel)
+    assert task.exit is not None and task.exit.cause == "trapped"
+
+
 def test_closing_after_a_passive_service_died(no_leaks: None) -> None:
     """It is over, but not yet buried, when the kernel is closed."""
     with wasmos.Kernel(virtual_clock=True) as kernel:
@@ -300,3 +313,171 @@ def test_closing_after_a_passive_service_died(no_leaks: None) -> None:
             kernel.call("bad", abi.Ping(1))
         assert seen.value.code == ABORTED
     assert task.exit is not None and task.exit.cause == "trapped"
+
+
+class KillsCaller(wasmos.Service):
+    name = "kills"
+
+    def __init__(self, when: str) -> None:
+        self.when = when
+
+    def ping(self, caller: wasmos.Caller, value: int) -> int:
+        if self.when == "later":  # it has its answer, and has not looked at it yet
+            self.kernel.call_later(0, lambda: self.kernel.kill(caller.id))
+        elif self.when == "close":
+            self.kernel.close()
+        else:
+            self.kernel.kill(caller.id)
+        return value
+
+
+@pytest.mark.parametrize("when", ["now", "later", "close"])
+def test_a_python_client_that_its_service_ends(kernel: wasmos.Kernel, when: str) -> None:
+    """Its call is aborted as any other."""
+    kernel.serve(KillsCaller(when))
+    client = kernel.client()
+    done: list[bool] = []
+    client.begin("kills", abi.Ping(1), lambda: done.append(True))
+    kernel.run(lambda: client.exit is not None)
+    assert done == [True]
+    with pytest.raises(wasmos.ServiceError) as seen:
+        client.finish()
+    assert seen.value.code == ABORTED
+
+
+@pytest.mark.parametrize("way", ["call", "run", "wait"])
+def test_closed_by_a_coroutine(no_leaks: None, way: str) -> None:
+    """On a loop of the kernel's own, which ends when it has run out."""
+
+    class Closes(wasmos.Service):
+        name = "closes"
+
+        async def ping(self, caller: wasmos.Caller, value: int) -> int:
+            await self.kernel.sleep(0.001)
+            self.kernel.close()
+            return value
+
+    kernel = wasmos.Kernel(virtual_clock=True)
+    kernel.serve(Closes())
+    task = kernel.spawn(program("(call $ask @closes #9 #1)"), allow=["closes"], trusted=True)
+    loop = kernel.loop
+    if way == "run":
+        assert kernel.run()
+    elif way == "wait":
+        assert kernel.wait(task).cause == "killed"
+    else:
+        with pytest.raises(wasmos.ServiceError, match="aborted"):
+            kernel.call("closes", abi.Ping(1))
+    assert kernel.closed and kernel.live == 0
+    assert loop.is_closed()
+    kernel.close()
+
+
+def test_a_call_whose_client_ends(kernel: wasmos.Kernel) -> None:
+    kernel.serve(KillsCaller("now"))
+    with pytest.raises(wasmos.ServiceError) as seen:
+        kernel.call("kills", abi.Ping(1))
+    assert seen.value.code == ABORTED
+
+
+@pytest.mark.parametrize("whose", ["the kernel's", "mine"])
+def test_a_call_that_ends_with_an_error_leaves_no_client(kernel: wasmos.Kernel, whose: str) -> None:
+    """What ended the run may be anybody's. Nobody would be told the answer."""
+    kernel.serve(Slow())
+    live = kernel.live
+    client = kernel.client() if whose == "mine" else kernel
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    kernel.call_later(0.001, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        client.call("slow", abi.Ping(1))
+    assert kernel.live == live
+
+
+# --- what finalizers do ---------------------------------------------------------------------------
+
+
+class Buffer(bytearray):
+    """Ends something with itself."""
+
+    end: Callable[[], object]
+
+    def __del__(self) -> None:
+        self.end()
+
+
+def lending_client(kernel: wasmos.Kernel) -> wasmos.Client:
+    """Whose call to `taker` lends a buffer that kills it."""
+    client = kernel.client()
+    buffer = Buffer(4)
+    buffer.end = client.kill
+    client.begin("taker", abi.ConsoleTake(buffer), lambda: None)
+    return client
+
+
+def test_a_buffer_that_kills_whom_it_was_lent_by(kernel: wasmos.Kernel) -> None:
+    """It goes with its client, which is over then and can't be ended again."""
+    kernel.serve(lending.Slow())
+    ends: list[wasmos.Exit] = []
+    kernel.watch(ends.append)
+    lending_client(kernel).kill("once")
+    settle(kernel)
+    assert [end.message for end in ends] == ["once"]
+
+
+class Fills(wasmos.Service):
+    name = "taker"
+
+    def console_take(self, caller: wasmos.Caller, into: wasmos.Lent) -> int:
+        return into.write(b"fill")
+
+
+def test_it_kills_it_with_the_answer(kernel: wasmos.Kernel) -> None:
+    kernel.serve(Fills())
+    client = lending_client(kernel)
+    settle(kernel)
+    assert client.exit is None
+    assert client.finish() == abi.ConsoleTakeReply(4)
+    assert client.exit is not None
+
+
+def test_it_kills_it_with_an_error(kernel: wasmos.Kernel) -> None:
+    slow = lending.Slow()
+    kernel.serve(slow)
+    client = lending_client(kernel)
+    kernel.kill(slow.task)
+    settle(kernel)
+    assert client.exit is not None
+    with pytest.raises(wasmos.ServiceError, match="aborted"):
+        client.finish()
+
+
+class Caps(wasmos.Service):
+    """Its answer has several fields."""
+
+    name = "vm"
+
+    def cap_get(self, caller: wasmos.Caller, index: int) -> tuple[int, str]:
+        return 7, "x" * 1000
+
+
+@pytest.mark.parametrize("threshold", range(1, 9))
+def test_killed_while_its_answer_is_read(kernel: wasmos.Kernel, threshold: int) -> None:
+    kernel.serve(Caps())
+    client = kernel.client()
+    client.begin("vm", abi.CapGet(0), lambda: None)
+    settle(kernel)
+    answers: list[object] = []
+    collecting(threshold, client.kill, lambda: answers.append(kernel.answer_to(client.id)))
+    assert answers == [abi.CapGetReply(7, "x" * 1000)]
+
+
+@pytest.mark.parametrize("threshold", range(1, 9))
+def test_killed_while_it_is_looked_at(kernel: wasmos.Kernel, threshold: int) -> None:
+    client = kernel.client()
+    before = client.account()
+    accounts: list[object] = []
+    collecting(threshold, client.kill, lambda: accounts.append(kernel.account(client.id)))
+    assert accounts == [before]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import wasmos
+from tests.support.wat import M, program
 from wasmos import _core, abi
 from wasmos.kernel import Personality
 from wasmos.personalities import wasi
@@ -382,6 +383,18 @@ def test_randomness_from_the_core(toys: Toys) -> None:
     assert toys.run(toy("(call $random (i32.const 0) (i32.const 1048577))")).code == -17
     with pytest.raises(wasmos.ServiceError, match="too large"):
         toys.kernel.call("random", abi.RandomGet(bytearray(1048577)))
+
+
+@pytest.mark.parametrize(
+    ("service", "message"),
+    [("random", abi.ClockGet), ("random", abi.ClockResolution), ("clock", abi.RandomGet)],
+)
+def test_the_core_answers_only_for_whose_message_it_is(
+    toys: Toys, service: str, message: type[abi.Message]
+) -> None:
+    """Who may have anything of `random` learns no time by that, nor randomness of `clock`."""
+    body = f"(drop (call $ask @{service} #{message.TYPE} #0)) (i32.load #{M})"
+    assert toys.run(program(body), service).code == abi.ErrorCode.NOT_SUPPORTED
 
 
 def test_no_randomness_is_given_twice(toys: Toys) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import wasmos
+from tests.support.finalizers import collecting
 from tests.support.services import NOT_ALLOWED, Anything, Who, ping, send
 from tests.support.wat import M, passive, program, repeat, settle
 from wasmos import abi
@@ -28,6 +29,20 @@ def test_the_same_denial_in_a_row_is_one(kernel: wasmos.Kernel) -> None:
     assert [(e["fields"], e.get("count")) for e in entries] == [
         ({"value": 1}, 3), ({"value": 2}, None), ({"value": 1}, None)
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("threshold", range(1, 9))
+def test_taken_out_while_they_are_taken_out(kernel: wasmos.Kernel, threshold: int) -> None:
+    """By a finalizer, whenever the collector may run: each is told, once, and so are later ones."""
+    kernel.serve(Who())
+    client = kernel.client("me", allow=[])
+    entries = audited(kernel)
+    for value in range(3):
+        ping(client, value=value)
+    collecting(threshold, kernel.take_records, kernel.take_records)
+    ping(client, value=3)
+    kernel.take_records()
+    assert sorted(entry["fields"]["value"] for entry in entries) == [0, 1, 2, 3]
 
 
 def test_a_denial_says_all_that_is_known(kernel: wasmos.Kernel) -> None:

@@ -122,6 +122,25 @@ def test_every_way_of_taking_back_ends_it(kernel: wasmos.Kernel, how: str) -> No
     assert slow.cancelled == [1]
 
 
+@pytest.mark.parametrize("uses", [None, 1])
+def test_its_giver_is_denied_it(kernel: wasmos.Kernel, uses: int | None) -> None:
+    """Also if the call was the last use, and its grant is held by nobody any more."""
+    slow = Slow()
+    kernel.serve(slow)
+    giver = kernel.client("giver", allow=["slow"])
+    [heir] = heirs(kernel, 1)
+    giver.grants[0].delegate(heir, uses=uses)
+    begin(heir, "slow", 7)
+    kernel.deny(giver, "slow.ping(value=8)")
+    kernel.run(timeout=0.001)
+    assert slow.cancelled == []
+    kernel.deny(giver, "slow.ping(value=7)")
+    kernel.run(timeout=0.001)
+    assert slow.cancelled == [7]
+    with pytest.raises(wasmos.CapabilityDenied):
+        heir.finish()
+
+
 def test_a_call_that_something_else_admits_goes_on(kernel: wasmos.Kernel) -> None:
     slow = Slow()
     kernel.serve(slow)

@@ -10,7 +10,7 @@ import pytest
 
 import wasmos
 from tests.support import wat
-from tests.support.wat import M, program, repeat
+from tests.support.wat import M, program, repeat, settle
 from wasmos import _core, abi
 
 NOT_SUPPORTED, UNEXPECTED, INVALID_ARG, ABORTED = -9, -10, -11, -21
@@ -214,6 +214,27 @@ def test_interrupted_in_a_lookup(no_leaks: None, error: BaseException) -> None:
         task = kernel.spawn(program("@s"), allow=["s"], trusted=True)
         with pytest.raises(type(error)):
             kernel.wait(task)
+        assert kernel.wait(task).code == server.id
+
+
+@pytest.mark.parametrize("error", INTERRUPTIONS, ids=repr)
+def test_interrupted_in_a_lookup_that_waits(no_leaks: None, error: BaseException) -> None:
+    """It is looked up again, waits once, and is answered once."""
+    interruptions = [error]
+
+    class Interrupted(wasmos.Kernel):
+        def _lookup(self, id: int, name: str, quietly: bool) -> int | None:
+            answer = super()._lookup(id, name, quietly)
+            if interruptions:
+                raise interruptions.pop()
+            return answer
+
+    with Interrupted(virtual_clock=True) as kernel:
+        task = kernel.spawn(program("@s"), allow=["s"], trusted=True)
+        with pytest.raises(type(error)):
+            kernel.wait(task)
+        settle(kernel)
+        server = kernel.serve(ping(1))
         assert kernel.wait(task).code == server.id
 
 

@@ -156,6 +156,63 @@ def test_a_call_that_is_cancelled_before_it_began() -> None:
     drive(work)
 
 
+def test_a_call_whose_client_is_killed() -> None:
+    async def work(kernel: wasmos.AsyncKernel) -> None:
+        slow = Slow()
+        kernel.serve(slow)
+        client = kernel.sync.client("mine")
+        call = asyncio.create_task(kernel.call("slow", abi.Ping(1), client=client))
+        await until(lambda: slow.begun == 1)
+        client.kill()
+        with pytest.raises(wasmos.ServiceError, match="aborted"):
+            await call
+        assert slow.given_up == 1
+
+    drive(work)
+
+
+def test_a_client_calls_once_at_a_time() -> None:
+    """The second call is refused, and the first one is answered all the same."""
+
+    async def work(kernel: wasmos.AsyncKernel) -> None:
+        slow = Slow()
+        kernel.serve(slow)
+        kernel.serve(wat.Plus())
+        client = kernel.sync.client("mine")
+        call = asyncio.create_task(kernel.call("slow", abi.Ping(1), client=client))
+        await until(lambda: slow.begun == 1)
+        with pytest.raises(wasmos.ServiceError, match="in a call already"):
+            await kernel.call("plus", abi.Ping(1), client=client)
+        slow.gate.set()
+        assert await call == abi.PingReply(2)
+
+    drive(work)
+
+
+def test_whose_client_it_is() -> None:
+    """One that was given is its owner's, before and afterwards; others are used again."""
+
+    async def work(kernel: wasmos.AsyncKernel) -> None:
+        kernel.serve(wat.Plus())
+        kernel.serve(Slow())
+        client = kernel.sync.client("mine", allow=["plus"])
+        assert await kernel.call("plus", abi.Ping(1), client=client) == abi.PingReply(2)
+        slow = asyncio.create_task(kernel.call("slow", abi.Ping(1)))
+        await asyncio.sleep(0)
+        assert not client.busy
+        slow.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await slow
+        live = kernel.sync.live
+        for _ in range(3):
+            with pytest.raises(LookupError):
+                await kernel.call("nobody", abi.Ping(1))
+            assert await kernel.call("plus", abi.Ping(1)) == abi.PingReply(2)
+        assert kernel.sync.live == live + 1
+
+    drive(work)
+
+
 def test_timeouts_of_calls_and_waits() -> None:
     async def work(kernel: wasmos.AsyncKernel) -> None:
         slow = Slow()
@@ -170,6 +227,20 @@ def test_timeouts_of_calls_and_waits() -> None:
             assert task.exit is None  # it goes on
             task.kill()
             assert (await kernel.wait(task, timeout=10)).cause == "killed"
+
+    drive(work)
+
+
+def test_a_wait_that_is_over_leaves_nothing() -> None:
+    """A task can be waited for again and again, for as long as it lives."""
+
+    async def work(kernel: wasmos.AsyncKernel) -> None:
+        task = await kernel.spawn(wat.SLEEP, trusted=True)
+        told = len(task._on_end)
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await kernel.wait(task, timeout=0)
+        assert len(task._on_end) == told
 
     drive(work)
 

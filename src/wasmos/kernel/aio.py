@@ -115,9 +115,16 @@ class AsyncKernel:
         """Wait until `task` ends; how it ended. Raises TimeoutError (by the
         loop's clock); the task then goes on."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        task.when_ended(lambda _: resolve(ended))
-        async with asyncio.timeout(timeout):
-            await self._or_pump(ended)
+
+        def tell(_exit: Exit) -> None:
+            resolve(ended)
+
+        task.when_ended(tell)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._or_pump(ended)
+        finally:
+            task.unwatch(tell)
         assert task.exit is not None
         return task.exit
 
@@ -131,7 +138,12 @@ class AsyncKernel:
     ) -> Any:
         """As `Kernel.call`. Cancelling it, or its timeout, ends the client's
         task; the service finishes what it does, and the answer is dropped."""
-        client = client or self.sync.idle_client()
+        if client is None:
+            client = self.sync.idle_client()
+            try:
+                return await self.call(service, message, client=client, timeout=timeout)
+            finally:
+                self.sync.release_client(client)
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(timeout):
@@ -140,10 +152,7 @@ class AsyncKernel:
         except (asyncio.CancelledError, TimeoutError):
             client.kill("its call was given up")
             raise
-        try:
-            return client.finish()
-        finally:
-            self.sync.release_client(client)
+        return client.finish()
 
     async def _or_pump(self, future: asyncio.Future[None]) -> None:
         """Wait for `future`, or raise what ended the kernel's own loop."""

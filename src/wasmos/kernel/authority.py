@@ -201,6 +201,8 @@ class Authority:
         grant.origin = origin
         self._enter(grant, "deny" if deny else "grant")
         if deny:
+            if not self._kernel.is_over(task.id):  # who audits may have ended it
+                self._kernel.names.drop_lookups(task.id)
             for heir in self._heirs(task.id):
                 heir.excepts.append(grant)
                 self._except(heir, grant)
@@ -478,7 +480,8 @@ class Authority:
 
     def _except(self, heir: Grant, rule: Grant) -> None:
         """What somebody is denied isn't part of what came from them."""
-        self._kernel.except_cap(heir.id, rule.id, self._number(rule), *rule.compiled)
+        number = self._number(rule)
+        self._kernel.except_cap(heir.id, heir.holder, rule.id, number, *rule.compiled)
 
     def _lift(self, rule: Grant) -> None:
         """It is denied no longer, and so isn't to those it was passed on to."""

@@ -343,7 +343,7 @@ cdef class Core:
             if not 0 < type < self.k.types:
                 raise UsageError(f"message {type} is not defined")
             self.k.native_ops[type] = NATIVE_OPS[name]
-        task.natives = True
+            task.natives |= 1 << <int>NATIVE_OPS[name]
 
     def add_client(self, uint32_t mail_limit):
         """A task that is a Python client."""
@@ -425,7 +425,7 @@ cdef class Core:
         cdef wasmtime_val_raw_t value
         value.v128[0] = value.v128[1] = 0
         task.linker = api.linker_new(self.engine.ptr)
-        self._allow_handler(task)
+        allow_handler(k, task)
         ticker_start(k.ticker)
         with nogil:
             task.error = api.linker_instantiate(
@@ -453,12 +453,6 @@ cdef class Core:
             return
         task.entry = item.of.func
         task.phase = WORKING
-
-    cdef void _allow_handler(self, Task *task) noexcept:
-        if self.k.deterministic:
-            api.set_fuel(task.context, <uint64_t>self.k.handler_ns)
-        else:
-            api.set_epoch_deadline(task.context, self.k.handler_ticks)
 
     # --- authority ---
 
@@ -540,18 +534,19 @@ cdef class Core:
             self._aborted(service, id, serial)
         return 0
 
-    def except_cap(self, int32_t id, int32_t denial, int32_t service, messages,
-                   dict tests):
-        """From now on a capability doesn't admit what a rule, in its compiled
-        form, speaks of: the one that denies it to somebody it came from."""
+    def except_cap(self, int32_t id, int32_t owner, int32_t denial, int32_t service,
+                   messages, dict tests):
+        """From now on a capability, which is or was `owner`'s, doesn't admit what a rule,
+        in its compiled form, speaks of: the one that denies it to somebody it came from."""
         cdef Cap *cap = self._cap(id)
+        cdef Task *holder = find(&self.k, owner)
         cdef Cap *rule = cap_make(denial, service, messages, tests)
         rule.next = cap.excepts
         cap.excepts = rule
         if cap.holder is not NULL:
             changed(cap.holder, cap.service)
-            if cap.holder.cap is cap:
-                self._reconsider(cap.holder, rule)
+        if holder is not NULL and holder.cap is cap:    # if only by its last use
+            self._reconsider(holder, rule)
 
     def lift_exception(self, int32_t id, int32_t denial):
         """End what `except_cap` began."""
@@ -601,11 +596,11 @@ cdef class Core:
 
     def admitting(self, int32_t id):
         """The capabilities that admit the call which task `id` has under way."""
+        cdef list found = []    # first: a new object may be what some finalizer waited for
         cdef Task *task = self._task(id)
         cdef Task *dst
         cdef Hold *hold
         cdef uint32_t i
-        cdef list found = []
         dst = find(&self.k, task.peer)
         if dst is NULL or task.state != AWAITING or not task.is_kept:
             return found
@@ -646,8 +641,8 @@ cdef class Core:
         return <Cap *><size_t>where
 
     cdef list _take_spent(self):
-        cdef Cap *cap = self.k.spent
         cdef list ids = []
+        cdef Cap *cap = self.k.spent
         while cap is not NULL:
             self.k.spent = cap.spent
             ids.append(cap.id)
@@ -788,16 +783,16 @@ cdef class Core:
         cdef Kern *k = &self.k
         cdef Record *row
         cdef list rows = []
-        cdef uint64_t lost = k.records_lost
+        cdef uint64_t lost
         self._enter()
+        lost, k.records_lost = k.records_lost, 0
         while k.record_read < k.record_next:
             row = &k.records[k.record_read & k.record_mask]
+            k.record_read += 1  # first: a new object may be what some finalizer waited for
             rows.append((
                 row.time_ns, RECORD_NAMES[row.kind], WHY_NAMES[row.cause], row.task,
                 row.peer, row.service, row.type, row.cap, row.count,
                 PyBytes_FromStringAndSize(<char *>row.data, row.size)))
-            k.record_read += 1
-        k.records_lost = 0
         k.record_urgent = k.record_timed = False
         if rows or lost:
             self._recorded(rows, lost)
@@ -907,7 +902,7 @@ cdef class Core:
             if task.wake:
                 task.wake = False
                 if task.result != OK:
-                    self.lending.pop(id, None)
+                    answer = self.lending.pop(id, None)     # as in `send`
                 self._completed(id, task.result)
                 task = find(&self.k, id)
             if task is not NULL and task.state == IDLE and (
@@ -946,10 +941,7 @@ cdef class Core:
         cdef int32_t type = load_i32(message)
         cdef Handler handler
         handler = (<dict>service.handlers).get(type)
-        task.calls += 1
-        task.bytes_sent += size
-        service.served += 1
-        service.bytes_received += size
+        account_call(task, service, size)
         serial = task.calls
         task.state = AWAITING
         push(&service.waiters, task)
@@ -1149,7 +1141,8 @@ cdef class Core:
             raise InternalError(f"task {id} is running")
         if task.state != EXITED:
             die(&self.k, task, EXIT_KILLED)
-        self._bury(task)
+        if task.queue is not NULL:  # else it is being buried, by which all sorts of things end
+            self._bury(task)
 
     def is_over(self, int32_t id):
         """Whether task `id` is gone, or as good as gone."""
@@ -1231,7 +1224,7 @@ cdef class Core:
             raise ValueError("a message has 8 to 1,512 bytes")
         memset(task.buffer, 0, MESSAGE_BYTES)
         memcpy(task.buffer, <const char *>message, len(message))
-        self.lending.pop(client, None)
+        lent = self.lending.pop(client, None)   # whose end may be the client's: last
         return self._send(task, dst)
 
     cdef Task *_idle_client(self, int32_t client) except NULL:
@@ -1248,7 +1241,7 @@ cdef class Core:
         ticker_start(k.ticker)
         result = ipc_call(k, task, dst, 0)
         if result != PENDING and result != OK:
-            self.lending.pop(task.id, None)
+            lent = self.lending.pop(task.id, None)  # as in `send`
         if result != PENDING and task.mail_head is not NULL:
             push(&k.attention, task)
         if not self.stepping:
@@ -1273,7 +1266,7 @@ cdef class Core:
         # Its attributes may have been properties, and have done anything.
         task = self._idle_client(client)
         memcpy(task.buffer, raw, MESSAGE_BYTES)
-        self.lending.pop(client, None)
+        before = self.lending.pop(client, None)     # as in `send`
         if lent is not None:
             self.lending[client] = lent
         return self._send(task, dst)
@@ -1283,14 +1276,14 @@ cdef class Core:
         cdef Task *task = self._task(client)
         cdef int32_t type = load_i32(task.buffer)
         cdef Layout layout
-        self.lending.pop(client, None)
+        lent = self.lending.pop(client, None)   # as in `send`
         if type < 0:
             return type
         layout = self.layouts.get(type)
         if layout is None:
             return ERR_UNEXPECTED
         try:
-            return layout.read(task.buffer)
+            return layout.decode(PyBytes_FromStringAndSize(<char *>task.buffer, layout.size))
         except MalformedMessage:
             return ERR_UNEXPECTED
 
@@ -1382,7 +1375,7 @@ cdef class Core:
 
     def account(self, int32_t id):
         """What task `id` is doing and has used."""
-        cdef Task *task = self._task(id)
+        cdef Task task = self._task(id)[0]  # a copy: a finalizer may end it
         cdef uint64_t memory = 0
         if task.memory.is_there:
             memory = api.memory_size(task.context, &task.memory.handle)

@@ -139,7 +139,11 @@ class Driver:
     def _run_in_loop(self, until: Callable[[], bool], deadline_ns: int | None) -> bool:
         if not self._own_loop:
             raise UsageError("in a coroutine, await it: use wasmos.AsyncKernel")
-        return self.loop.run_until_complete(self.drive(until, deadline_ns))
+        try:
+            return self.loop.run_until_complete(self.drive(until, deadline_ns))
+        finally:
+            if self._kernel.closed:
+                self.close()
 
     async def drive(self, until: Callable[[], bool], deadline_ns: int | None = None) -> bool:
         """`run` as a coroutine: takes turns with everything else on the loop."""
@@ -201,8 +205,8 @@ class Driver:
     # --- the end ---
 
     def close(self) -> None:
-        """End what runs on the kernel's own loop, and the loop."""
-        if self._loop is None or not self._own_loop:
+        """End what runs on the kernel's own loop, and the loop; if it runs now, after that."""
+        if self._loop is None or not self._own_loop or self._loop.is_running():
             return
         import asyncio
 

@@ -69,11 +69,14 @@ class Interrupts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        number = self._taken()  # from here on nobody is reminded
-        for each, handler in self._replaced:
-            _signal.signal(each, handler)
-        self._replaced.clear()
-        number = self._taken() or number  # it may have come just now
+        number = 0
+        try:
+            number = self._taken()  # from here on nobody is reminded
+        finally:  # a second signal may be raised there
+            for each, handler in self._replaced:
+                _signal.signal(each, handler)
+            self._replaced.clear()
+            number = self._taken() or number  # it may have come just now
         if number and not isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise _error(number)  # one that came after the last look isn't lost
 

@@ -70,10 +70,7 @@ cdef inline void deliver(Kern *k, Task *sender, Task *receiver,
     """Hand over a request; the receiver now holds the reply right."""
     write_message(guest_message(receiver, receiver.message), message, type,
                   sender.id, size)
-    sender.calls += 1
-    sender.bytes_sent += size
-    receiver.served += 1
-    receiver.bytes_received += size
+    account_call(sender, receiver, size)
     sender.state = AWAITING
     sender.peer = receiver.id
     push(&receiver.waiters, sender)
@@ -143,7 +140,7 @@ cdef int32_t admit(Kern *k, Task *task, Task *dst, const uint8_t *message,
     if dst.kind == PASSIVE and dst.direct and dst.state == IDLE:
         admitted(k, task, dst, REC_CALL, message, type, size, verdict)
         return call_in_place(k, task, dst, message, type, size)
-    if dst.natives and native_op(k, type) and not verdict.cap.has_badge and (
+    if dst.natives >> native_op(k, type) & 1 and not verdict.cap.has_badge and (
             task.kind != HOST):
         admitted(k, task, dst, REC_CALL, message, type, size, verdict)
         return answer_natively(k, task, dst, message, type)
@@ -303,6 +300,13 @@ cdef enum:
     MAX_HANDOVERS = 64      # bounds nested polls, not how deep calls may nest
 
 
+cdef inline void allow_handler(Kern *k, Task *service) noexcept nogil:
+    if k.deterministic:
+        api.set_fuel(service.context, <uint64_t>k.handler_ns)
+    else:
+        api.set_epoch_deadline(service.context, k.handler_ticks)
+
+
 cdef int32_t call_in_place(Kern *k, Task *task, Task *dst,
                            const uint8_t *message, int32_t type,
                            uint32_t size) noexcept nogil:
@@ -316,17 +320,11 @@ cdef int32_t call_in_place(Kern *k, Task *task, Task *dst,
     write_message(guest_message(dst, dst.inbox), message, type, task.id, size)
     argument.i32 = <int32_t>dst.inbox
     dst.state = RUNNING
-    if k.deterministic:
-        api.set_fuel(dst.context, <uint64_t>k.handler_ns)
-    else:
-        api.set_epoch_deadline(dst.context, k.handler_ticks)
+    allow_handler(k, dst)
     error = api.call_unchecked(dst.context, &dst.entry, &argument, 1, &dst.trap)
     if k.deterministic:
         bill_handler(k, task, dst)
-    task.calls += 1
-    task.bytes_sent += size
-    dst.served += 1
-    dst.bytes_received += size
+    account_call(task, dst, size)
     if error is not NULL or dst.trap is not NULL:
         dst.error = error
         die(k, dst, EXIT_TRAPPED)
@@ -335,8 +333,7 @@ cdef int32_t call_in_place(Kern *k, Task *task, Task *dst,
     # Both memories may have moved; neither can have shrunk.
     size = copy_reply(k, guest_message(task, task.message),
                       guest_message(dst, dst.inbox), dst.id)
-    dst.bytes_sent += size
-    task.bytes_received += size
+    account_send(dst, task, size)
     if k.trace:
         emit(k, EV_REPLY, dst.id, task.id,
              load_i32(guest_message(task, task.message)), 0)
@@ -470,6 +467,7 @@ cdef int32_t send_oneway(Kern *k, Task *task, Task *dst,
 
 cdef inline void went(Kern *k, Task *task, Task *dst, const uint8_t *message,
                       int32_t type, uint32_t size, Verdict *verdict) noexcept nogil:
+    task.oneways += 1
     account_send(task, dst, size)
     if verdict.cap is not NULL:
         admitted(k, task, dst, REC_ONEWAY, message, type, size, verdict)
@@ -477,9 +475,14 @@ cdef inline void went(Kern *k, Task *task, Task *dst, const uint8_t *message,
         emit(k, EV_ONEWAY, task.id, dst.id, type, 0)
 
 
+cdef inline void account_call(Task *task, Task *dst, uint32_t size) noexcept nogil:
+    task.calls += 1
+    dst.served += 1
+    account_send(task, dst, size)
+
+
 cdef inline void account_send(Task *task, Task *dst,
                               uint32_t size) noexcept nogil:
-    task.oneways += dst.state != AWAITING
     task.bytes_sent += size
     dst.bytes_received += size
 

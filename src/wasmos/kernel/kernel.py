@@ -365,7 +365,7 @@ class Kernel(Hooks):
     @property
     def tasks(self) -> list[Task]:
         """All live tasks, services and clients included, by id."""
-        return [self._tasks[id] for id in sorted(self._tasks)]
+        return [self._tasks[id] for id in sorted(self._tasks) if not self.is_over(id)]
 
     def name_of(self, id: int) -> str:
         """A task's name, also for some time after its end; "" if unknown."""
@@ -572,8 +572,10 @@ class Kernel(Hooks):
         return self.client("host")
 
     def release_client(self, client: Client) -> None:
-        """Give back what `idle_client` gave."""
-        if client.exit is None and not client.busy:
+        """Give back what `idle_client` gave. A call that is under way still is given up."""
+        if client.busy:
+            self.kill(client, "its call was given up")
+        elif client.exit is None:
             self._idle_hosts.append(client)
 
     def encode(self, message: abi.Message) -> bytes:
@@ -715,9 +717,9 @@ class Kernel(Hooks):
             return
         self.check_thread()
         self.closed = True  # first: nobody who hears of an end can begin anew
-        for task in self.tasks:
-            if task.id not in self._services:
-                self.kill(task, "the kernel was closed")
+        for id in sorted(self._tasks):  # also those who are over, and whose end was not told yet
+            if id not in self._services:
+                self.kill(id, "the kernel was closed")
         for id in sorted(self._services, reverse=True):
             self.kill(id, "the kernel was closed")
         self.driver.close()

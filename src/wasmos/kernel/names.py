@@ -30,7 +30,7 @@ class ServiceNames:
         self.tasks: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
         self._names: list[str] = []  # by number
-        self._waiting: dict[str, list[int]] = {}  # guests in ipc_lookup
+        self._waiting: dict[str, dict[int, None]] = {}  # guests in ipc_lookup, the first come first
         self._wanted: dict[str, list[asyncio.Future[None]]] = {}  # coroutines
 
     def number(self, name: str) -> int:
@@ -65,7 +65,7 @@ class ServiceNames:
         self.check_free(name)
         self._core.set_service(id, self.number(name))
         self.tasks[name] = id
-        for waiter in self._waiting.pop(name, []):
+        for waiter in self._waiting.pop(name, ()):
             self._core.answer_lookup(waiter, id)
         for known in self._wanted.pop(name, []):
             resolve(known)
@@ -87,7 +87,7 @@ class ServiceNames:
             return int(abi.ErrorCode.NOT_ALLOWED)
         if name in self.tasks:
             return self.tasks[name]
-        self._waiting.setdefault(name, []).append(id)
+        self._waiting.setdefault(name, {})[id] = None  # once, if it is asked again after Ctrl-C
         return None
 
     def drop_lookups(self, id: int) -> bool:
@@ -122,6 +122,6 @@ class ServiceNames:
     def _stop_waiting(self, id: int) -> None:
         for name, ids in list(self._waiting.items()):
             if id in ids:
-                ids.remove(id)
+                del ids[id]
                 if not ids:
                     del self._waiting[name]

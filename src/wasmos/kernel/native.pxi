@@ -63,8 +63,11 @@ cdef int32_t answer_natively(Kern *k, Task *task, Task *dst,
         memcpy(answer + 8, &value, 8)
     store_i32(answer, error if error else type + 1)    # an rpc's two numbers
     store_i32(answer + 4, dst.id)
-    task.calls += 1
-    dst.served += 1
+    account_call(task, dst, message_size(k, type))
+    account_send(dst, task, message_size(k, load_i32(answer)))
+    if k.trace:
+        emit(k, EV_CALL, task.id, dst.id, type, 0)
+        emit(k, EV_REPLY, dst.id, task.id, load_i32(answer), 0)
     return OK
 
 

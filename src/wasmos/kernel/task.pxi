@@ -135,7 +135,7 @@ cdef struct Task:
     Loan *loan              # of its memory to Python, or NULL
     bint quietly            # it looks up what it may do without
     bint is_leaving         # it has ended itself, with an exit code
-    bint natives            # whether the core itself answers for it
+    uint8_t natives         # SERVICE: bit i: NativeOp i is one that the core answers for it
     wasmtime_func_t entry
     Invocation *invoked     # or NULL
     void *future

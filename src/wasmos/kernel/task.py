@@ -6,7 +6,7 @@ Law: a handle outlives its task; `exit` tells whether that happened.
 from __future__ import annotations
 
 from wasmos import abi
-from wasmos.errors import CapabilityDenied, ServiceError
+from wasmos.errors import CapabilityDenied, Deadlock, ServiceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,6 +75,11 @@ class Task:
         else:
             self._on_end.append(action)
 
+    def unwatch(self, action: Callable[[Exit], object]) -> None:
+        """End what `when_ended` began."""
+        if action in self._on_end:
+            self._on_end.remove(action)
+
     def farewells(self) -> list[Callable[[Exit], object]]:
         """Whom the kernel tells that it is gone."""
         actions, self._on_end = self._on_end, []
@@ -106,9 +111,12 @@ class Client(Task):
         self.busy = False
         self._done: Callable[[], object] | None = None
         self.on_mail: Callable[[], object] | None = None
+        self.when_ended(self._ended)
 
     def begin(self, service: str, message: abi.Message, done: Callable[[], object]) -> None:
         """Send a request. `done` is called when `finish` has an answer."""
+        if self.busy:
+            raise ServiceError(abi.ErrorCode.STILL_USED, f"{self.name!r} is in a call already")
         dst = self.kernel.service_id(service)
         self.busy, self._result, self._done = True, None, done
         self._reply_type = message.TYPE + 1  # an rpc's two numbers follow each other
@@ -127,6 +135,13 @@ class Client(Task):
         if self._done is not None:
             self._done()
 
+    def _ended(self, _exit: Exit) -> None:
+        """Whatever it was to be answered reaches nobody; who waits for that hears of it."""
+        if self.busy and self._result is None:
+            self.completed(abi.ErrorCode.ABORTED)
+        else:
+            self._result = abi.ErrorCode.ABORTED
+
     def finish(self) -> Any:
         """The answer. Raises CapabilityDenied or ServiceError."""
         result, self._result, self.busy = self._result, None, False
@@ -139,16 +154,18 @@ class Client(Task):
         raise CapabilityDenied(f"{self.name!r}") if reply == -8 else ServiceError(reply)
 
     def call(self, service: str, message: abi.Message, *, timeout: float | None = None) -> Any:
-        """Call a service and wait; see `Kernel.call`. After a TimeoutError
-        this client is spent: its call is still under way."""
-        if self.busy:
-            raise ServiceError(abi.ErrorCode.STILL_USED, f"{self.name!r} is in a call already")
+        """Call a service and wait; see `Kernel.call`. After a TimeoutError, or what else ended
+        the wait, this client is spent: the answer would come when nobody waits for it."""
         self.begin(service, message, lambda: None)
-        if self._result is None and not self.kernel.run(
-            lambda: self._result is not None, timeout=timeout
-        ):
-            self.kill("its call timed out")
-            raise TimeoutError(f"no answer from {service!r} after {timeout:g} s")
+        try:
+            in_time = self.kernel.run(lambda: self._result is not None, timeout=timeout)
+            if self._result is None and in_time:
+                raise Deadlock(f"{self} waits for {service!r}, and nothing will change that")
+            if self._result is None:
+                raise TimeoutError(f"no answer from {service!r} after {timeout:g} s")
+        except BaseException:
+            self.kill("its call was given up")
+            raise
         return self.finish()
 
     def has_mail(self) -> None:
