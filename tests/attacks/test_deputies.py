@@ -8,7 +8,9 @@ import pytest
 
 from tests.attacks.attack import Bank, Scene, Slow, attack, serve_vm, settle, wat
 from wasmos import abi
+from wasmos.servers.clock import Clock
 from wasmos.servers.fs import Fs, Image
+from wasmos.servers.random import Random
 
 
 @pytest.fixture
@@ -202,3 +204,16 @@ def test_killing_upwards(scene: Scene) -> None:
     settle(scene.kernel)
     assert low.call("vm", abi.DestroyTask(top.id)).error == -8
     assert top.task.exit is None
+
+
+@attack(
+    "the clock by way of another service",
+    "A task that may use `random` alone sends it `clock_get`, which the core answers itself",
+    stopped_by=r"reply random.* to evil.*: not supported",
+)
+def test_the_clock_by_way_of_another_service(scene: Scene) -> None:
+    scene.serve(Clock())
+    scene.serve(Random())
+    ask = f"(drop (call $ask @random #{abi.ClockGet.TYPE} #0)) (i32.load #{wat.M})"
+    evil = scene.guest("evil", wat.program(ask), "random")
+    assert scene.kernel.wait(evil).code == abi.ErrorCode.NOT_SUPPORTED
