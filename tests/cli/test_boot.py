@@ -11,6 +11,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 
 from tests.support import talkers, wat
 from tests.support.command import (
+    SECONDS,
     SYSTEM,
     WASMOS,
     Running,
@@ -511,6 +513,37 @@ def test_a_signal_ends_it_in_good_order(
         status, _, stderr = system.end()
     assert status == expected
     assert "shutting down" in stderr
+    assert (tmp_path / "kept" / "new.txt").read_text() == "data"
+
+
+# The command `wasmos`, which is sent a signal when it begins to shut down.
+TOLD_AGAIN = """
+import os, sys
+from wasmos import cli
+from wasmos.system.boot import System
+
+shutdown = System.shutdown
+
+async def told_again(system):
+    os.kill(os.getpid(), {number:d})
+    await shutdown(system)
+
+System.shutdown = told_again
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_it_goes_down_changes_nothing(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Who closes a terminal, or stops a service, may send two."""
+    code = TOLD_AGAIN.format(number=number)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "boot", "-q", folder(tmp_path, SAVES)],
+        input=b"write new.txt data\n", env=environment(), timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
     assert (tmp_path / "kept" / "new.txt").read_text() == "data"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import wasmgen
 from tests.support.command import GUESTS, HELLO, SYSTEM, folder, wasmos_
-from wasmos.cli import main
+from wasmos.cli import EXIT_INTERRUPTED, main
 from wasmos.personalities.wasi.functions import FUNCTIONS
 
 
@@ -37,6 +37,23 @@ def test_a_program() -> None:
         "  its strings name these services: console, args",
         f"  try: wasmos run --allow console --allow args {shlex.quote(HELLO)}",
     ]
+
+
+def test_a_name_that_has_no_bytes_here(tmp_path: Path) -> None:
+    """Guests choose names, and users an encoding that may not have them."""
+    path = tmp_path / "späß.wat"
+    path.write_text('(module (func (export "main")))')
+    done = wasmos_("check", path, env={"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "sp\\xe4\\xdf.wat: accepted, a program" in done.stdout
+
+
+def test_ctrl_c_while_the_words_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_words: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wasmos.cli.parser.parse", interrupted)
+    assert main(["check"]) == EXIT_INTERRUPTED
 
 
 def test_a_program_is_not_held_against_a_policy(tmp_path: Path) -> None:

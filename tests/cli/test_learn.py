@@ -152,6 +152,14 @@ def test_denying(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+def test_a_policy_is_utf_8_wherever_it_goes(tmp_path: Path) -> None:
+    path = tmp_path / "späß.wat"
+    path.write_text('(module (func (export "main")))')
+    done = wasmos_("learn", "-q", "-o", "-", path, env={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0
+    assert tomllib.loads(done.stdout)["task"] == {"späß": {"allow": []}}
+
+
 # Its exit code is the first letter of what the variable MINE has in it.
 GETS = program(
     f"""(i32.store #1024 #{abi.EnvGet.TYPE}) (memory.copy #1032 #512 #5)

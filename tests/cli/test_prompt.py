@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ from tests.support.sender import sends
 from tests.support.talkers import printer, reader
 from tests.support.wat import M, program
 from wasmos import abi
-from wasmos.cli.prompt import file_name
+from wasmos.cli.prompt import ask_line, file_name
 
 WEBSERVER = str(GUESTS / "webserver.wasm")
 QUESTION = r"hello asks: may write \(console\)\?"
@@ -129,6 +131,16 @@ def test_the_end_of_input_is_a_no() -> None:
         you.type(CTRL_D)
         assert you.status() == 0
     assert "Hello from" not in str(you.screen)
+
+
+def test_a_terminal_that_is_gone_is_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For who ignores the signal that says so: neither the run nor what was learnt is lost."""
+    outer, inner = os.openpty()
+    with open(inner, closefd=False) as stdin, open(inner, "w") as stderr:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(sys, "stderr", stderr)
+        os.close(outer)
+        assert ask_line("answer> ") is None
 
 
 def test_an_interrupt_ends_it() -> None:

@@ -283,6 +283,22 @@ def test_an_alarm_that_waits_for_room_can_still_be_cleared(
     assert (rung(client), kernel.uptime) == ([2], 9)
 
 
+def test_alarms_that_nobody_hears_are_no_more_than_are_set(
+    kernel: wasmos.Kernel, client: wasmos.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a task that reads nothing replaces them."""
+    waits: list[Callable[[], object]] = []
+    monkeypatch.setattr(kernel, "when_room", waits.append)
+    fill_mailbox(kernel, client)
+    for turn in range(100):
+        set_alarm(client, turn % 2, 1)
+        kernel.run(timeout=1)
+    assert len(waits) == 1
+    assert set(rung(client)) == {99}
+    waits[0]()
+    assert sorted(rung(client)) == [0, 1]
+
+
 def test_the_alarms_of_who_ended_are_gone(kernel: wasmos.Kernel, client: wasmos.Client) -> None:
     set_alarm(client, 1, 10 * S)
     full = kernel.client()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 import wasmos
@@ -225,15 +227,21 @@ def test_spawn_without_a_host_that_can(kernel: wasmos.Kernel) -> None:
         (wasmos.CompileLimitExceeded("too long"), ErrorCode.NO_RESOURCES),
         (wasmos.ServiceError(ErrorCode.NO_MEMORY), ErrorCode.NO_MEMORY),
         (wasmos.CapabilityDenied("x"), ErrorCode.NOT_ALLOWED),
+        (FileNotFoundError(errno.ENOENT, "no such file", "x.wasm"), ErrorCode.NOT_FOUND),
+        (PermissionError(errno.EACCES, "permission denied", "x.wasm"), ErrorCode.NOT_FOUND),
+        (OSError(errno.EMFILE, "too many open files"), ErrorCode.NO_RESOURCES),
     ],
     ids=lambda value: str(value),
 )
-def test_spawn_that_fails(kernel: wasmos.Kernel, error: Exception, code: ErrorCode) -> None:
+def test_spawn_that_fails(
+    kernel: wasmos.Kernel, caplog: pytest.LogCaptureFixture, error: Exception, code: ErrorCode
+) -> None:
     async def fail(name: str, caller: wasmos.Caller, rules: object) -> wasmos.Task:
         raise error
 
     kernel.serve(Vm(fail))
     assert refusal(kernel.client(), abi.SpawnTask("x")) == code
+    assert "Traceback" not in caplog.text
 
 
 def test_a_refused_module_is_logged(

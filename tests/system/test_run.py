@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import json
 import os
@@ -734,3 +735,23 @@ def test_a_port_that_it_was_given_is_not_missing(
     options: dict[str, Any], lacked: tuple[str, ...]
 ) -> None:
     assert wasmos.run(looks(EXIT_1, "sock_accept"), **options).lacked == lacked
+
+
+CHANCE = """
+(module (import "wasi_snapshot_preview1" "random_get" (func $get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\\40\\00\\00\\00\\20\\00\\00\\00")
+  (func (export "_start")
+    (drop (call $get (i32.const 64) (i32.const 32)))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))
+"""
+
+
+@pytest.mark.parametrize("seed", ["7", 'a"b', "a\\", "a\\x41", "\n", "\udcff"])
+def test_a_seed_is_any_text_and_means_itself(seed: str) -> None:
+    """Also one that rules would have to write in another way."""
+    key = hashlib.sha256(seed.encode("utf-8", "surrogateescape")).digest()
+    expected = hashlib.sha256(key + bytes(8)).digest()
+    assert wasmos.run(CHANCE, seed=seed, capture_output=True).stdout == expected

@@ -71,8 +71,13 @@ static __attribute__((noinline)) errno_t transfer_part(struct transfer *t, struc
     }
 }
 
-/* Several parts: all of them are looked at before the first is used. Reading from what may keep
- * us waiting ends with the first that isn't empty. */
+/* Whether one part comes after the other, until one isn't full. Reading from what may keep us
+ * waiting ends with the first that isn't empty, unless the program wants to wait for all. */
+static inline bool goes_on(const struct transfer *t) {
+    return t->writes || t->d->kind == FILE_ || t->flags == RECEIVE_ALL;
+}
+
+/* Several parts: all of them are looked at before the first is used. */
 static __attribute__((noinline)) errno_t transfer_parts(struct transfer *t, user_t parts,
                                                         uint32_t count, uint32_t *total) {
     struct iovec part;
@@ -96,7 +101,7 @@ static __attribute__((noinline)) errno_t transfer_parts(struct transfer *t, user
             return *total > 0 ? SUCCESS : err;
         }
         *total += done;
-        if (done < part.size || (!t->writes && t->d->kind != FILE_)) {
+        if (done < part.size || !goes_on(t)) {
             break;
         }
     }

@@ -60,7 +60,7 @@ errno_t sock_recv(uint32_t fd, user_t parts, uint32_t count, uint32_t flags, use
     }
     TRY(socket_of(fd, SOCKET, RIGHT_FD_READ, &t.d));
     TRY(CHECK_SIZED(flags_result, sizeof(none)));
-    t.flags = (flags & PEEK ? 2 : 0) | (flags & WAITALL ? 4 : 0);
+    t.flags = (flags & PEEK ? RECEIVE_PEEK : 0) | (flags & WAITALL ? RECEIVE_ALL : 0);
     TRY(transfer(&t, parts, count, result));
     return store(flags_result, &none, sizeof(none));
 }

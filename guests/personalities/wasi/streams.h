@@ -4,6 +4,9 @@
  * needs; a length that a server answers with is never more than was asked for. */
 #pragma once
 
+/* How `tcpip_receive` is asked. */
+enum { RECEIVE_PEEK = 2, RECEIVE_ALL = 4 };
+
 /* A reply's length, which is the server's word. */
 static inline errno_t within(uint32_t size, uint32_t most, uint32_t *done) {
     *done = size;

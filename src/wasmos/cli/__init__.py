@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 
 EXIT_USAGE = 2
 EXIT_DENIED = 77  # as in EX_NOPERM
@@ -22,10 +23,18 @@ EXIT_BROKEN_PIPE = 141  # as a shell shows the end by SIGPIPE
 
 def main(arguments: list[str] | None = None) -> int:
     """Run `wasmos`; the exit status."""
+    try:
+        return _main(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _main(arguments: list[str]) -> int:
     from wasmos.cli.parser import parse
 
     _open_standard_streams()
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    _show_what_has_no_bytes()
+    options = parse(arguments)
     from wasmos.errors import ModuleRefused, NotGranted, WasmosError
 
     try:
@@ -45,8 +54,6 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         _drop_output()
         return _fail_os(error, getattr(options, "module", None))
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
     return status
 
 
@@ -104,6 +111,13 @@ def _open_standard_streams() -> None:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
+def _show_what_has_no_bytes() -> None:
+    """A name that this user's encoding can't write is shown in another way, as standard error does:
+    guests choose names."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:

@@ -115,7 +115,9 @@ class _Session:
         return await words(self._shell, line)
 
     async def serve(self, read_line: ReadLine | None) -> int:
-        """Boot, let the shell run, shut down. Signals end it in good order."""
+        """Boot, let the shell run, shut down. Signals end it in good order, also one that comes
+        while it goes down: who closes a terminal may send two. Only Ctrl-C, pressed then, is from a
+        person who doesn't want to wait."""
         loop = asyncio.get_running_loop()
         self._serving = loop.create_task(self._serve(read_line))
         signals = {
@@ -135,8 +137,7 @@ class _Session:
             if self._status is None:
                 raise
         finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
+            loop.remove_signal_handler(signal.SIGINT)  # the others go with the loop
             if self._control is not None:
                 self._control.close()
             if self._asking is not None:
@@ -176,5 +177,6 @@ class _Session:
 
     def _end(self, status: int) -> None:
         assert self._serving is not None
-        self._status = status
+        if self._status is None:  # the first one says how it ends
+            self._status = status
         self._serving.cancel()

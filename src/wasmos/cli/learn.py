@@ -87,7 +87,7 @@ def _check(path: str, options: argparse.Namespace) -> None:
 
 def _write(path: str, found: Learnt, options: argparse.Namespace) -> None:
     if path == STDOUT:
-        sys.stdout.write(found.policy)
+        sys.stdout.buffer.write(found.policy.encode())  # TOML is UTF-8, wherever we are
         return
     if options.merge and os.path.exists(path):
         added = _merge(path, found)

@@ -123,7 +123,17 @@ def file_name(task: str) -> str:
 
 
 def ask_line(prompt: str) -> str | None:
-    """Show a prompt and wait for a line; None at the end of input."""
+    """Show a prompt and wait for a line; None at the end of input, or without the terminal, which
+    may be gone by now: that is nothing that a program could be the reason of."""
+    import termios
+
+    try:
+        return _asked(prompt)
+    except (OSError, termios.error):
+        return None
+
+
+def _asked(prompt: str) -> str | None:
     import select
     import termios
 

@@ -85,9 +85,11 @@ def _parse(text: str) -> int:
 class _Alarm:
     """One that is set. `timer`: until it rings, `until_ns`: what its clock reads then."""
 
-    __slots__ = ("id", "timer", "until_ns")
+    __slots__ = ("caller", "id", "timer", "token", "until_ns")
 
-    def __init__(self, id: int, until_ns: int) -> None:
+    def __init__(self, caller: Caller, token: int, id: int, until_ns: int) -> None:
+        self.caller = caller
+        self.token = token
         self.id = id
         self.until_ns = until_ns
         self.timer: Timer | None = None
@@ -106,6 +108,8 @@ class Clock(Service):
 
     def __init__(self) -> None:
         self._alarms: dict[int, dict[int, _Alarm]] = {}  # task → token → alarm
+        self._unheard: dict[_Alarm, None] = {}  # that rang, and the mailbox was full
+        self._waits_for_room = False
         self._waited: dict[int, dict[str, int]] = {}  # task → `at` → nanoseconds that have passed
 
     # --- reading ---
@@ -159,30 +163,43 @@ class Clock(Service):
         if token not in alarms and len(alarms) >= MAX_ALARMS:
             raise ServiceError(ErrorCode.NO_RESOURCES, f"it has set {MAX_ALARMS} alarms")
         self.clock_clear_alarm(caller, token)
-        alarm = self._alarms.setdefault(caller.id, {})[token] = _Alarm(id, until_ns)
+        alarm = _Alarm(caller, token, id, until_ns)
+        self._alarms.setdefault(caller.id, {})[token] = alarm
         if "at" in caller.badge:
             left_ns = 0
-        alarm.timer = self.kernel.call_at(
-            self._when_ns(left_ns), lambda: self._ring(caller, token, alarm)
-        )
+        alarm.timer = self.kernel.call_at(self._when_ns(left_ns), lambda: self._ring(alarm))
 
     def clock_clear_alarm(self, caller: Caller, token: int) -> None:
         alarm = self._alarms.get(caller.id, {}).pop(token, None)
         if alarm is not None:
-            alarm.cancel()
+            self._drop(alarm)
 
-    def _ring(self, caller: Caller, token: int, alarm: _Alarm) -> None:
-        """A full mailbox is no reason to forget it: it rings again when there is room. Meanwhile
-        it may have been cleared, and another one set in its place."""
-        alarms = self._alarms.get(caller.id, {})
-        if alarms.get(token) is not alarm:
+    def _drop(self, alarm: _Alarm) -> None:
+        alarm.cancel()
+        self._unheard.pop(alarm, None)
+
+    def _ring(self, alarm: _Alarm) -> None:
+        """A full mailbox is no reason to forget it: it rings again when there is room."""
+        caller = alarm.caller
+        if not caller.notify(self, ClockAlarm(alarm.token)):
+            self._keep(alarm)
             return
-        if not caller.notify(self, ClockAlarm(token)):
-            self.kernel.when_room(lambda: self._ring(caller, token, alarm))
-            return
-        del alarms[token]
+        del self._alarms[caller.id][alarm.token]
         if "at" in caller.badge:
             self._let_pass(caller, self._left_ns(caller, alarm.id, alarm.until_ns))
+
+    def _keep(self, alarm: _Alarm) -> None:
+        """No more than are set: a task can replace one that nobody hears any number of times."""
+        self._unheard[alarm] = None
+        if not self._waits_for_room:
+            self._waits_for_room = True
+            self.kernel.when_room(self._ring_again)
+
+    def _ring_again(self) -> None:
+        self._waits_for_room = False
+        unheard, self._unheard = self._unheard, {}
+        for alarm in unheard:
+            self._ring(alarm)
 
     def _left_ns(self, caller: Caller, id: int, until_ns: int) -> int:
         """How long it is until then, 0 if it is over. Raises ServiceError (-11)."""
@@ -205,7 +222,7 @@ class Clock(Service):
 
     def task_ended(self, task: int) -> None:
         for alarm in self._alarms.pop(task, {}).values():
-            alarm.cancel()
+            self._drop(alarm)
         self._waited.pop(task, None)
 
     def stopped(self) -> None:

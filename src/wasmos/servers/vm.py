@@ -7,6 +7,7 @@ or whom the host trusts can end it.
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 
 from wasmos.abi import ErrorCode, TaskDestroyed
@@ -29,6 +30,7 @@ MAX_NAMES = 16
 MAX_LENT_BYTES = 1024  # what fits an answer
 MAX_RULE_BYTES = 1023  # what fits a message, with a NUL after it
 MAX_UNTOLD = 4096  # ends that a watcher's mailbox had no room for
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # what the host is, of something
 
 
 class Vm(Service):
@@ -36,8 +38,8 @@ class Vm(Service):
 
     spawn: makes a task from a program's name, the task that asks for it, and the rules it
         names, None for what the host decides; it gives no right that the asking task hasn't.
-        Others go on meanwhile. May raise LookupError for an unknown name, ModuleRefused,
-        ServiceError. Without it nothing can be spawned.
+        Others go on meanwhile. May raise LookupError for an unknown name, OSError for a file that
+        can't be read, ModuleRefused, ServiceError. Without it nothing can be spawned.
     may_destroy: whether a caller may end a task that neither is itself nor descends from it.
     may_register: whether a caller may become the service of a name; without it, everyone may.
     max_tasks: how many tasks that were spawned through this server may live at once.
@@ -130,7 +132,7 @@ class Vm(Service):
             task = await self._spawn(name, caller, rules)
         except LookupError:
             raise ServiceError(ErrorCode.NOT_FOUND, name) from None
-        except ModuleRefused as error:
+        except (ModuleRefused, OSError) as error:
             raise _refusal(name, caller, error) from None
         except UsageError as error:  # what it passes on would be passed on too often
             raise ServiceError(ErrorCode.NO_RESOURCES, str(error)) from None
@@ -282,11 +284,13 @@ class Vm(Service):
         self._tell_watchers()
 
 
-def _refusal(name: str, caller: Caller, error: ModuleRefused) -> ServiceError:
+def _refusal(name: str, caller: Caller, error: ModuleRefused | OSError) -> ServiceError:
     import logging
 
     logging.getLogger("wasmos").warning(
         "task %d %r can't have %r spawned: %s", caller.id, caller.name, name, error
     )
-    too_costly = isinstance(error, CompileLimitExceeded)
-    return ServiceError(ErrorCode.NO_RESOURCES if too_costly else ErrorCode.INVALID_ARG, str(error))
+    if isinstance(error, CompileLimitExceeded) or getattr(error, "errno", 0) in _SHORT:
+        return ServiceError(ErrorCode.NO_RESOURCES, str(error))
+    is_there = isinstance(error, ModuleRefused)
+    return ServiceError(ErrorCode.INVALID_ARG if is_there else ErrorCode.NOT_FOUND, str(error))

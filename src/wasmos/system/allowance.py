@@ -97,13 +97,17 @@ class Allowance:
 
     def repeat(self, clock: str | None, seed: str | int | None) -> None:
         """Time and randomness that are the same in each run. Raises UsageError."""
+        if clock is None and seed is None:
+            return
+        from wasmos.system.flags import quoted
+
         if clock is not None:
             kind, colon, at = clock.partition(":")
             if kind != "fixed" or not colon:
                 raise UsageError(f"clock {clock!r}: write fixed:2026-01-02T03:04:05")
-            self.add((f'clock(at="{at}")',), _origin(clock, "--clock"))
+            self.add((f"clock(at={quoted(at)})",), _origin(clock, "--clock"))
         if seed is not None:
-            self.add((f'random(seed="{seed}")',), _origin(str(seed), "--seed"))
+            self.add((f"random(seed={quoted(str(seed))})",), _origin(str(seed), "--seed"))
 
     def add_standard(self) -> None:
         """What a program of another system takes for granted, as far as nothing was said of it."""

@@ -57,6 +57,20 @@ def test_flags_of_a_receive(net: Machine) -> None:
     assert [asked[2] for asked in net.tcpip.asked[1:]] == [1, 3, 5, 7, 0]
 
 
+def test_who_waits_for_all_gets_all_parts_filled(net: Machine) -> None:
+    """Of what is only looked at each part would show the same: there it is one."""
+    peek, whole = 1, 2
+    calls = accepted()
+    calls.add("sock_recv", S, *calls.parts((100, 4), (0, 0), (110, 3)), peek | whole, 4, 8)
+    calls.add("sock_recv", S, *calls.parts((100, 4), (0, 0), (110, 3)), whole, 12, 16)
+    calls.add("sock_recv", S, *calls.parts((120, 4), (130, 4)), whole, 20, 24)
+    result = net.run(calls)
+    assert result.errnos == [0] * 4
+    assert [result.u32(at) for at in (4, 12, 20)] == [4, 7, 5]
+    assert result.bytes(100, 4) + result.bytes(110, 3) == b"from ou"
+    assert result.bytes(120, 4) + result.bytes(130, 1) == b"tside"
+
+
 def test_a_listener_that_does_not_wait(net: Machine) -> None:
     calls = Calls()
     calls.add("fd_fdstat_set_flags", 4, NONBLOCK)

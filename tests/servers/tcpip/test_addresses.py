@@ -106,7 +106,8 @@ def test_rules(rules: list[str], address: str, port: int, allowed: bool) -> None
 @pytest.mark.parametrize(
     "rule",
     ["", "all", "none", "*", "10.0.0.1/8", "10.0.0.0/33", "any:", "any:0", "any:65536", "any:-1",
-     "any:x", "any:80:80", "example.org", "::1", "[::1]:80", "10.0.0", "any:99999999999"],
+     "any:x", "any:80:80", "example.org", "::1", "[::1]:80", "10.0.0", "any:99999999999",
+     "any:00008099999", f"any:000001{'1' * 5000}"],
 )  # fmt: skip
 def test_no_rules(rule: str) -> None:
     with pytest.raises(UsageError, match="destination"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+from unittest import mock
 
 import pytest
 
@@ -39,6 +41,17 @@ def test_out_of_descriptors(host_world: World, monkeypatch: pytest.MonkeyPatch, 
         assert guest.error(guest.connect, endpoint.port) == abi.ErrorCode.NO_RESOURCES
     host_world.do(visitor.send(b"hello"))
     assert guest.read(guest.accept()) == b"hello"
+
+
+def test_out_of_threads(host_world: World) -> None:
+    """Looking names up takes one each: without, it is to be tried again, and can be."""
+    host_world.serve()
+    guest = host_world.guest()
+    full = mock.patch.object(threading.Thread, "start", side_effect=RuntimeError("no more threads"))
+    with full:
+        for _ in range(host.MAX_LOOKUPS):
+            assert guest.error(guest.resolve, "localhost") == abi.ErrorCode.TRY_AGAIN
+    assert guest.resolve("localhost") == 0x7F000001
 
 
 def test_an_address_that_is_not_this_hosts(host_world: World) -> None:

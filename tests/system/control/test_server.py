@@ -267,6 +267,22 @@ def test_close_after_the_kernel(control: Control, connect: Connect) -> None:
     assert not os.path.exists(control.path)
 
 
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(), NotADirectoryError(), OSError(errno.EROFS, "read-only")]
+)
+def test_a_socket_that_cannot_be_removed_is_no_reason_to_fail(
+    control: Control, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    """Who closes it has files to save and a log to end."""
+
+    def refuse(_path: str) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", refuse)
+        control.close()
+
+
 def test_what_stands_in_its_place_is_left(control: Control) -> None:
     os.unlink(control.path)
     with open(control.path, "w") as file:

@@ -131,6 +131,23 @@ def test_a_file_is_made_and_keeps_its_mode(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["link.toml", "p.toml"]
 
 
+def test_what_is_no_file_of_its_own_is_not_replaced(tmp_path: Path) -> None:
+    """Neither a link, also one that leads nowhere yet, nor a pipe or a device."""
+    file, link, pipe = (tmp_path / name for name in ("p.toml", "link.toml", "pipe"))
+    link.symlink_to(file)
+    for text in ("one", "two"):
+        policy_edit.replace(str(link), text)
+        assert link.is_symlink() and file.read_text() == text
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        policy_edit.replace(str(pipe), "three")
+        assert os.read(reader, 100) == b"three"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+
 def test_a_file_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "p.toml"
     path.write_text("# one\n")

@@ -87,7 +87,8 @@ def _parse(rule: str) -> tuple[IPv4Network | None, int | None]:
     where, colon, digits = rule.partition(":")
     port = None
     if colon:
-        if not (digits.isascii() and digits.isdigit() and 0 < int(digits[:6]) <= 0xFFFF):
+        is_short = digits.isascii() and digits.isdigit() and len(digits) <= 5
+        if not (is_short and 0 < int(digits) <= 0xFFFF):
             raise UsageError(f"destination {rule!r}: {digits!r} is no port; a port is 1 to 65535")
         port = int(digits)
     if where == ANY:

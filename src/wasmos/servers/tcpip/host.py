@@ -311,8 +311,11 @@ class HostNetwork(Network):
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(done, found)
 
+        try:
+            threading.Thread(target=work, name="wasmos-resolve", daemon=True).start()
+        except RuntimeError:  # the host's limit, as the one above is ours
+            raise TimeoutError(errno.ETIMEDOUT, "no thread is left to look names up") from None
         self._lookups += 1
-        threading.Thread(target=work, name="wasmos-resolve", daemon=True).start()
         return await answer
 
 

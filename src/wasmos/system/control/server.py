@@ -54,7 +54,8 @@ class Control:
         self._loop.add_reader(self._socket.fileno(), self._accept)
 
     def close(self) -> None:
-        """Drop everybody and remove the socket. Idempotent."""
+        """Drop everybody and remove the socket, if it can be: who finds a dead one removes it, and
+        whoever closes has more to do. Idempotent."""
         if self._socket is None:
             return
         for client in list(self._clients):
@@ -62,11 +63,9 @@ class Control:
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
         self._socket = None
-        try:
+        with suppress(OSError):
             if os.lstat(self.path).st_ino == self._inode:
                 os.unlink(self.path)
-        except FileNotFoundError:
-            pass
 
     def _accept(self) -> None:
         if self._socket is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 
 from wasmos.errors import ManifestError
@@ -90,18 +91,21 @@ def heading(*place: str | int) -> str:
 
 
 def replace(path: str, text: str) -> None:
-    """Write a file, all of it or nothing. It keeps its mode."""
-    try:
-        mode = os.stat(path).st_mode & 0o777
-    except FileNotFoundError:
-        mode = None
-    folder, name = os.path.split(os.path.abspath(path))
+    """Write a file, all of it or nothing. It keeps its mode, and a link to it stays one. To what is
+    no file, a pipe or /dev/null, it is just written: another one can't take its place."""
+    mode = _mode(path)
+    if mode is not None and not stat.S_ISREG(mode):
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        return
+    path = os.path.realpath(path)
+    folder, name = os.path.split(path)
     half = os.path.join(folder, f".{name}.{os.getpid()}.new")
     descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with open(descriptor, "w", encoding="utf-8", newline="") as file:
             if mode is not None:
-                os.fchmod(descriptor, mode)
+                os.fchmod(descriptor, mode & 0o777)
             file.write(text)
             file.flush()
             os.fsync(descriptor)
@@ -109,6 +113,13 @@ def replace(path: str, text: str) -> None:
     except BaseException:
         os.unlink(half)
         raise
+
+
+def _mode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
 
 
 # --- what it should be ---
