@@ -157,16 +157,20 @@ class Client(Task):
         """Call a service and wait; see `Kernel.call`. After a TimeoutError, or what else ended
         the wait, this client is spent: the answer would come when nobody waits for it."""
         self.begin(service, message, lambda: None)
-        try:
-            in_time = self.kernel.run(lambda: self._result is not None, timeout=timeout)
-            if self._result is None and in_time:
-                raise Deadlock(f"{self} waits for {service!r}, and nothing will change that")
-            if self._result is None:
-                raise TimeoutError(f"no answer from {service!r} after {timeout:g} s")
-        except BaseException:
-            self.kill("its call was given up")
-            raise
+        if self._result is None:
+            try:
+                self._wait(service, timeout)
+            except BaseException:
+                self.kill("its call was given up")
+                raise
         return self.finish()
+
+    def _wait(self, service: str, timeout: float | None) -> None:
+        in_time = self.kernel.run(lambda: self._result is not None, timeout=timeout)
+        if self._result is None and in_time:
+            raise Deadlock(f"{self} waits for {service!r}, and nothing will change that")
+        if self._result is None:
+            raise TimeoutError(f"no answer from {service!r} after {timeout:g} s")
 
     def has_mail(self) -> None:
         """The kernel says that a one-way message waits."""
