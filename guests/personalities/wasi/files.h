@@ -395,14 +395,12 @@ WASMOS_EXPORT("fd_readdir") errno_t fd_readdir(uint32_t fd, user_t into, uint32_
     TRY(directory_of(fd, RIGHT_FD_READDIR, &d));
     TRY(CHECK_SIZED(result, sizeof(done)));
     TRY(check(into, size));
-    if (cookie <= INT64_MAX) {
-        TRY(open_root(d));
-        m.fs_list.fd = d->handle;
-        m.fs_list.cookie = (int64_t)cookie;
-        m.fs_list.into = into;
-        m.fs_list.into_len = size;
-        TRY(ask(&fs, FS_LIST_MSG));
-        TRY(within(m.fs_list_reply.len, size, &done));
-    } /* otherwise it is past all entries that there can be */
+    TRY(open_root(d));
+    m.fs_list.fd = d->handle;
+    m.fs_list.cookie = cookie <= INT64_MAX ? (int64_t)cookie : INT64_MAX; /* both are past the end */
+    m.fs_list.into = into;
+    m.fs_list.into_len = size;
+    TRY(ask(&fs, FS_LIST_MSG));
+    TRY(within(m.fs_list_reply.len, size, &done));
     return store(result, &done, sizeof(done));
 }

@@ -213,7 +213,8 @@ def is_malformed(path: bytes) -> bool:
         path.decode()
     except UnicodeDecodeError:
         return True
-    return not path or path.endswith(b"/") or b"\0" in path or leaves(path)
+    too_long = any(len(name) > 255 for name in path.split(b"/"))
+    return not path or path.endswith(b"/") or b"\0" in path or leaves(path) or too_long
 
 
 def leaves(path: bytes) -> bool:

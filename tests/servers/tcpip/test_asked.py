@@ -680,6 +680,28 @@ def test_who_has_polled_hears_of_a_revocation(fake_world: World) -> None:
     assert guest.error(guest.receive, sock) == ErrorCode.ABORTED
 
 
+def test_revocations_that_nobody_hears_of_are_no_more_than_sockets(
+    fake_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a listener is made, polled and taken back again."""
+    waits: list[Callable[[], object]] = []
+    monkeypatch.setattr(fake_world.kernel, "when_room", waits.append)
+    fake_world.serve(ports=["0:80"], bounds=Bounds(sockets=3))
+    guest = asker(fake_world, allow=["tcpip.poll"])
+    while fake_world.kernel.notify(fake_world.tcpip.task, guest.client.id, abi.TcpipReady(77)):
+        pass
+    for _ in range(20):
+        fake_world.kernel.grant(guest.client, LISTEN_80)
+        sock = guest.listen()
+        assert guest.poll(sock, READ)[0] == 0
+        fake_world.kernel.revoke(guest.client, LISTEN_80)
+    assert len(waits) == 1
+    assert guest.mail() == [("tcpip_ready", 77)] * 256
+    waits.pop()()
+    assert waits == []
+    assert guest.mail() == [("tcpip_ready", each) for each in (sock - 2, sock - 1, sock)]
+
+
 def test_a_revocation_takes_those_who_wait_outside(fake_world: World) -> None:
     guest = listening(fake_world)
     peer = fake_world.dial()

@@ -41,6 +41,7 @@ the address.
 from __future__ import annotations
 
 import errno
+from collections import deque
 
 from wasmos import abi
 from wasmos.errors import ServiceError, UsageError
@@ -112,7 +113,9 @@ class Tcpip(Asked):
         # Guest port → the tasks that have it where `ports` says.
         self._mapped_ports: dict[int, set[int]] = {}
         self._told = {}
-        self._unsaid: dict[Socket, None] = {}  # mailbox full; the oldest first
+        # Mailbox full: who is to be told, the oldest first; and of which listeners that are gone.
+        self._unsaid: dict[Socket, None] = {}
+        self._gone: dict[int, tuple[Caller, deque[int]]] = {}  # by task: their numbers
         self._waits_for_room = False
         self._farewells: dict[int, dict[Farewell, asyncio.TimerHandle]] = {}  # by task
         self._is_stopped = False
@@ -404,6 +407,9 @@ class Tcpip(Asked):
     def _keep(self, socket: Socket) -> None:
         """Try again when there is room in some mailbox."""
         self._unsaid[socket] = None
+        self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
         if not self._waits_for_room:
             self._waits_for_room = True
             self.kernel.when_room(self._tell_again)
@@ -416,11 +422,18 @@ class Tcpip(Asked):
             if socket.owner in full or not self._tell(socket):
                 full.add(socket.owner)
                 self._keep(socket)
+        gone, self._gone = self._gone, {}
+        for caller, numbers in gone.values():
+            for number in numbers:
+                self._say_gone(caller, number)
 
-    def _say_gone(self, port: Port) -> None:
-        """Its task waits to hear of it: let it look again, and find that it is gone."""
-        if not port.owner.caller.notify(self, abi.TcpipReady(port.number)):
-            self.kernel.when_room(lambda: self._say_gone(port))
+    def _say_gone(self, caller: Caller, number: int) -> None:
+        """Its task waits to hear of it: let it look again, and find that it is gone. While it reads
+        nothing, so many of them are kept as it can have had at once: the last ones."""
+        if not caller.notify(self, abi.TcpipReady(number)):
+            most = self._bounds.sockets
+            self._gone.setdefault(caller.id, (caller, deque(maxlen=most)))[1].append(number)
+            self._wait_for_room()
 
     # --- ends ---
 
@@ -433,6 +446,7 @@ class Tcpip(Asked):
         for socket in self._sockets.of_task(task):
             self._end(socket)
         self._told.pop(task, None)
+        self._gone.pop(task, None)
         self._names.forget(task)
         self._rights.tidy()
 
@@ -481,7 +495,7 @@ class Tcpip(Asked):
         if isinstance(socket, Port):
             self._drop(socket)
             if socket.wanted:
-                self._say_gone(socket)
+                self._say_gone(socket.owner.caller, socket.number)
         elif not (socket.connection.is_open and socket.connection.known):
             self._drop(socket)
         elif socket.connection.error is None:
