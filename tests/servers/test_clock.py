@@ -251,6 +251,40 @@ def test_there_are_so_many_alarms_and_no_more(kernel: wasmos.Kernel, client: was
     assert sorted(rung(client)) == sorted({*range(MAX_ALARMS + 1)} - {5})
 
 
+@pytest.mark.parametrize("how", ["revoke", "expire"])
+def test_an_alarm_ends_with_the_right_it_was_set_by(kernel: wasmos.Kernel, how: str) -> None:
+    kernel.serve(Clock())
+    # With something left for the clock it can hear of alarms.
+    client = kernel.client("sleeper", allow=["clock.resolution"])
+    grant = kernel.grant(client, "clock", seconds=2 if how == "expire" else None)
+    set_alarm(client, 1, 3 * S)
+    kernel.run(lambda: False, timeout=1)
+    if how == "revoke":
+        grant.revoke()
+    kernel.run(timeout=10)
+    assert rung(client) == []
+
+
+def test_an_alarm_by_the_last_use_of_a_right_rings(kernel: wasmos.Kernel) -> None:
+    kernel.serve(Clock())
+    client = kernel.client("once", allow=["clock.set_alarm once", "clock.resolution"])
+    set_alarm(client, 1, S)
+    kernel.run()
+    assert rung(client) == [1]
+    kernel.authority.sweep(everything=True)
+    assert [grant.rule.message for grant in client.grants] == ["resolution"]
+
+
+def test_the_last_use_of_a_right_can_be_taken_back(kernel: wasmos.Kernel) -> None:
+    kernel.serve(Clock())
+    client = kernel.client("once", allow=["clock.set_alarm once", "clock.resolution"])
+    once = client.grants[0]
+    set_alarm(client, 1, S)
+    kernel.revoke(once)
+    kernel.run(timeout=10)
+    assert rung(client) == []
+
+
 def fill_mailbox(kernel: wasmos.Kernel, client: wasmos.Client) -> None:
     while kernel.notify(kernel.service_id("clock"), client.id, abi.ClockAlarm(99)):
         pass

@@ -1,7 +1,8 @@
 """Clock: what time it is, and when it will be.
 
 Law: the kernel itself answers what a clock reads, without a Python method; under a badge, and for
-clients in Python, this does. Whoever waits is woken by the kernel's clock, and never too early.
+clients in Python, this does. Whoever waits is woken by the kernel's clock, and never too early. An
+alarm is there as long as the grant that it was set by.
 
 Under the badge `at` time is still, and only waiting moves it: whoever waits goes on at once, and
 its clocks read what it has waited for. Were they to stay where they were, a program that sleeps
@@ -110,6 +111,7 @@ class Clock(Service):
         self._alarms: dict[int, dict[int, _Alarm]] = {}  # task → token → alarm
         self._unheard: dict[_Alarm, None] = {}  # that rang, and the mailbox was full
         self._waits_for_room = False
+        self._under: dict[int, set[_Alarm]] = {}  # grant → what was set by it
         self._waited: dict[int, dict[str, int]] = {}  # task → `at` → nanoseconds that have passed
 
     # --- reading ---
@@ -165,18 +167,26 @@ class Clock(Service):
         self.clock_clear_alarm(caller, token)
         alarm = _Alarm(caller, token, id, until_ns)
         self._alarms.setdefault(caller.id, {})[token] = alarm
+        self._under.setdefault(caller.grant, set()).add(alarm)
         if "at" in caller.badge:
             left_ns = 0
         alarm.timer = self.kernel.call_at(self._when_ns(left_ns), lambda: self._ring(alarm))
 
     def clock_clear_alarm(self, caller: Caller, token: int) -> None:
-        alarm = self._alarms.get(caller.id, {}).pop(token, None)
+        alarm = self._alarms.get(caller.id, {}).get(token)
         if alarm is not None:
             self._drop(alarm)
 
     def _drop(self, alarm: _Alarm) -> None:
+        """It is set no longer."""
         alarm.cancel()
         self._unheard.pop(alarm, None)
+        caller = alarm.caller
+        del self._alarms[caller.id][alarm.token]
+        under = self._under[caller.grant]
+        under.remove(alarm)
+        if not under:
+            del self._under[caller.grant]
 
     def _ring(self, alarm: _Alarm) -> None:
         """A full mailbox is no reason to forget it: it rings again when there is room."""
@@ -184,7 +194,7 @@ class Clock(Service):
         if not caller.notify(self, ClockAlarm(alarm.token)):
             self._keep(alarm)
             return
-        del self._alarms[caller.id][alarm.token]
+        self._drop(alarm)
         if "at" in caller.badge:
             self._let_pass(caller, self._left_ns(caller, alarm.id, alarm.until_ns))
 
@@ -220,9 +230,17 @@ class Clock(Service):
 
     # --- lives ---
 
-    def task_ended(self, task: int) -> None:
-        for alarm in self._alarms.pop(task, {}).values():
+    def revoked(self, grant: int) -> None:
+        for alarm in list(self._under.get(grant, ())):
             self._drop(alarm)
+
+    def holds(self, grant: int) -> bool:
+        return grant in self._under
+
+    def task_ended(self, task: int) -> None:
+        for alarm in list(self._alarms.get(task, {}).values()):
+            self._drop(alarm)
+        self._alarms.pop(task, None)
         self._waited.pop(task, None)
 
     def stopped(self) -> None:
