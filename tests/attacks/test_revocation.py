@@ -7,6 +7,7 @@ import pytest
 from tests.attacks.agent import CALL, offer, raw
 from tests.attacks.attack import Bank, Scene, Slow, attack, serve_vm, settle, wat
 from wasmos import abi
+from wasmos.servers.clock import Clock
 from wasmos.servers.fs import Fs, Image
 from wasmos.system.operator import SharedVm
 
@@ -211,6 +212,40 @@ def test_notices_after_revocation(scene: Scene) -> None:
     evil.begin_recv()
     scene.kernel.revoke(evil.task, "tcpip")
     scene.kernel.notify(tcpip.id, evil.id, abi.TcpipData(3))
+    settle(scene.kernel)
+    assert not evil.is_back
+
+
+@attack(
+    "an alarm that was set before",
+    "A task that may use the clock no more, but for its resolution, waits for the alarms that it has "
+    "set, to know what time it is by them",
+    stopped_by=r"revoke evil.* clock",
+)
+def test_an_alarm_that_was_set_before(scene: Scene) -> None:
+    scene.serve(Clock())
+    evil = scene.agent("evil", "clock.resolution", "clock")
+    for seconds in range(1, 10):
+        evil.call("clock", abi.ClockSetAlarm(seconds, 1, seconds * 1_000_000_000))
+    evil.grants[-1].revoke()
+    evil.begin_recv()
+    scene.kernel.run(timeout=60)
+    assert not evil.is_back
+
+
+@attack(
+    "a watch that goes on",
+    "A task that was let watch the ends of tasks for a minute, and may still use vm for something "
+    "else, goes on hearing of them",
+    stopped_by=r"expire evil.* vm\.watch_tasks for 1m",
+)
+def test_a_watch_that_goes_on(scene: Scene) -> None:
+    serve_vm(scene)
+    evil = scene.agent("evil", "vm.ping", "vm.watch_tasks for 60s")
+    evil.call("vm", abi.WatchTasks())
+    scene.kernel.run(timeout=61)
+    evil.begin_recv()
+    scene.agent("victim").task.kill()
     settle(scene.kernel)
     assert not evil.is_back
 

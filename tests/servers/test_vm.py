@@ -439,6 +439,55 @@ def test_watching_twice_is_watching(kernel: wasmos.Kernel) -> None:
     assert ends(watcher) == [task.id]
 
 
+def test_watching_ends_with_the_rights_it_was_asked_for_by(kernel: wasmos.Kernel) -> None:
+    kernel.serve(Vm())
+    watcher = kernel.client("watcher", allow=["vm.ping", "vm.watch_tasks"])
+    lasting = watcher.grants[1]
+    soon = kernel.grant(watcher, "vm.watch_tasks", seconds=5)
+    watcher.call("vm", abi.WatchTasks())
+    lasting.revoke()
+    kernel.kill(kernel.spawn(SLEEP, trusted=True))
+    assert ends(watcher) == []  # it was asked for by what is gone
+    watcher.call("vm", abi.WatchTasks())
+    heard = kernel.spawn(SLEEP, trusted=True)
+    kernel.kill(heard)
+    assert ends(watcher) == [heard.id]
+    kernel.run(lambda: False, timeout=6)
+    assert soon.is_over
+    kernel.kill(kernel.spawn(SLEEP, trusted=True))
+    assert ends(watcher) == []
+
+
+def test_who_asked_by_two_rights_watches_as_long_as_one_of_them_lasts(
+    kernel: wasmos.Kernel,
+) -> None:
+    kernel.serve(Vm())
+    watcher = kernel.client("watcher", allow=["vm.ping", "vm.watch_tasks for 5s"])
+    watcher.call("vm", abi.WatchTasks())
+    lasting = kernel.grant(watcher, "vm.watch_tasks")
+    watcher.call("vm", abi.WatchTasks())
+    kernel.run(lambda: False, timeout=6)
+    first = kernel.spawn(SLEEP, trusted=True)
+    kernel.kill(first)
+    assert ends(watcher) == [first.id]
+    lasting.revoke()
+    kernel.kill(kernel.spawn(SLEEP, trusted=True))
+    assert ends(watcher) == []
+
+
+def test_who_may_watch_once_goes_on_watching(kernel: wasmos.Kernel) -> None:
+    kernel.serve(Vm())
+    watcher = kernel.client("watcher", allow=["vm.ping", "vm.watch_tasks once"])
+    once = watcher.grants[1]
+    watcher.call("vm", abi.WatchTasks())
+    first = kernel.spawn(SLEEP, trusted=True)
+    kernel.kill(first)
+    assert ends(watcher) == [first.id]
+    kernel.revoke(once)
+    kernel.kill(kernel.spawn(SLEEP, trusted=True))
+    assert ends(watcher) == []
+
+
 def test_a_guest_watches(kernel: wasmos.Kernel) -> None:
     kernel.serve(Vm())
     guest = program("(drop (call $ask #1 #19 #0))" + RECEIVE + "(call $value)")

@@ -65,8 +65,7 @@ class Vm(Service):
         # Live task → the nearest of its ancestors that lives, 0 if none does.
         self._parents: dict[int, int] = {}
         self._spawning = 0  # tasks that count already, and aren't there yet
-        # Watcher → who watches, and the ends that its mailbox had no room for yet.
-        self._watchers: dict[int, tuple[Caller, deque[int]]] = {}
+        self._watchers: dict[int, _Watcher] = {}  # by its task
         self._awaits_room = False
 
     def ping(self, caller: Caller, value: int) -> int:  # noqa: ARG002
@@ -177,10 +176,10 @@ class Vm(Service):
             if parent == task:
                 self._parents[child] = heir
         self._watchers.pop(task, None)
-        for watcher, (_, ends) in list(self._watchers.items()):
-            ends.append(task)
-            if len(ends) > MAX_UNTOLD:  # it doesn't listen: it is no watcher any more
-                del self._watchers[watcher]
+        for id, watcher in list(self._watchers.items()):
+            watcher.ends.append(task)
+            if len(watcher.ends) > MAX_UNTOLD:  # it doesn't listen: it is no watcher any more
+                del self._watchers[id]
         self._tell_watchers()
 
     def stopped(self) -> None:
@@ -268,12 +267,14 @@ class Vm(Service):
 
     def watch_tasks(self, caller: Caller) -> None:
         if caller.alive:
-            self._watchers.setdefault(caller.id, (caller, deque()))
+            watcher = self._watchers.setdefault(caller.id, _Watcher(caller))
+            watcher.grants.add(caller.grant)
 
     def _tell_watchers(self) -> None:
         """Send what can be sent; the rest when there is room."""
-        for caller, ends in self._watchers.values():
-            while ends and caller.notify(self, TaskDestroyed(ends[0])):
+        for watcher in self._watchers.values():
+            ends = watcher.ends
+            while ends and watcher.caller.notify(self, TaskDestroyed(ends[0])):
                 ends.popleft()
             if ends and not self._awaits_room:
                 self._awaits_room = True
@@ -282,6 +283,27 @@ class Vm(Service):
     def _room(self) -> None:
         self._awaits_room = False
         self._tell_watchers()
+
+    def revoked(self, grant: int) -> None:
+        """Who has asked to watch by this grant and no other is told of no more ends."""
+        for id, watcher in list(self._watchers.items()):
+            watcher.grants.discard(grant)
+            if not watcher.grants:
+                del self._watchers[id]
+
+    def holds(self, grant: int) -> bool:
+        return any(grant in watcher.grants for watcher in self._watchers.values())
+
+
+class _Watcher:
+    """Who watches, by which grants, and the ends that its mailbox had no room for yet."""
+
+    __slots__ = ("caller", "ends", "grants")
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+        self.ends: deque[int] = deque()
+        self.grants: set[int] = set()
 
 
 def _refusal(name: str, caller: Caller, error: ModuleRefused | OSError) -> ServiceError:
