@@ -338,6 +338,37 @@ def test_a_guest_waits_for_input(
     assert real_kernel.wait(task, timeout=30).code == abi.ConsoleReady.TYPE
 
 
+def test_who_polls_is_told_as_long_as_it_has_the_right_it_polled_by(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO]
+) -> None:
+    source, sink = pipe
+    kernel.serve(Pong())
+    kernel.serve(Console(io.BytesIO(), source))
+    rules = ["console.put", "console.take"]
+    one, two = kernel.client("one", allow=rules), kernel.client("two", allow=rules)
+    assert not poll(one) and not poll(two)
+    one.grants[1].revoke()
+    sink.write(b"x")
+    assert mail(kernel, two) == ["console_ready"]
+    assert mail(kernel, one) == []
+
+
+def test_who_polls_by_its_last_use_is_told(
+    kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO]
+) -> None:
+    source, sink = pipe
+    kernel.serve(Pong())
+    kernel.serve(Console(io.BytesIO(), source))
+    rules = ["console.put", "console.poll once"]
+    one, two = kernel.client("one", allow=rules), kernel.client("two", allow=rules)
+    once = two.grants[1]
+    assert not poll(one) and not poll(two)
+    kernel.revoke(once)
+    sink.write(b"x")
+    assert mail(kernel, one) == ["console_ready"]
+    assert mail(kernel, two) == []
+
+
 def test_a_poller_that_ends_is_forgotten(
     kernel: wasmos.Kernel, pipe: tuple[BinaryIO, BinaryIO]
 ) -> None:

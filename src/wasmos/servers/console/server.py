@@ -342,6 +342,14 @@ class Console(Service):
 
     # --- lives ---
 
+    def revoked(self, grant: int) -> None:
+        for task, caller in list(self._pollers.items()):
+            if caller.grant == grant:
+                self._forget_poller(task)
+
+    def holds(self, grant: int) -> bool:
+        return any(caller.grant == grant for caller in self._pollers.values())
+
     def task_ended(self, task: int) -> None:
         self._straight.clear()
         for stream, sink in self._sinks.items():
