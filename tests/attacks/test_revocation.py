@@ -218,8 +218,8 @@ def test_notices_after_revocation(scene: Scene) -> None:
 
 @attack(
     "an alarm that was set before",
-    "A task that may use the clock no more, but for its resolution, waits for the alarms that it has "
-    "set, to know what time it is by them",
+    "A task that may use the clock no more, but for its resolution, waits for the alarms that it "
+    "has set, to know what time it is by them",
     stopped_by=r"revoke evil.* clock",
 )
 def test_an_alarm_that_was_set_before(scene: Scene) -> None:
