@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.attacks.agent import CALL, offer, raw
+from tests.attacks.agent import CALL, S, offer, raw
 from tests.attacks.attack import Bank, Scene, Slow, attack, serve_vm, settle, wat
 from wasmos import abi
 from wasmos.servers.clock import Clock
@@ -90,6 +90,29 @@ def test_a_call_half_way(scene: Scene, state: str, how: str) -> None:
         parent.revoke()
     assert (evil.result().code, evil.result().type) == (-8, PING)
     assert evil.call("service", abi.Ping(6)).error == -8
+
+
+@pytest.mark.parametrize("how", ["revoke", "deny"])
+@attack(
+    "a call half-way that lends its own message",
+    "A call that lends the memory where its message lies; its service, a friend, writes another "
+    "message there, one that is still allowed when the right to the first one is taken back",
+    stopped_by=r"denial evil.* service\.(console_)?take\(.*\) revoked",
+)
+def test_a_call_that_lends_its_own_message(scene: Scene, how: str) -> None:
+    serve_vm(scene)
+    friend = scene.agent("friend", "vm.lent_write", service="service")
+    evil = scene.agent("evil", "service.ping", "service.console_take")
+    friend.begin_recv()
+    evil.begin_call("service", raw(abi.ConsoleTake.TYPE, 0, S, 16))
+    assert friend.result().src == evil.id
+    wrote = friend.call("vm", abi.LentWrite(evil.id, 0, raw(PING, 0, 5)))
+    assert wrote.error == 0
+    if how == "revoke":
+        evil.grants[1].revoke()
+    else:
+        scene.kernel.deny(evil.task, "service.console_take")
+    assert evil.result().code == -8
 
 
 @attack(

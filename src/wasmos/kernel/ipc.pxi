@@ -148,9 +148,10 @@ cdef int32_t admit(Kern *k, Task *task, Task *dst, const uint8_t *message,
         return refuse(k, task, dst.id, type, ERR_DEAD_LOCK)
     note_lent(k, task, message, type)
     if receives_from(dst, task):
+        if task.lends and not keep(task, message, type, size):  # it may lend itself
+            return refuse(k, task, dst.id, type, ERR_NO_RESOURCES)
         admitted(k, task, dst, REC_CALL, message, type, size, verdict)
         call_begins(k, task, dst, type, verdict.cap)
-        task.is_kept = False
         deliver(k, task, dst, message, type, size)
         wake(k, dst, OK)
         return hand_over(k, task, dst)
@@ -174,7 +175,7 @@ cdef inline void note_lent(Kern *k, Task *task, const uint8_t *message,
                            int32_t type) noexcept nogil:
     """What a call lends is what its message said when it was checked."""
     cdef LentField field
-    task.lends = False
+    task.lends = task.is_kept = False
     if <uint32_t>type < k.types and k.lent_fields[type].offset:
         field = k.lent_fields[type]
         task.lends = True
