@@ -513,6 +513,18 @@ def test_an_overlay_is_its_tasks_own(kernel: wasmos.Kernel, inside: Path) -> Non
     assert trees.digest(inside) == before
 
 
+def test_two_overlays_at_one_place_are_two(kernel: wasmos.Kernel, inside: Path) -> None:
+    """What may be read in one that was passed on can't be written by a right to one's own."""
+    giver = User(kernel, rule(inside, "/data", "overlay"))
+    user = User(kernel)
+    giver.client.grants[0].delegate(user.client, "fs.open_file")
+    kernel.grant(user.client, rule(inside, "/data", "overlay"))
+    fd = user.open("/data/f", BOTH)
+    assert user.code(abi.FsWriteAt(fd, 0, b"F")) == DENIED
+    assert user.code(abi.FsSetFileTimes(fd, 0, 0)) == DENIED
+    assert giver.get("/data/f") == user.read(fd) == b"file"
+
+
 def test_an_archive(kernel: wasmos.Kernel, tmp_path: Path) -> None:
     import zipfile
 

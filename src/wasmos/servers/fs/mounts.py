@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from typing import Protocol, TypeAlias
 
     Names: TypeAlias = tuple[str, ...]
-    World: TypeAlias = tuple[str, str, Names]  # which sort, of what, and its place
+    World: TypeAlias = tuple[str, str, Names, int]  # which sort, of what, its place, and whose
 
     class Granted(Protocol):
         """What is asked of a grant."""
@@ -117,8 +117,13 @@ class Mount:
         self.writable = mode != "ro" or bool(self.archive)
         self.is_overlay = mode == "overlay"
         self.holder = 0
-        # What it shows, and where. Two grants of the same are for the same files.
-        self.world: World = (*self.shown, self.at)
+        self.world = self.shown_there
+
+    @property
+    def shown_there(self) -> World:
+        """What it shows, and where. Two grants of the same are for the same files; of an overlay,
+        if it is the same task's."""
+        return *self.shown, self.at, self.holder if self.is_overlay else 0
 
     @property
     def is_image(self) -> bool:
@@ -158,6 +163,7 @@ def _derived(grant: Granted) -> Mount:
             raise UsageError(f"fs: {mount.shown} is not what it was derived from")
         mount.writable = mount.writable and parent.writable
         above = above.parent
+    mount.world = mount.shown_there
     return mount
 
 

@@ -159,7 +159,7 @@ class WatchedFs(Fs):
         worlds = self._worlds(caller).worlds
         return [
             id
-            for id, (_, _, at) in worlds.items()
+            for id, (_, _, at, _) in worlds.items()
             if len(at) > len(names) and at[: len(names)] == names
         ]
 
