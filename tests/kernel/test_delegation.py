@@ -344,6 +344,27 @@ def test_a_denial_keeps_its_meaning_for_heirs(kernel: wasmos.Kernel) -> None:
     assert [send(client, "nest", NestPing(1)) for client in (giver, heir)] == [NOT_SUPPORTED] * 2
 
 
+def test_a_number_has_one_meaning(kernel: wasmos.Kernel) -> None:
+    """A rule for a message would be looked at as one for the other, and demand nothing."""
+    kernel.define(NEST)
+    kernel.define(NEST)
+
+    class OtherPing(NestPing):
+        NAME = "other_ping"
+
+    other = SimpleNamespace(
+        MESSAGES={OtherPing.TYPE: OtherPing},
+        RPCS={OtherPing.NAME: abi.Rpc(OtherPing.NAME, OtherPing, OtherPing)},
+        ONEWAYS={}, SERVICES={"other": (OtherPing.NAME,)}, EVENTS={}, COVERED_BY={}, BADGES={},
+    )  # fmt: skip
+    with pytest.raises(wasmos.UsageError, match=r"is nest_ping of .* can't be other_ping of"):
+        kernel.define(other)
+    assert not kernel.authority.vocabulary.knows("other")
+    giver = kernel.client("giver", allow=["nest.nest_ping"])
+    kernel.serve(Anything("nest"))
+    assert send(giver, "nest", NestPing(1)) == NOT_SUPPORTED
+
+
 def test_a_rule_for_a_message_that_turns_out_to_be_none(kernel: wasmos.Kernel) -> None:
     """A task can say so before the interface is known: nothing to whoever makes it known."""
     giver, heir = kernel.client("giver", allow=["nest"]), kernel.client("heir", allow=[])

@@ -97,9 +97,12 @@ class Authority:
         return rule
 
     def learn(self, interface: Any) -> bool:
-        """Rules may name the messages of one more interface. False if they may already."""
+        """Rules may name the messages of one more interface. False if they may already. Raises
+        UsageError for one whose numbers are other messages' already."""
         if interface is abi or interface in self._interfaces:
             return False
+        if clash := self.vocabulary.clash(interface):
+            raise UsageError(f"{clash}; begin with other numbers (`first`), or use one module")
         self._interfaces.append(interface)
         self._rules.clear()
         self._compiled.clear()

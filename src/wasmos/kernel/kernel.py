@@ -325,7 +325,8 @@ class Kernel(Hooks):
 
     def define(self, interface: Any) -> None:
         """Know the messages of an interface: a module that `python -m wasmos.idl`
-        made. Serving a service of it does this, too."""
+        made. Serving a service of it does this, too. Raises UsageError if the number of one is
+        another message's already."""
         if self.authority.learn(interface):
             self.define_messages(interface.MESSAGES.values(), ())
 

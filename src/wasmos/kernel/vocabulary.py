@@ -83,6 +83,18 @@ class Vocabulary:
                 return message
         return None
 
+    def clash(self, interface: Any) -> str:
+        """Why its messages can't be known as well: each number is one message's, here as in the
+        kernel, or a rule for one would be read as one for the other. "" if they can."""
+        for number, message in interface.MESSAGES.items():
+            known = self.message(number)
+            if known is not None and known is not message:
+                return (
+                    f"message {number} is {known.NAME} of {known.__module__} already, and can't be "
+                    f"{message.NAME} of {message.__module__} as well"
+                )
+        return ""
+
     def covers(self, number: int) -> frozenset[int]:
         """The requests that a capability for this one is for: itself, and what acts only on what
         it made."""
