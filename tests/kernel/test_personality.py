@@ -385,6 +385,27 @@ def test_randomness_from_the_core(toys: Toys) -> None:
         toys.kernel.call("random", abi.RandomGet(bytearray(1048577)))
 
 
+def test_a_method_of_a_subclass_answers_instead_of_the_core(kernel: wasmos.Kernel) -> None:
+    """Or what it keeps back would be told all the same."""
+
+    class Coarse(Clock):
+        def clock_get(self, caller: wasmos.Caller, id: int) -> int:
+            return super().clock_get(caller, id) // 1_000_000_000 + 77
+
+    class Quick(Coarse):
+        native = ("clock_get",)
+
+    kernel.serve(Coarse())
+    kernel.serve(Quick(), name="quick")
+    assert Coarse.native == ("clock_resolution",)
+    assert Quick.native == ("clock_get",)
+    ask = "(drop (call $ask @{} #{} #1)) (i32.load offset=8 #{})"
+    for name, answer in ("clock", 77), ("quick", None):
+        guest = program(ask.format(name, abi.ClockGet.TYPE, M))
+        code = kernel.wait(kernel.spawn(guest, allow=[name], trusted=True)).code
+        assert (code == 77) == (answer == 77)
+
+
 @pytest.mark.parametrize(
     ("service", "message"),
     [("random", abi.ClockGet), ("random", abi.ClockResolution), ("clock", abi.RandomGet)],

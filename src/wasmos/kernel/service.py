@@ -47,7 +47,8 @@ class Service:
     # a kernel where nobody can go on waits for them, instead of saying so.
     hears_outside: ClassVar[bool] = False
     # Requests that the kernel answers itself, unless they come with a badge: of `clock_get`,
-    # `clock_resolution` and `random_get`. Their methods are for the rest.
+    # `clock_resolution` and `random_get`. Their methods are for the rest; a subclass that has
+    # one of its own, and doesn't say this again, answers by that alone.
     native: ClassVar[tuple[str, ...]] = ()
     # Where its messages are defined: `wasmos.abi`, or a module that
     # `python -m wasmos.idl own.idl --python own.py` made.
@@ -59,6 +60,8 @@ class Service:
 
     def __init_subclass__(cls) -> None:
         cls._methods = dict(cls._methods)
+        if "native" not in vars(cls):
+            cls.native = tuple(name for name in cls.native if name not in vars(cls))
         for name, member in vars(cls).items():
             if name in cls.interface.RPCS or name in cls.interface.ONEWAYS:
                 _check_signature(cls, name, member)
