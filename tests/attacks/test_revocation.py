@@ -115,16 +115,22 @@ def test_a_call_that_lends_its_own_message(scene: Scene, how: str) -> None:
     assert evil.result().code == -8
 
 
+@pytest.mark.parametrize("how", ["revoke", "deny its giver"])
 @attack(
     "a lookup half-way",
-    "A lookup that waits for its service to come, when the right to it is taken back",
+    "A lookup that waits for its service to come, when the right to it is taken back, or is denied "
+    "to whom it came from",
     stopped_by=r"lookup evil",
 )
-def test_a_lookup_half_way(scene: Scene) -> None:
-    evil = scene.agent("evil", "late")
+def test_a_lookup_half_way(scene: Scene, how: str) -> None:
+    giver, evil = scene.agent("giver", "late"), scene.agent("evil")
+    giver.grants[0].delegate(evil.task, "late")
     evil.begin(4, 0, b"late\0")
     assert not evil.is_back
-    scene.kernel.revoke(evil.task, "late")
+    if how == "revoke":
+        scene.kernel.revoke(evil.task, "late")
+    else:
+        scene.kernel.deny(giver.task, "late")
     assert evil.result().code == -8
     scene.serve(Bank("late"))
     assert evil.result().code == -8
@@ -267,6 +273,29 @@ def test_a_watch_that_goes_on(scene: Scene) -> None:
     evil = scene.agent("evil", "vm.ping", "vm.watch_tasks for 60s")
     evil.call("vm", abi.WatchTasks())
     scene.kernel.run(timeout=61)
+    evil.begin_recv()
+    scene.agent("victim").task.kill()
+    settle(scene.kernel)
+    assert not evil.is_back
+
+
+@pytest.mark.parametrize("when", ["before", "later"])
+@attack(
+    "what a giver is denied, by its heir",
+    "A task watches the ends of tasks, and looks up vm's name, by a right from one that is denied "
+    "all of vm",
+    stopped_by=r"denial evil.* vm.*lookup",
+)
+def test_what_a_giver_is_denied(scene: Scene, when: str) -> None:
+    serve_vm(scene)
+    giver, evil = scene.agent("giver", "vm"), scene.agent("evil")
+    if when == "before":
+        scene.kernel.deny(giver.task, "vm", origin="policy.toml:9")
+    giver.grants[0].delegate(evil.task, "vm")
+    evil.call("vm", abi.WatchTasks())
+    if when == "later":
+        scene.kernel.deny(giver.task, "vm", origin="policy.toml:9")
+    assert giver.lookup("vm") == evil.lookup("vm") == -8
     evil.begin_recv()
     scene.agent("victim").task.kill()
     settle(scene.kernel)

@@ -66,8 +66,7 @@ cdef inline Cap *quick_check(Kern *k, Task *task, Task *dst, int32_t type,
 
 
 cdef void authorize(Kern *k, Task *task, Task *dst, const uint8_t *message,
-                    int32_t type, uint32_t size,
-                    Verdict *verdict) noexcept nogil:
+                    int32_t type, uint32_t size, Verdict *verdict) noexcept nogil:
     """Whether `task` may send `message`, a private copy, to `dst`."""
     cdef uint32_t i, count = dst.provides_count
     cdef Gate *gate
@@ -131,19 +130,25 @@ cdef int32_t misses(Kern *k, Cap *cap, int32_t type) noexcept nogil:
 
 
 cdef bint may_look_up(Task *task, int32_t service) noexcept nogil:
-    """Whether `task` holds anything at all for a service."""
-    cdef Hold *wild = hold_of(task, EVERY)
-    cdef Hold *hold = NULL if service == EVERY else hold_of(task, service)
-    cdef uint32_t allows = 0
-    if wild is not NULL:
-        if wild.shuts:
+    """Whether `task` holds anything at all for a service, which isn't denied it nor
+    whom it has that from."""
+    cdef bint found = False
+    cdef Hold *hold
+    cdef Cap *cap
+    cdef Cap *rule
+    for at in range(2):
+        hold = hold_of(task, service if at else <int32_t>EVERY)
+        if hold is not NULL and hold.shuts:
             return False
-        allows = wild.allows
-    if hold is not NULL:
-        if hold.shuts:
-            return False
-        allows += hold.allows
-    return allows > 0
+        cap = NULL if hold is NULL else hold.head
+        while cap is not NULL and not found:
+            rule = cap.excepts
+            while rule is not NULL and (
+                    rule.clause_count or rule.service not in (EVERY, service)):
+                rule = rule.next
+            found = rule is NULL and not cap.deny
+            cap = cap.next
+    return found
 
 
 cdef inline bint expects(Task *task, Task *sender) noexcept nogil:

@@ -210,6 +210,8 @@ class Authority:
                 heir.excepts.append(grant)
                 self._except(heir, grant)
                 self._weigh(heir)
+                if not self._kernel.is_over(heir.holder):
+                    self._kernel.names.drop_lookups(heir.holder)
         return grant
 
     def outfit(

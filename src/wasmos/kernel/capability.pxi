@@ -37,7 +37,6 @@ cdef struct Cap:
 cdef struct Hold:
     Cap *head               # the oldest first
     Cap *tail
-    uint32_t allows
     uint32_t shuts          # how many deny every message
     Gate **gates            # by type; 0: types that nobody has defined
     uint32_t slots
@@ -115,7 +114,6 @@ cdef bint cap_attach(Task *task, Cap *cap) noexcept nogil:
     else:
         hold.tail.next = cap
     hold.tail = cap
-    hold.allows += not cap.deny
     task.denials += cap.deny
     hold.shuts += cap.deny and cap.all_messages and not cap.clause_count
     changed(task, cap.service)
@@ -138,7 +136,6 @@ cdef void cap_detach(Cap *cap) noexcept nogil:
         hold.tail = cap.prev
     else:
         cap.next.prev = cap.prev
-    hold.allows -= not cap.deny
     task.denials -= cap.deny
     hold.shuts -= cap.deny and cap.all_messages and not cap.clause_count
     cap.holder = NULL

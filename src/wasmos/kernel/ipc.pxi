@@ -64,9 +64,8 @@ cdef inline uint32_t copy_reply(Kern *k, uint8_t *to, const uint8_t *from_,
     return copy_message(k, to, from_, src)
 
 
-cdef inline void deliver(Kern *k, Task *sender, Task *receiver,
-                         const uint8_t *message, int32_t type,
-                         uint32_t size) noexcept nogil:
+cdef inline void deliver(Kern *k, Task *sender, Task *receiver, const uint8_t *message,
+                         int32_t type, uint32_t size) noexcept nogil:
     """Hand over a request; the receiver now holds the reply right."""
     write_message(guest_message(receiver, receiver.message), message, type,
                   sender.id, size)
@@ -308,9 +307,8 @@ cdef inline void allow_handler(Kern *k, Task *service) noexcept nogil:
         api.set_epoch_deadline(service.context, k.handler_ticks)
 
 
-cdef int32_t call_in_place(Kern *k, Task *task, Task *dst,
-                           const uint8_t *message, int32_t type,
-                           uint32_t size) noexcept nogil:
+cdef int32_t call_in_place(Kern *k, Task *task, Task *dst, const uint8_t *message,
+                           int32_t type, uint32_t size) noexcept nogil:
     """Call a passive service that can't block, on the caller's own stack:
     the thread does not leave the caller, only the protection domain.
     (Migrating threads, Ford & Lepreau, USENIX Winter 1994.)"""
@@ -417,9 +415,8 @@ cdef void send_reply(Kern *k, Task *task, Task *dst, const uint8_t *message,
         emit(k, EV_LOST, task.id, dst.id, type, error)
 
 
-cdef int32_t send_oneway(Kern *k, Task *task, Task *dst,
-                         const uint8_t *message, uint32_t size,
-                         bint may_queue) noexcept nogil:
+cdef int32_t send_oneway(Kern *k, Task *task, Task *dst, const uint8_t *message,
+                         uint32_t size, bint may_queue) noexcept nogil:
     """A message that nobody answers. With `may_queue` it waits in the
     receiver's mailbox until that is full; Python tasks always have one."""
     cdef int32_t type = load_i32(message)
@@ -482,8 +479,7 @@ cdef inline void account_call(Task *task, Task *dst, uint32_t size) noexcept nog
     account_send(task, dst, size)
 
 
-cdef inline void account_send(Task *task, Task *dst,
-                              uint32_t size) noexcept nogil:
+cdef inline void account_send(Task *task, Task *dst, uint32_t size) noexcept nogil:
     task.bytes_sent += size
     dst.bytes_received += size
 
