@@ -137,6 +137,12 @@ static inline errno_t need(const struct descriptor *d, uint64_t rights) {
     return d->lost & rights ? NOTCAPABLE : SUCCESS;
 }
 
+/* To be told where one is: who may go elsewhere may know it, too. */
+static inline errno_t need_to_tell(const struct descriptor *d) {
+    const uint64_t either = RIGHT_FD_TELL | RIGHT_FD_SEEK;
+    return (d->lost & either) == either ? NOTCAPABLE : SUCCESS;
+}
+
 /* ---- Finding one of a kind ------------------------------------------------------------------ */
 
 /* A file, to do what needs these rights. */

@@ -229,6 +229,12 @@ static uint64_t rights_to_open(uint32_t oflags) {
            (oflags & TRUNC ? RIGHT_PATH_FILESTAT_SET_SIZE : 0);
 }
 
+/* What must be passed on for these: writing to the disk each time is a right of its own. */
+static uint64_t rights_of_flags(uint32_t fdflags) {
+    return (fdflags & DSYNC ? RIGHT_FD_DATASYNC : 0) |
+           (fdflags & (RSYNC | SYNC) ? RIGHT_FD_SYNC : 0);
+}
+
 static uint32_t open_flags(uint32_t follow, uint32_t oflags, uint64_t rights, uint32_t fdflags) {
     uint32_t flags = server_flags(fdflags);
     flags |= oflags & CREAT ? OPEN_CREATE : 0;
@@ -300,7 +306,7 @@ errno_t path_open(uint32_t in, uint32_t follow, user_t path, uint32_t size, uint
     TRY(check_open(follow, oflags, base | inheriting, fdflags));
     TRY(directory_to_open_in(in, rights_to_open(oflags), &d));
     TRY(CHECK_SIZED(result, sizeof(in)));
-    if ((base | inheriting) & d->lost_on) {
+    if ((base | inheriting | rights_of_flags(fdflags)) & d->lost_on) {
         return NOTCAPABLE;
     }
     if (oflags & DIRECTORY_ONLY && oflags & (CREAT | EXCL | TRUNC)) {
