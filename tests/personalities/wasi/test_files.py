@@ -399,6 +399,33 @@ def test_what_is_opened_below_lacks_them_too(files: Machine) -> None:
     assert result.errnos == [0, 0, 0, NOTCAPABLE, 0, NOTCAPABLE, NOTCAPABLE, NOTCAPABLE]
 
 
+@pytest.mark.parametrize("name", ["new", "inner"])
+def test_below_a_directory_files_are_written(files: Machine, name: str) -> None:
+    """A C library asks for what a directory says can be had below it, and no more: whatever that
+    directory itself was opened for."""
+    calls = opened("d", READ)
+    calls.add("fd_fdstat_get", F, 8)
+    calls.add("path_open", F, 0, *calls.text(name), 1, Loaded(24), Loaded(24), 0, 4)  # create
+    calls.add("fd_write", Loaded(4), *calls.parts(calls.text("written")), 40)
+    result = files.run(calls)
+    assert result.errnos == [0, 0, 0, 0]
+    assert (files.root / "d" / name).read_bytes() == b"written"
+
+
+@pytest.mark.parametrize(("lacking", "errno"), [(0, 0), (1 << 22, NOTCAPABLE)])
+def test_who_gives_up_something_else_can_still_empty_files(
+    files: Machine, lacking: int, errno: int
+) -> None:
+    """What a directory doesn't report can't be kept by its name. `lacking`: to change sizes."""
+    base, inheriting = 1 << 13, (READ | WRITE | 1 << 22) & ~lacking
+    calls = opened("d", READ)
+    for fd in (3, F):
+        calls.add("fd_fdstat_set_rights", fd, base, inheriting)
+    calls.add("path_open", 3, 0, *calls.text("f"), 8, WRITE, 0, 0, 8)
+    calls.add("path_open", F, 0, *calls.text("inner"), 8, WRITE, 0, 0, 8)
+    assert files.run(calls).errnos == [0, 0, 0, errno, errno]
+
+
 @pytest.mark.parametrize(
     ("rights", "errnos"),
     [
