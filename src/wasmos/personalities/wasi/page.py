@@ -123,6 +123,7 @@ To empty a file in opening it takes the right that is passed on to change a file
 | listeners come before directories | after them | C libraries look for directories from 3 on |
 | `path_remove_directory` of `d/` is EINVAL | it is removed | as elsewhere |
 | `path_readlink` of a link to an absolute path is EPERM | its text | it is only a text |
+| names and links that aren't UTF-8 are EILSEQ, listings too | their bytes | to see the others |
 | `path_filestat_set_times` without a flag doesn't look | ENOENT and so on | to be told |
 | `path_link` with `symlink_follow` is EINVAL | the link is followed | the specification says so |
 | paths as long as the host takes | 1,023 bytes, two of 735 | what a message has room for |
