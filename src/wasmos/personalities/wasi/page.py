@@ -92,7 +92,8 @@ given to something or taken away, as `d/.` isn't a name. A path has at most 1,02
 function takes two at most 735 each: longer ones are ENAMETOOLONG (37).
 
 A directory is known by its path. If a program renames one that it has open, its descriptor follows;
-if somebody else does, it doesn't.
+if somebody else does, it doesn't, nor if the program names it in another way than when it was
+opened, with `..` or by a link. In one that was removed there is nothing, not even `.`: ENOENT.
 
 ## Rights
 
