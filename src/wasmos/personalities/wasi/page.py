@@ -119,6 +119,7 @@ To empty a file in opening it takes the right that is passed on to change a file
 | in a directory that was opened no file is said to be written | it is | C libraries go by that |
 | DSYNC, RSYNC and SYNC are ENOTSUP, to set them EINVAL | they are kept | the file system can |
 | flags of the input can't be set (EBADF) | NONBLOCK can | a program needn't wait |
+| writing no bytes goes to the end of a file that was opened so | nowhere | as in POSIX |
 | exit codes above 125 trap | they are passed on | programs use them |
 | sockets are ENOTSOCK | listeners that were granted can accept | `tcpip` can |
 | listeners come before directories | after them | C libraries look for directories from 3 on |
