@@ -100,7 +100,7 @@ static void set_free(struct descriptor *d) {
      RIGHT_PATH_RENAME_SOURCE | RIGHT_PATH_RENAME_TARGET | RIGHT_PATH_SYMLINK |         \
      RIGHT_PATH_REMOVE_DIRECTORY | RIGHT_PATH_UNLINK_FILE | RIGHT_PATH_FILESTAT_GET |   \
      RIGHT_PATH_FILESTAT_SET_TIMES | RIGHT_FD_FILESTAT_GET | RIGHT_FD_FILESTAT_SET_TIMES)
-#define ROOT_INHERITING                                                                 \
+#define INHERITING                                                                      \
     (ROOT_BASE | RIGHT_FD_DATASYNC | RIGHT_FD_READ | RIGHT_FD_SEEK |                    \
      RIGHT_FD_FDSTAT_SET_FLAGS | RIGHT_FD_SYNC | RIGHT_FD_TELL | RIGHT_FD_WRITE |       \
      RIGHT_FD_ADVISE | RIGHT_FD_ALLOCATE | RIGHT_FD_FILESTAT_SET_SIZE |                 \
@@ -129,12 +129,23 @@ static uint64_t base_of(const struct descriptor *d) {
     return rights_of(d) & ~(uint64_t)d->lost;
 }
 
+/* What is opened in a directory, or accepted, can be read and written, whatever that was itself
+ * opened for: C libraries ask for no more than is reported here. */
 static uint64_t inheriting_of(const struct descriptor *d) {
-    return (d->is_root ? ROOT_INHERITING : rights_of(d)) & ~(uint64_t)d->lost_on;
+    uint64_t rights = d->kind == DIRECTORY  ? INHERITING
+                      : d->kind == LISTENER ? ALL_RIGHTS
+                                            : rights_of(d);
+    return rights & ~(uint64_t)d->lost_on;
 }
 
 static inline errno_t need(const struct descriptor *d, uint64_t rights) {
     return d->lost & rights ? NOTCAPABLE : SUCCESS;
+}
+
+/* To be told where one is: who may go elsewhere may know it, too. */
+static inline errno_t need_to_tell(const struct descriptor *d) {
+    const uint64_t either = RIGHT_FD_TELL | RIGHT_FD_SEEK;
+    return (d->lost & either) == either ? NOTCAPABLE : SUCCESS;
 }
 
 /* ---- Finding one of a kind ------------------------------------------------------------------ */

@@ -196,12 +196,12 @@ WASMOS_EXPORT("fd_pwrite") errno_t fd_pwrite(uint32_t fd, user_t parts, uint32_t
 
 /* ---- Places --------------------------------------------------------------------------------- */
 
-static errno_t seekable(uint32_t fd, uint64_t rights, struct descriptor **found) {
+static errno_t seekable(uint32_t fd, struct descriptor **found) {
     *found = descriptor_of(fd);
     if (*found == NULL || (*found)->kind == DIRECTORY) {
         return BADF;
     }
-    return (*found)->kind == FILE_ ? need(*found, rights) : SPIPE;
+    return (*found)->kind == FILE_ ? SUCCESS : SPIPE;
 }
 
 static errno_t size_of(const struct descriptor *d, int64_t *size) {
@@ -219,7 +219,8 @@ WASMOS_EXPORT("fd_seek") errno_t fd_seek(uint32_t fd, int64_t delta, uint32_t wh
     if (whence > 2) {
         return INVAL;
     }
-    TRY(seekable(fd, RIGHT_FD_SEEK, &d));
+    TRY(seekable(fd, &d));
+    TRY(whence == FROM_HERE && delta == 0 ? need_to_tell(d) : need(d, RIGHT_FD_SEEK));
     TRY(CHECK_SIZED(result, sizeof(offset)));
     if (whence == FROM_HERE) {
         start = d->offset;
@@ -235,7 +236,8 @@ WASMOS_EXPORT("fd_seek") errno_t fd_seek(uint32_t fd, int64_t delta, uint32_t wh
 
 WASMOS_EXPORT("fd_tell") errno_t fd_tell(uint32_t fd, user_t result) {
     struct descriptor *d;
-    TRY(seekable(fd, RIGHT_FD_TELL, &d));
+    TRY(seekable(fd, &d));
+    TRY(need_to_tell(d));
     return store(result, &d->offset, sizeof(d->offset));
 }
 

@@ -225,8 +225,16 @@ static void add_roots(void) {
 
 /* What a directory must still allow for these flags. */
 static uint64_t rights_to_open(uint32_t oflags) {
-    return RIGHT_PATH_OPEN | (oflags & CREAT ? RIGHT_PATH_CREATE_FILE : 0) |
-           (oflags & TRUNC ? RIGHT_PATH_FILESTAT_SET_SIZE : 0);
+    return RIGHT_PATH_OPEN | (oflags & CREAT ? RIGHT_PATH_CREATE_FILE : 0);
+}
+
+/* What must be passed on for these: to write to the disk each time is a right of its own. To empty
+ * a file is one of the directory, RIGHT_PATH_FILESTAT_SET_SIZE, but none reports that, and so nobody
+ * can keep it: what counts is whether the file's size may be changed. */
+static uint64_t rights_to_pass_on(uint32_t oflags, uint32_t fdflags) {
+    return (oflags & TRUNC ? RIGHT_FD_FILESTAT_SET_SIZE : 0) |
+           (fdflags & DSYNC ? RIGHT_FD_DATASYNC : 0) |
+           (fdflags & (RSYNC | SYNC) ? RIGHT_FD_SYNC : 0);
 }
 
 static uint32_t open_flags(uint32_t follow, uint32_t oflags, uint64_t rights, uint32_t fdflags) {
@@ -300,7 +308,7 @@ errno_t path_open(uint32_t in, uint32_t follow, user_t path, uint32_t size, uint
     TRY(check_open(follow, oflags, base | inheriting, fdflags));
     TRY(directory_to_open_in(in, rights_to_open(oflags), &d));
     TRY(CHECK_SIZED(result, sizeof(in)));
-    if ((base | inheriting) & d->lost_on) {
+    if ((base | inheriting | rights_to_pass_on(oflags, fdflags)) & d->lost_on) {
         return NOTCAPABLE;
     }
     if (oflags & DIRECTORY_ONLY && oflags & (CREAT | EXCL | TRUNC)) {

@@ -104,13 +104,20 @@ static errno_t poll_socket(const struct descriptor *d, struct event *event, bool
     return SUCCESS;
 }
 
+/* What it takes to wait: the right to what is waited for as well, if there is one. A listener is
+ * neither read nor written. */
+static uint64_t rights_to_wait(const struct descriptor *d, uint8_t type) {
+    uint64_t right = type == FD_READ_EVENT ? RIGHT_FD_READ : RIGHT_FD_WRITE;
+    return RIGHT_POLL_FD_READWRITE | (d->kind == LISTENER ? 0 : right);
+}
+
 static errno_t poll_descriptor(uint32_t fd, struct event *event, bool *is_ready) {
     const struct descriptor *d = descriptor_of(fd);
     *is_ready = true;
     if (d == NULL) {
         return BADF;
     }
-    TRY(need(d, RIGHT_POLL_FD_READWRITE));
+    TRY(need(d, rights_to_wait(d, event->type)));
     if (d->kind == LISTENER || d->kind == SOCKET) {
         return poll_socket(d, event, is_ready);
     }

@@ -16,7 +16,8 @@ from wasmos.personalities import wasi
 BADF, INVAL, NOTCAPABLE, NOTDIR, MFILE = 8, 28, 76, 54, 33
 READ, WRITE = 1 << 1, 1 << 6
 SET, CUR, FROM_END = 0, 1, 2
-APPEND, NONBLOCK = 1, 4
+APPEND, DSYNC, NONBLOCK, RSYNC, SYNC = 1, 2, 4, 8, 16
+DATASYNC_RIGHT, SYNC_RIGHT = 1 << 0, 1 << 4
 LATELY = 1_700_000_000 * 10**9
 
 
@@ -380,7 +381,7 @@ def test_rights_that_were_given_up(files: Machine) -> None:
     calls.add("fd_fdstat_set_rights", F, 1 << 30, 0)
     calls.add("fd_fdstat_get", F, 40)
     result = files.run(calls)
-    assert result.errnos == [0, 0, 0, 0, *[NOTCAPABLE] * 5, INVAL, 0]
+    assert result.errnos == [0, 0, 0, 0, NOTCAPABLE, NOTCAPABLE, 0, *[NOTCAPABLE] * 2, INVAL, 0]
     assert (result.u64(48), result.u64(56)) == (READ | 1 << 2, 0)
 
 
@@ -396,6 +397,68 @@ def test_what_is_opened_below_lacks_them_too(files: Machine) -> None:
     calls.add("path_filestat_get", F, 0, *inner, 100)
     result = files.run(calls)
     assert result.errnos == [0, 0, 0, NOTCAPABLE, 0, NOTCAPABLE, NOTCAPABLE, NOTCAPABLE]
+
+
+@pytest.mark.parametrize("name", ["new", "inner"])
+def test_below_a_directory_files_are_written(files: Machine, name: str) -> None:
+    """A C library asks for what a directory says can be had below it, and no more: whatever that
+    directory itself was opened for."""
+    calls = opened("d", READ)
+    calls.add("fd_fdstat_get", F, 8)
+    calls.add("path_open", F, 0, *calls.text(name), 1, Loaded(24), Loaded(24), 0, 4)  # create
+    calls.add("fd_write", Loaded(4), *calls.parts(calls.text("written")), 40)
+    result = files.run(calls)
+    assert result.errnos == [0, 0, 0, 0]
+    assert (files.root / "d" / name).read_bytes() == b"written"
+
+
+@pytest.mark.parametrize(("lacking", "errno"), [(0, 0), (1 << 22, NOTCAPABLE)])
+def test_who_gives_up_something_else_can_still_empty_files(
+    files: Machine, lacking: int, errno: int
+) -> None:
+    """What a directory doesn't report can't be kept by its name. `lacking`: to change sizes."""
+    base, inheriting = 1 << 13, (READ | WRITE | 1 << 22) & ~lacking
+    calls = opened("d", READ)
+    for fd in (3, F):
+        calls.add("fd_fdstat_set_rights", fd, base, inheriting)
+    calls.add("path_open", 3, 0, *calls.text("f"), 8, WRITE, 0, 0, 8)
+    calls.add("path_open", F, 0, *calls.text("inner"), 8, WRITE, 0, 0, 8)
+    assert files.run(calls).errnos == [0, 0, 0, errno, errno]
+
+
+@pytest.mark.parametrize(
+    ("rights", "errnos"),
+    [
+        (0, [NOTCAPABLE, NOTCAPABLE, NOTCAPABLE]),
+        (1 << 5, [0, 0, NOTCAPABLE]),  # to tell
+        (1 << 2, [0, 0, 0]),  # to seek, which is more
+    ],
+)
+def test_to_be_told_where_it_is(files: Machine, rights: int, errnos: list[int]) -> None:
+    """By either function: to seek without moving is to ask."""
+    calls = opened()
+    calls.add("fd_fdstat_set_rights", F, rights, 0)
+    calls.add("fd_tell", F, 8)
+    calls.add("fd_seek", F, 0, 1, 8)
+    calls.add("fd_seek", F, 1, 1, 8)
+    assert files.run(calls).errnos == [0, 0, *errnos]
+
+
+@pytest.mark.parametrize(
+    ("kept", "flag", "errno"),
+    [
+        (0, 0, 0), (0, DSYNC, NOTCAPABLE), (0, RSYNC, NOTCAPABLE), (0, SYNC, NOTCAPABLE),
+        (DATASYNC_RIGHT, DSYNC, 0), (DATASYNC_RIGHT, SYNC, NOTCAPABLE),
+        (SYNC_RIGHT, SYNC, 0), (SYNC_RIGHT, RSYNC, 0),
+    ],
+)  # fmt: skip
+def test_a_flag_that_writes_to_the_disk_is_a_right(
+    files: Machine, kept: int, flag: int, errno: int
+) -> None:
+    calls = Calls()
+    calls.add("fd_fdstat_set_rights", 3, 1 << 13, READ | kept)
+    calls.add("path_open", 3, 0, *calls.text("f"), 0, READ, 0, flag, 0)
+    assert files.run(calls).errnos == [0, errno]
 
 
 def test_flags(files: Machine) -> None:

@@ -14,6 +14,7 @@ from wasmos.personalities import wasi
 
 BADF, INVAL, NOTCAPABLE = 8, 28, 76
 CLOCK, FD_READ, FD_WRITE = 0, 1, 2
+POLL = 1 << 27  # the right
 MS = 1_000_000
 SUBSCRIPTIONS, EVENTS, BEFORE, AFTER = 1000, 2000, 3000, 3008
 
@@ -158,6 +159,40 @@ def test_what_can_not_be_waited_for(machine: Machine, subscription: bytes, errno
     result = machine.run(waiting(descriptor(5, FD_WRITE, 1), subscription))
     assert result.errnos == [0, errno, 0]
     assert result.bytes(EVENTS, 64) == bytes(64)
+
+
+@pytest.mark.parametrize(
+    ("kept", "errors"),
+    [
+        (POLL, [NOTCAPABLE, NOTCAPABLE]), (POLL | 1 << 1, [0, NOTCAPABLE]),
+        (POLL | 1 << 6, [NOTCAPABLE, 0]), (1 << 1 | 1 << 6, [NOTCAPABLE, NOTCAPABLE]),
+    ],
+)  # fmt: skip
+def test_who_may_not_read_does_not_wait_for_it(
+    machine: Machine, kept: int, errors: list[int]
+) -> None:
+    machine.plant({"f": b"0123456789"})
+    calls = Calls()
+    calls.put(SUBSCRIPTIONS, descriptor(1, FD_READ, 4) + descriptor(2, FD_WRITE, 4))
+    calls.add("path_open", 3, 0, *calls.text("f"), 0, RIGHTS, 0, 0, 8)
+    calls.add("poll_oneoff", SUBSCRIPTIONS, EVENTS, 2, 0)
+    calls.add("fd_fdstat_set_rights", 4, kept, 0)
+    calls.add("poll_oneoff", SUBSCRIPTIONS, EVENTS, 2, 0)
+    result = machine.run(calls)
+    assert result.errnos == [0, 0, 0, 0]
+    assert [event[:2] for event in events(result)] == [*enumerate(errors, 1)]
+
+
+def test_a_listener_is_neither_read_nor_written(machine: Machine) -> None:
+    """To wait for a connection takes the right to wait alone: it has no other to keep."""
+    machine.tcpip = FakeTcpip([80], [b"hello"])
+    calls = Calls()
+    calls.put(SUBSCRIPTIONS, descriptor(1, FD_READ, 4))
+    calls.add("fd_fdstat_set_rights", 4, POLL | 1 << 29, 0)
+    calls.add("poll_oneoff", SUBSCRIPTIONS, EVENTS, 1, 0)
+    result = machine.run(calls)
+    assert result.errnos == [0, 0]
+    assert [event[:2] for event in events(result)] == [(1, 0)]
 
 
 def test_nothing_to_wait_for(machine: Machine) -> None:

@@ -8,7 +8,8 @@ from tests.personalities.wasi.calls import Calls, Loaded
 from tests.personalities.wasi.conftest import Machine
 from tests.personalities.wasi.fakes import FakeTcpip
 
-BADF, INVAL, AGAIN, NOTCONN, NOTSOCK, SPIPE = 8, 28, 6, 53, 57, 70
+BADF, INVAL, AGAIN, NOTCONN, NOTSOCK, SPIPE, NOTCAPABLE = 8, 28, 6, 53, 57, 70, 76
+READ, WRITE = 1 << 1, 1 << 6
 NONBLOCK = 4
 S = Loaded(0)
 
@@ -89,6 +90,20 @@ def test_what_is_known(net: Machine) -> None:
     assert result.errnos == [0] * 7
     assert [result.u8(at) for at in (100, 200, 300, 124 + 16)] == [6] * 4
     assert [result.u16(at + 2) for at in (100, 300)] == [0, NONBLOCK]
+
+
+def test_a_listener_can_keep_what_its_connections_need(net: Machine) -> None:
+    """It is neither read nor written itself, but what is accepted on it is."""
+    calls = Calls()
+    calls.add("fd_fdstat_get", 4, 8)
+    calls.add("fd_fdstat_set_rights", 4, Loaded(16), READ | WRITE)
+    calls.add("sock_accept", 4, 0, 0)
+    calls.add("sock_recv", S, *calls.parts((100, 4)), 0, 40, 48)
+    calls.add("sock_send", S, *calls.parts((100, 4)), 0, 40)
+    calls.add("sock_shutdown", S, 1)
+    result = net.run(calls)
+    assert result.errnos == [0, 0, 0, 0, 0, NOTCAPABLE]
+    assert result.u64(24) & (READ | WRITE) == READ | WRITE
 
 
 def test_what_does_not_fit(net: Machine) -> None:

@@ -92,14 +92,19 @@ given to something or taken away, as `d/.` isn't a name. A path has at most 1,02
 function takes two at most 735 each: longer ones are ENAMETOOLONG (37).
 
 A directory is known by its path. If a program renames one that it has open, its descriptor follows;
-if somebody else does, it doesn't.
+if somebody else does, it doesn't, nor if the program names it in another way than when it was
+opened, with `..` or by a link. In one that was removed there is nothing, not even `.`: ENOENT.
 
 ## Rights
 
-Descriptors report the rights that today's engines report. Those for reading and writing are what a
-file is opened with; the others aren't missed until a program gives some up with
-`fd_fdstat_set_rights`: from then on the descriptor has only those that it kept, and so has what is
-opened below it. Neither kind is what protects the host: that is what the capabilities are for.
+Descriptors report the rights that today's engines report, and directories that what is opened in
+them can be read and written. Those for reading and writing are what a file is opened with; the
+others aren't missed until a program gives some up with `fd_fdstat_set_rights`: from then on the
+descriptor has only those that it kept, and so has what is opened below it. Neither kind is what
+protects the host: that is what the capabilities are for.
+
+To empty a file in opening it takes the right that is passed on to change a file's size
+(`fd_filestat_set_size`), as no directory reports the one that would be for that.
 
 ## Where it differs from the engine's own WASI
 
@@ -111,11 +116,16 @@ opened below it. Neither kind is what protects the host: that is what the capabi
 | `fd_fdstat_set_rights` is ENOTSUP | rights can be given up | the specification says so |
 | reads and writes the first part that isn't empty | all parts of a file's | fewer calls |
 | what is created or emptied can be written without the right | it can't | it wasn't asked for |
+| in a directory that was opened no file is said to be written | it is | C libraries go by that |
+| DSYNC, RSYNC and SYNC are ENOTSUP, to set them EINVAL | they are kept | the file system can |
+| flags of the input can't be set (EBADF) | NONBLOCK can | a program needn't wait |
+| writing no bytes goes to the end of a file that was opened so | nowhere | as in POSIX |
 | exit codes above 125 trap | they are passed on | programs use them |
 | sockets are ENOTSOCK | listeners that were granted can accept | `tcpip` can |
 | listeners come before directories | after them | C libraries look for directories from 3 on |
 | `path_remove_directory` of `d/` is EINVAL | it is removed | as elsewhere |
 | `path_readlink` of a link to an absolute path is EPERM | its text | it is only a text |
+| names and links that aren't UTF-8 are EILSEQ, listings too | their bytes | to see the others |
 | `path_filestat_set_times` without a flag doesn't look | ENOENT and so on | to be told |
 | `path_link` with `symlink_follow` is EINVAL | the link is followed | the specification says so |
 | paths as long as the host takes | 1,023 bytes, two of 735 | what a message has room for |
@@ -123,6 +133,8 @@ opened below it. Neither kind is what protects the host: that is what the capabi
 | variables of any length | the same, but a longer one is left out | as in Linux |
 | `fd_readdir` that goes on shows what is new | all as it was at the beginning | no name twice |
 | `poll_oneoff`: input at its end isn't ready | it is | a read wouldn't wait, as in POSIX |
+| `poll_oneoff`: a file has one byte, also at its end | what it has | the specification says so |
+| a start function can use addresses | EFAULT | until it ends, the memory isn't known |
 | flags of `fd_advise` and others that don't exist trap | EINVAL | a program can handle it |
 | a directory has the name that was said: `.` | `/`, or [both](#names-of-directories) | one tree |
 | with two wrong arguments, often the other one is reported | | their order is nobody's promise |

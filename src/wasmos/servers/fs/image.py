@@ -383,12 +383,12 @@ class Image:
         """Move a name, instead of what has the new one."""
         node = old.node
         assert node is not None
+        if (old.slash or new.slash) and not isinstance(node, Directory):
+            raise ServiceError(ErrorCode.NOT_A_DIR)
         if node is new.node:
             return  # the same file: POSIX wants both names to stay
         if isinstance(node, Directory):
             self._check_move(node, new)
-        elif old.slash or new.slash:
-            raise ServiceError(ErrorCode.NOT_A_DIR)
         elif isinstance(new.node, Directory):
             # As Linux has it: instead of a directory that it is in, it would empty that first.
             is_below = new.node in _above(old.parent)
