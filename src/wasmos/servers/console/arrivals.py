@@ -10,7 +10,7 @@ import io
 import os
 
 from wasmos.errors import UsageError
-from wasmos.servers.console.sink import descriptor_of, wake
+from wasmos.servers.console.sink import descriptor_of, woken_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,19 +90,10 @@ class Arrivals:
 
         assert self._descriptor is not None
         loop = asyncio.get_running_loop()
-        woken: asyncio.Future[None] = loop.create_future()
-        # A loop knows of one who waits for a number, and others may wait for the same stream:
-        # another task here, another kernel, or the host.
-        own = os.dup(self._descriptor)
         try:
-            try:
-                loop.add_reader(own, wake, woken)
-            except PermissionError:
-                return  # a plain file or the like: it can't be waited for, and never has to be
-            await woken
-        finally:
-            loop.remove_reader(own)
-            os.close(own)
+            await woken_by(loop.add_reader, loop.remove_reader, self._descriptor)
+        except PermissionError:
+            return  # a plain file or the like: it can't be waited for, and never has to be
 
 
 def _look_at(descriptor: int) -> Callable[[], bool]:

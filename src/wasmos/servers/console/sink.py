@@ -97,20 +97,11 @@ class Sink:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        woken: asyncio.Future[None] = loop.create_future()
         descriptor = descriptor_of(self.output)
         if descriptor is None:
             raise ServiceError(ErrorCode.TRY_AGAIN, "the stream is full")
         try:
-            # A loop knows of one who waits for a number, and another kernel, or a log, may have to
-            # wait for the same stream.
-            own = os.dup(descriptor)
-            try:
-                loop.add_writer(own, wake, woken)
-                await woken
-            finally:
-                loop.remove_writer(own)
-                os.close(own)
+            await woken_by(loop.add_writer, loop.remove_writer, descriptor)
         except (OSError, NotImplementedError):
             raise ServiceError(ErrorCode.TRY_AGAIN, "the stream is full") from None
 
@@ -133,6 +124,25 @@ def wake(woken: asyncio.Future[None]) -> None:
     """End a wait, which may have been given up meanwhile."""
     if not woken.done():
         woken.set_result(None)
+
+
+async def woken_by(
+    add: Callable[..., object], remove: Callable[[int], object], descriptor: int
+) -> None:
+    """Wait as a loop's `add_reader` or `add_writer` tells. A loop knows of one who waits for a
+    number, and others may wait for the same stream: another task, another kernel, a log, or the
+    host. So the number is one of its own. Raises OSError if there is none, or it can't be waited
+    for."""
+    import asyncio
+
+    woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    own = os.dup(descriptor)
+    try:
+        add(own, wake, woken)
+        await woken
+    finally:
+        remove(own)
+        os.close(own)
 
 
 def has_room(descriptor: int, seconds: float = 0) -> bool:
