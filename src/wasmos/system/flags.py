@@ -215,10 +215,9 @@ def _connect(where: str, port: str) -> str:
 
 
 def _port(text: str, digits: str) -> str:
-    is_short = digits.isascii() and digits.isdigit() and len(digits) <= 5
-    if not (is_short and 0 < int(digits) <= 0xFFFF):
-        raise UsageError(f"destination {text!r}: {digits!r} is no port; a port is 1 to 65535")
-    return str(int(digits))
+    from wasmos.servers.tcpip.addresses import port_of
+
+    return str(port_of(text, digits))
 
 
 def _check_form(text: str) -> None:

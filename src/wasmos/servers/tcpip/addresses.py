@@ -82,15 +82,20 @@ class Destinations:
         )
 
 
+def port_of(destination: str, digits: str) -> int:
+    """The port that these digits are. Raises UsageError, which names the destination."""
+    is_short = digits.isascii() and digits.isdigit() and len(digits) <= 5
+    if not (is_short and 0 < int(digits) <= 0xFFFF):
+        raise UsageError(
+            f"destination {destination!r}: {digits!r} is no port; a port is 1 to 65535"
+        )
+    return int(digits)
+
+
 def _parse(rule: str) -> tuple[IPv4Network | None, int | None]:
     """A network, None for all public ones, and a port, None for all of them."""
     where, colon, digits = rule.partition(":")
-    port = None
-    if colon:
-        is_short = digits.isascii() and digits.isdigit() and len(digits) <= 5
-        if not (is_short and 0 < int(digits) <= 0xFFFF):
-            raise UsageError(f"destination {rule!r}: {digits!r} is no port; a port is 1 to 65535")
-        port = int(digits)
+    port = port_of(rule, digits) if colon else None
     if where == ANY:
         return None, port
     try:
