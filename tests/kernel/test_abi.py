@@ -508,6 +508,25 @@ def test_room_is_announced_when_the_receiver_ends(kernel: wasmos.Kernel) -> None
     assert told == [True]
 
 
+def test_room_is_announced_once_to_who_asks_several_times(kernel: wasmos.Kernel) -> None:
+    """So that nobody has to remember that it has asked; then it can ask anew."""
+    source = kernel.serve(wat.Plus(), name="source")
+    limits = wasmos.Limits(mailbox=0)
+    told: list[bool] = []
+
+    def tell() -> None:
+        told.append(True)
+
+    for count in (1, 2):
+        task = kernel.spawn(wat.SLEEP, allow=["source"], limits=limits, trusted=True)
+        assert not kernel.notify(source.id, task.id, abi.TaskDestroyed(1))
+        for _ in range(3):
+            kernel.when_room(tell)
+        task.kill()
+        settle(kernel)
+        assert told == [True] * count
+
+
 def test_one_way_from_the_kernels_own_service(kernel: wasmos.Kernel, report: wat.Reporter) -> None:
     """`task_destroyed` reaches an open receive as type 21 from task 1."""
 

@@ -321,15 +321,15 @@ def test_alarms_that_nobody_hears_are_no_more_than_are_set(
     kernel: wasmos.Kernel, client: wasmos.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often a task that reads nothing replaces them."""
-    waits: list[Callable[[], object]] = []
-    monkeypatch.setattr(kernel, "when_room", waits.append)
+    waits: dict[Callable[[], object], None] = {}
+    monkeypatch.setattr(kernel, "when_room", waits.setdefault)
     fill_mailbox(kernel, client)
     for turn in range(100):
         set_alarm(client, turn % 2, 1)
         kernel.run(timeout=1)
     assert len(waits) == 1
     assert set(rung(client)) == {99}
-    waits[0]()
+    next(iter(waits))()
     assert sorted(rung(client)) == [0, 1]
 
 

@@ -155,9 +155,8 @@ def _note_denials(completed: Completed, policy: str | None, log: Callable[[str],
     for each in denied:
         if (grant := rules.get(each)) is not None:
             what = each if each.isprintable() else repr(each)
-            cause = "denied" if grant.deny else grant.state
             remedy = _lift(grant, each, name, policy) if grant.deny else _again(grant, name)
-            _note(log, completed.exit, what, _said(REASONS[cause], grant), remedy)
+            _note(log, completed.exit, what, _said(REASONS[grant.cause], grant), remedy)
     denials = _worth_a_note(completed.denials)
     for denial in denials[:MAX_NOTES]:
         reason = _said(denial.reason, denial.grant)

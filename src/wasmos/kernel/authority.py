@@ -204,14 +204,12 @@ class Authority:
         grant.origin = origin
         self._enter(grant, "deny" if deny else "grant")
         if deny:
-            if not self._kernel.is_over(task.id):  # who audits may have ended it
-                self._kernel.names.drop_lookups(task.id)
+            self._kernel.names.drop_lookups(task.id)
             for heir in self._heirs(task.id):
                 heir.excepts.append(grant)
                 self._except(heir, grant)
                 self._weigh(heir)
-                if not self._kernel.is_over(heir.holder):
-                    self._kernel.names.drop_lookups(heir.holder)
+                self._kernel.names.drop_lookups(heir.holder)
         return grant
 
     def outfit(

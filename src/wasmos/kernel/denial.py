@@ -81,7 +81,7 @@ class Denial:
             for name, value in self.fields.items()
         }
         if (lost := find((self.type, values))) is not None:
-            self.cause, self.grant, self.reason = lost.state, lost, REASONS[lost.state]
+            self.cause, self.grant, self.reason = lost.cause, lost, REASONS[lost.cause]
 
     @property
     def message(self) -> str:

@@ -114,6 +114,11 @@ class Grant:
         """Take it back, with all that was derived from it. Idempotent."""
         self._authority.revoke(self)
 
+    @property
+    def cause(self) -> str:
+        """Why what it is for is denied, as `Denial.cause`: it is a deny rule, or has ended."""
+        return "denied" if self.deny else self.state
+
     def admits(self, sent: Sent) -> bool:
         """Whether it is for this message to its service, whatever its state: it, and all that it
         came from, without what is excepted from it."""

@@ -45,7 +45,7 @@ class Hooks(_core.Core):
     _clients: dict[int, Client]
     _kill_reasons: dict[int, tuple[str, str]]
     _coroutines: dict[tuple[int, int], tuple[int, asyncio.Task[Any]]]
-    _room_wanted: list[Callable[[], object]]
+    _room_wanted: dict[Callable[[], object], None]
     _watchers: list[Callable[[Exit], object]]
     _remembered: OrderedDict[int, str]
     _asks: dict[int, Ask]
@@ -70,11 +70,14 @@ class Hooks(_core.Core):
             if len(task.missed) < MAX_DENIED:
                 task.missed.add(name)
         else:
-            if name not in task.denied and len(task.denied) < MAX_DENIED:
+            report = self.authority.report
+            is_new = name not in task.denied and len(task.denied) < MAX_DENIED
+            why = report.hidden_by(task, name) if is_new or report.sinks else None
+            if is_new:
                 task.denied.add(name)
-                if (why := self.authority.report.hidden_by(task, name)) is not None:
+                if why is not None:
                     task.denied_by[name] = why
-            self.authority.report.lookup_denied(task, name)
+            report.lookup_denied(task, name, why)
         return result
 
     # --- calls of services ---
@@ -159,7 +162,7 @@ class Hooks(_core.Core):
         )
 
     def _room(self) -> None:
-        wanted, self._room_wanted = self._room_wanted, []
+        wanted, self._room_wanted = self._room_wanted, {}
         for action in wanted:
             self.tell_one(action)
 

@@ -149,7 +149,7 @@ class Kernel(Hooks):
         self._kill_reasons: dict[int, tuple[str, str]] = {}
         # (client, serial of its call) → (service, the coroutine that will answer)
         self._coroutines: dict[tuple[int, int], tuple[int, asyncio.Task[Any]]] = {}
-        self._room_wanted: list[Callable[[], object]] = []
+        self._room_wanted: dict[Callable[[], object], None] = {}
         self._watchers: list[Callable[[Exit], object]] = []
         self._remembered: OrderedDict[int, str] = OrderedDict()  # ended tasks' names
         self._asks: dict[int, Ask] = {}
@@ -541,8 +541,7 @@ class Kernel(Hooks):
         """What a held grant was for is over: who serves it lets go of what hangs on it."""
         for service in self._concerned(grant):
             self.tell_one(service.revoked, grant.id)
-        if not self.is_over(grant.holder):
-            self.names.drop_lookups(grant.holder)
+        self.names.drop_lookups(grant.holder)
         self.kick()
 
     def _caller(self, id: int, cap: int) -> Caller:
@@ -608,8 +607,9 @@ class Kernel(Hooks):
         return error != abi.ErrorCode.WOULD_BLOCK
 
     def when_room(self, action: Callable[[], object]) -> None:
-        """Call `action` once, when some mailbox that was full has room."""
-        self._room_wanted.append(action)
+        """Call `action` once, when some mailbox that was full has room, also if that was asked for
+        several times meanwhile."""
+        self._room_wanted[action] = None
 
     # --- time ---
 

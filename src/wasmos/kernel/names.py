@@ -93,7 +93,7 @@ class ServiceNames:
     def drop_lookups(self, id: int) -> bool:
         """Refuse what task `id` waits to look up, if it no longer may."""
         name = next((n for n, ids in self._waiting.items() if id in ids), None)
-        if name is None or self.may(id, name):
+        if name is None or self._core.is_over(id) or self.may(id, name):
             return False
         self._stop_waiting(id)
         self._core.answer_lookup(id, int(abi.ErrorCode.NOT_ALLOWED))

@@ -46,14 +46,14 @@ class Report:
                 entry["by"] = by.id
             self.tell([entry])
 
-    def lookup_denied(self, task: Task, name: str) -> None:
-        """A task was denied to learn who is a service."""
+    def lookup_denied(self, task: Task, name: str, why: Grant | None) -> None:
+        """A task was denied to learn who is a service; `why`: what `hidden_by` says."""
         if self.sinks:
             entry: Entry = {"event": "denial", "task": task.id, "name": task.name}
             entry |= {"service": name, "message": f"{name} (lookup)", "decision": "denied"}
             entry["cause"] = "no_capability"
-            if (why := self.hidden_by(task, name)) is not None:
-                entry |= {"cause": "denied" if why.deny else why.state} | _about(why)
+            if why is not None:
+                entry |= {"cause": why.cause} | _about(why)
             self.tell([entry])
 
     def hidden_by(self, task: Task, name: str) -> Grant | None:

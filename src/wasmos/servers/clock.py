@@ -110,7 +110,6 @@ class Clock(Service):
     def __init__(self) -> None:
         self._alarms: dict[int, dict[int, _Alarm]] = {}  # task → token → alarm
         self._unheard: dict[_Alarm, None] = {}  # that rang, and the mailbox was full
-        self._waits_for_room = False
         self._under: dict[int, set[_Alarm]] = {}  # grant → what was set by it
         self._waited: dict[int, dict[str, int]] = {}  # task → `at` → nanoseconds that have passed
 
@@ -201,12 +200,9 @@ class Clock(Service):
     def _keep(self, alarm: _Alarm) -> None:
         """No more than are set: a task can replace one that nobody hears any number of times."""
         self._unheard[alarm] = None
-        if not self._waits_for_room:
-            self._waits_for_room = True
-            self.kernel.when_room(self._ring_again)
+        self.kernel.when_room(self._ring_again)
 
     def _ring_again(self) -> None:
-        self._waits_for_room = False
         unheard, self._unheard = self._unheard, {}
         for alarm in unheard:
             self._ring(alarm)

@@ -66,7 +66,6 @@ class Vm(Service):
         self._parents: dict[int, int] = {}
         self._spawning = 0  # tasks that count already, and aren't there yet
         self._watchers: dict[int, _Watcher] = {}  # by its task
-        self._awaits_room = False
 
     def ping(self, caller: Caller, value: int) -> int:  # noqa: ARG002
         return value
@@ -276,13 +275,8 @@ class Vm(Service):
             ends = watcher.ends
             while ends and watcher.caller.notify(self, TaskDestroyed(ends[0])):
                 ends.popleft()
-            if ends and not self._awaits_room:
-                self._awaits_room = True
-                self.kernel.when_room(self._room)
-
-    def _room(self) -> None:
-        self._awaits_room = False
-        self._tell_watchers()
+            if ends:
+                self.kernel.when_room(self._tell_watchers)
 
     def revoked(self, grant: int) -> None:
         """Who has asked to watch by this grant and no other is told of no more ends."""

@@ -684,8 +684,8 @@ def test_revocations_that_nobody_hears_of_are_no_more_than_sockets(
     fake_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often a listener is made, polled and taken back again."""
-    waits: list[Callable[[], object]] = []
-    monkeypatch.setattr(fake_world.kernel, "when_room", waits.append)
+    waits: dict[Callable[[], object], None] = {}
+    monkeypatch.setattr(fake_world.kernel, "when_room", waits.setdefault)
     fake_world.serve(ports=["0:80"], bounds=Bounds(sockets=3))
     guest = asker(fake_world, allow=["tcpip.poll"])
     while fake_world.kernel.notify(fake_world.tcpip.task, guest.client.id, abi.TcpipReady(77)):
@@ -697,8 +697,8 @@ def test_revocations_that_nobody_hears_of_are_no_more_than_sockets(
         fake_world.kernel.revoke(guest.client, LISTEN_80)
     assert len(waits) == 1
     assert guest.mail() == [("tcpip_ready", 77)] * 256
-    waits.pop()()
-    assert waits == []
+    waits.popitem()[0]()
+    assert waits == {}
     assert guest.mail() == [("tcpip_ready", each) for each in (sock - 2, sock - 1, sock)]
 
 

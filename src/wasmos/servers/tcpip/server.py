@@ -116,7 +116,6 @@ class Tcpip(Asked):
         # Mailbox full: who is to be told, the oldest first; and of which listeners that are gone.
         self._unsaid: dict[Socket, None] = {}
         self._gone: dict[int, tuple[Caller, deque[int]]] = {}  # by task: their numbers
-        self._waits_for_room = False
         self._farewells: dict[int, dict[Farewell, asyncio.TimerHandle]] = {}  # by task
         self._is_stopped = False
 
@@ -407,15 +406,9 @@ class Tcpip(Asked):
     def _keep(self, socket: Socket) -> None:
         """Try again when there is room in some mailbox."""
         self._unsaid[socket] = None
-        self._wait_for_room()
-
-    def _wait_for_room(self) -> None:
-        if not self._waits_for_room:
-            self._waits_for_room = True
-            self.kernel.when_room(self._tell_again)
+        self.kernel.when_room(self._tell_again)
 
     def _tell_again(self) -> None:
-        self._waits_for_room = False
         unsaid, self._unsaid = self._unsaid, {}
         full: set[Owner] = set()
         for socket in unsaid:
@@ -433,7 +426,7 @@ class Tcpip(Asked):
         if not caller.notify(self, abi.TcpipReady(number)):
             most = self._bounds.sockets
             self._gone.setdefault(caller.id, (caller, deque(maxlen=most)))[1].append(number)
-            self._wait_for_room()
+            self.kernel.when_room(self._tell_again)
 
     # --- ends ---
 
